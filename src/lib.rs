@@ -1,0 +1,3 @@
+//! graygate: an edge proxy that decides, for every request, which version of a service answers it.
+
+pub mod vocab;

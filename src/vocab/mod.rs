@@ -1,0 +1,19 @@
+//! The words every room shares: names, shares, sizes, durations, reasons, problems.
+//!
+//! Answers: what do the small values of the contract look like, and how are they read and printed?
+//! Owns: newtypes that parse once and print the same text again. Never: IO, or any other room.
+
+mod name;
+mod problem;
+mod quantity;
+mod reason;
+mod timeouts;
+
+pub use name::{Label, Name};
+pub use problem::{Problem, did_you_mean};
+pub use quantity::{Bucket, ByteSize, Share, format_duration, parse_duration};
+pub use reason::{ErrorReason, FallbackReason, InstanceState, Reason, StatusClass, TryOutcome};
+pub use timeouts::Timeouts;
+
+/// The source's number for a state of all documents; larger is newer, 0 is "none yet".
+pub type Revision = u64;
