@@ -8,19 +8,23 @@
 
 mod instance;
 mod pool;
+mod probe;
+mod prober;
 mod registry;
 mod rotation;
+mod schedule;
 mod service;
 mod spec;
 mod vitals;
 mod walk;
 
 pub use instance::{InFlight, Instance};
+pub use prober::run_checks;
 pub use registry::Registry;
 pub use service::ServicePools;
 pub use spec::{
-    Balance, Check, HealthSpec, InstanceSpec, OutlierSpec, ServiceSpec, TlsSpec, Transport,
-    VersionSpec, Wire,
+    Authorities, Balance, Check, HealthSpec, InstanceSpec, OutlierSpec, ServiceSpec, TlsSpec,
+    Transport, VersionSpec, Wire,
 };
 pub use vitals::{EJECTION_LIMIT, RECOVERY};
 pub use walk::{NoInstance, Picked, RETRIES_LIMIT, Walk};

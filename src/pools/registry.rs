@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -45,10 +45,12 @@ struct Key {
 /// One instance to check, and how.
 #[derive(Clone)]
 pub(super) struct Target {
-    pub vitals: Arc<Vitals>,
-    pub address: SocketAddr,
+    pub id: u64,
+    /// Weak: being due for a check keeps nothing alive.
+    pub vitals: Weak<Vitals>,
+    pub instance: InstanceSpec,
     pub service: Name,
-    pub health: HealthSpec,
+    pub health: Arc<HealthSpec>,
 }
 
 impl Registry {
@@ -87,22 +89,22 @@ impl Registry {
     /// Every instance of the latest generation that has a check.
     pub(super) fn targets(&self) -> Vec<Target> {
         let known = self.known.lock();
-        let services = known.latest.values();
-        let checked = services.filter_map(|pools| Some((pools, pools.spec.health.as_ref()?)));
-        checked
-            .flat_map(|(pools, health)| {
-                let groups = pools.groups.values();
-                groups.flat_map(move |group| {
-                    group.instances.iter().map(move |one| (pools, health, one))
-                })
-            })
-            .map(|(pools, health, one)| Target {
-                vitals: one.vitals.clone(),
-                address: one.spec.address,
+        let mut targets = Vec::new();
+        for pools in known.latest.values() {
+            let Some(health) = pools.spec.health.clone().map(Arc::new) else {
+                continue;
+            };
+            let groups = pools.groups.values();
+            let instances = groups.flat_map(|group| &group.instances);
+            targets.extend(instances.map(|one| Target {
+                id: one.vitals.id,
+                vitals: Arc::downgrade(&one.vitals),
+                instance: one.spec.clone(),
                 service: pools.spec.name.clone(),
                 health: health.clone(),
-            })
-            .collect()
+            }));
+        }
+        targets
     }
 }
 

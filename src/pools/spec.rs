@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use pingora::protocols::tls::CaType;
 
 use crate::vocab::{Label, Name, Share};
 
@@ -99,7 +102,7 @@ pub enum Check {
 }
 
 /// How bytes reach an instance.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Transport {
     pub wire: Wire,
     /// `None`: plain text.
@@ -115,15 +118,33 @@ pub enum Wire {
 }
 
 /// The TLS side of a check's connection.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsSpec {
     /// SNI, and the name the certificate has to carry.
     pub server_name: String,
-    /// The authority's certificates in PEM; `None`: the system's.
-    pub ca_pem: Option<Label>,
+    /// The authorities to believe; `None`: the system's.
+    pub ca: Option<Authorities>,
     /// Whether the certificate is checked at all.
     pub verify: bool,
 }
+
+/// Certificates of authorities, parsed once where they are read.
+#[derive(Clone, Debug)]
+pub struct Authorities(pub Arc<CaType>);
+
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Authorities) -> bool {
+        let bytes = |one: &Authorities| -> Vec<Vec<u8>> {
+            one.0
+                .iter()
+                .map(|ca| ca.borrow_raw_cert().clone())
+                .collect()
+        };
+        Arc::ptr_eq(&self.0, &other.0) || bytes(self) == bytes(other)
+    }
+}
+
+impl Eq for Authorities {}
 
 /// When an instance is taken out because of the answers it gives.
 #[derive(Clone, PartialEq, Eq, Debug)]

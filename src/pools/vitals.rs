@@ -108,21 +108,24 @@ impl Vitals {
         self.changed();
     }
 
-    /// Takes in one answer of a check; stale answers of a replaced check are dropped.
-    pub fn checked(&self, spec: &HealthSpec, good: bool, now: Instant) {
+    /// Takes in one answer of a check; true when it turned the health. Stale answers of a replaced
+    /// check are dropped.
+    pub fn checked(&self, spec: &HealthSpec, good: bool, now: Instant) -> bool {
         let mut record = self.record.lock();
         if record.check.as_ref() != Some(&spec.check) {
-            return;
+            return false;
         }
-        if good && record.ejected_until.is_some_and(|until| until > now) {
+        let is_back = good && record.ejected_until.is_some_and(|until| until > now);
+        if is_back {
             record.ejected_until = Some(now);
             record.recovering_since = Some(now);
             self.errors_in_row.store(0, Ordering::Relaxed);
+        }
+        let turned = record.turn(spec, good, now);
+        if is_back || turned {
             self.changed();
         }
-        if record.turn(spec, good, now) {
-            self.changed();
-        }
+        turned
     }
 
     /// An answer that says the instance works: the row of errors is broken.
