@@ -2,4 +2,5 @@
 
 pub mod decide;
 pub mod documents;
+pub mod pools;
 pub mod vocab;

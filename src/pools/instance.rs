@@ -1,0 +1,161 @@
+//! One address of a service, as one generation sees it.
+//!
+//! Answers: where is it, what does it wear, how is it doing, and how many requests does it carry?
+//! Owns: the generation's words about an instance (weight, tags, draining) beside the lasting state.
+//! Never: chooses; that is `pool`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::spec::{InstanceSpec, OutlierSpec};
+use super::vitals::{Standing, Vitals};
+use crate::vocab::{InstanceState, Label, Name, StatusClass, TryOutcome};
+
+/// An instance of a service. Two generations' instances of one (service, version, address) share
+/// their state.
+pub struct Instance {
+    pub(super) spec: InstanceSpec,
+    pub(super) vitals: Arc<Vitals>,
+    pub(super) ward: Arc<Ward>,
+}
+
+/// Everyone who wears one version of a service: the group an ejection must not empty.
+pub(super) struct Ward {
+    pub outlier: Option<OutlierSpec>,
+    /// Those that take requests; the others are no loss and no help.
+    pub residents: Vec<Arc<Vitals>>,
+    /// Whether a sole resident may be ejected: only where no chain ends at this version.
+    pub sole_may_go: bool,
+}
+
+impl Instance {
+    pub fn address(&self) -> SocketAddr {
+        self.spec.address
+    }
+
+    /// The label it wears.
+    pub fn version(&self) -> &Name {
+        &self.spec.version
+    }
+
+    pub fn weight(&self) -> u32 {
+        self.spec.weight
+    }
+
+    pub fn tags(&self) -> &BTreeMap<Label, Label> {
+        &self.spec.tags
+    }
+
+    /// Requests it carries now, of all generations.
+    pub fn in_flight(&self) -> usize {
+        self.vitals.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The word for `/status` and metrics. An instance that was never checked counts as unhealthy.
+    pub fn state(&self, now: Instant) -> InstanceState {
+        match self.vitals.outlook(now).standing {
+            _ if self.spec.draining => InstanceState::Draining,
+            Standing::Healthy => InstanceState::Healthy,
+            Standing::Unknown | Standing::Unhealthy => InstanceState::Unhealthy,
+            Standing::Ejected => InstanceState::Ejected,
+        }
+    }
+
+    /// Counts how a try ended towards passive ejection. `status` belongs to
+    /// [`TryOutcome::Response`] and is ignored with any other outcome.
+    ///
+    /// Errors are 5xx answers, failed or broken connections, timeouts and answers nobody can read.
+    /// Any other answer breaks the row; a client that left says nothing about the instance.
+    pub fn report(&self, outcome: TryOutcome, status: Option<StatusClass>, now: Instant) {
+        let Some(outlier) = &self.ward.outlier else {
+            return;
+        };
+        let bad = match outcome {
+            TryOutcome::Response => status == Some(StatusClass::ServerError),
+            TryOutcome::ConnectFailed
+            | TryOutcome::Reset
+            | TryOutcome::Timeout
+            | TryOutcome::Invalid => true,
+            TryOutcome::ClientGone => return,
+        };
+        if !bad {
+            self.vitals.good();
+        } else if self.vitals.bad(outlier) {
+            self.ward.eject(&self.vitals, now);
+        }
+    }
+
+    /// Whether it takes new requests at all, whatever its health.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.spec.weight > 0 && !self.spec.draining
+    }
+}
+
+impl Ward {
+    pub fn is_like(&self, other: &Ward) -> bool {
+        let same = |(a, b): (&Arc<Vitals>, &Arc<Vitals>)| Arc::ptr_eq(a, b);
+        self.outlier == other.outlier
+            && self.sole_may_go == other.sole_may_go
+            && self.residents.len() == other.residents.len()
+            && self.residents.iter().zip(&other.residents).all(same)
+    }
+
+    /// How many residents may be out at once.
+    fn limit(&self, outlier: &OutlierSpec) -> usize {
+        match self.residents.len() {
+            _ if outlier.max_ejected.hundredths() == 0 => 0,
+            // A gray version of one instance that fails every request is better left: its users
+            // then get the next version of their chain. Where a chain ends, the pool fails open
+            // anyway, and saying `ejected` would only hide that it still serves.
+            1 => usize::from(self.sole_may_go),
+            residents => outlier.max_ejected.of(residents).max(1),
+        }
+    }
+
+    fn eject(&self, vitals: &Arc<Vitals>, now: Instant) {
+        let Some(outlier) = &self.outlier else {
+            return;
+        };
+        let _one_at_a_time = vitals.service.ejecting.lock();
+        let is_resident = self.residents.iter().any(|one| Arc::ptr_eq(one, vitals));
+        let others = self.residents.iter().filter(|one| one.is_ejected(now));
+        if is_resident && others.count() < self.limit(outlier) {
+            vitals.eject(outlier, now);
+        }
+    }
+}
+
+/// One request's place at an instance, from the pick until it is dropped.
+///
+/// Drop it before the next pick of the same request: while it lives it counts, also towards
+/// `max_connections`.
+pub struct InFlight(Arc<Instance>);
+
+impl InFlight {
+    /// Takes a place, unless the service has `limit` requests in flight already.
+    pub(super) fn take(instance: &Arc<Instance>, limit: Option<usize>) -> Option<InFlight> {
+        let service = &instance.vitals.service;
+        let before = service.in_flight.fetch_add(1, Ordering::Relaxed);
+        if limit.is_some_and(|limit| before >= limit) {
+            service.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        instance.vitals.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(InFlight(instance.clone()))
+    }
+
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let vitals = &self.0.vitals;
+        vitals.in_flight.fetch_sub(1, Ordering::Relaxed);
+        vitals.service.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,30 @@
+//! Instances by service and version, and which of them takes a request.
+//!
+//! Answers: who serves this decided version now, and who after a failure? Reads a request only as
+//! a [`Walk`]: version, pin, hash key, retries. Owns the state that outlives generations, keyed by
+//! (service, version, address), so a relabelled instance is a new one.
+//! Never: documents, decisions, or a Pingora session. Time comes in as an argument; only
+//! `prober` reads a clock. Start reading at [`ServicePools::pick`].
+
+mod instance;
+mod pool;
+mod probe;
+mod prober;
+mod registry;
+mod rotation;
+mod schedule;
+mod service;
+mod spec;
+mod vitals;
+mod walk;
+
+pub use instance::{InFlight, Instance};
+pub use prober::run_checks;
+pub use registry::Registry;
+pub use service::ServicePools;
+pub use spec::{
+    Authorities, Balance, Check, HealthSpec, InstanceSpec, OutlierSpec, ServiceSpec, TlsSpec,
+    Transport, VersionSpec, Wire,
+};
+pub use vitals::{EJECTION_LIMIT, RECOVERY};
+pub use walk::{NoInstance, Picked, RETRIES_LIMIT, Walk};

@@ -1,0 +1,165 @@
+//! The order in which a pool's available instances take turns.
+//!
+//! Answers: who is next, fair in every window and without bursts, for any weights?
+//! Owns: the laid-out turns and the candidates they stand for. Laid out again only when
+//! availability changes, inside memory that was reserved when the pool was made.
+//! Never: looks at a single request.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::instance::Instance;
+use super::vitals::{RECOVERY_STEPS, Standing};
+
+/// Most turns laid out for one pool, beside one for each instance: weights whose sum is larger
+/// are rounded to it, an error below 0.03 percent of the pool's requests.
+const TURNS_LIMIT: u64 = 4096;
+
+/// Distance of two weight classes' phases; the golden ratio keeps any number of them apart.
+const PHASE_STEP: f64 = 0.618_033_988_749_895;
+
+/// Who is available and in which order; valid for one epoch and a stretch of time.
+pub(super) struct Rotation {
+    epoch: u64,
+    until: Option<Instant>,
+    /// Nobody is available: the turns are those of everyone, for a pool that fails open.
+    pub dark: bool,
+    /// Whether all candidates weigh the same, which makes hashing cheap.
+    pub level: bool,
+    pub candidates: Vec<Candidate>,
+    pub turns: Vec<Turn>,
+}
+
+/// An available instance.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate {
+    /// Index into the pool's members.
+    pub member: u32,
+    /// Weight in recovery steps, reduced by the common divisor.
+    pub weight: u64,
+}
+
+/// One turn; `at` is its place in the round, as a fraction of 2^32.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    at: u32,
+    /// Index into the candidates.
+    pub candidate: u32,
+}
+
+impl Rotation {
+    /// Reserves what any availability of these members can need, so that laying out never allocates.
+    pub fn reserve(members: &[Arc<Instance>]) -> Rotation {
+        let weights = || members.iter().map(|member| u64::from(member.spec.weight));
+        let divisor = weights().fold(0, greatest_common_divisor).max(1);
+        let sum = weights().fold(0u64, |sum, weight| sum.saturating_add(weight / divisor));
+        let count = members.len() as u64;
+        let turns = sum
+            .saturating_mul(u64::from(RECOVERY_STEPS))
+            .min(TURNS_LIMIT.saturating_add(count));
+        Rotation {
+            epoch: u64::MAX,
+            until: None,
+            dark: true,
+            level: true,
+            candidates: Vec::with_capacity(members.len()),
+            turns: Vec::with_capacity(turns as usize),
+        }
+    }
+
+    pub fn holds(&self, epoch: u64, now: Instant) -> bool {
+        self.epoch == epoch && self.until.is_none_or(|until| now < until)
+    }
+
+    /// Lays out the turns for what the members' states say now. `epoch` was read before.
+    pub fn lay_out(&mut self, members: &[Arc<Instance>], epoch: u64, now: Instant) {
+        self.epoch = epoch;
+        self.until = None;
+        self.dark = false;
+        // Instances nobody has checked yet serve only where no healthy one does: at start that
+        // keeps the first requests from waiting, later it keeps newcomers out until they answer.
+        for standing in [Standing::Healthy, Standing::Unknown] {
+            self.admit(members, now, |found| found == standing);
+            if !self.candidates.is_empty() {
+                break;
+            }
+        }
+        if self.candidates.is_empty() {
+            self.dark = true;
+            self.admit(members, now, |_| true);
+        }
+        self.reduce();
+        self.arrange();
+    }
+
+    fn admit(&mut self, members: &[Arc<Instance>], now: Instant, fits: impl Fn(Standing) -> bool) {
+        self.candidates.clear();
+        for (member, instance) in members.iter().enumerate() {
+            let outlook = instance.vitals.outlook(now);
+            self.until = match (self.until, outlook.until) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            if fits(outlook.standing) {
+                self.candidates.push(Candidate {
+                    member: member as u32,
+                    weight: u64::from(instance.spec.weight) * u64::from(outlook.steps),
+                });
+            }
+        }
+    }
+
+    /// Divides the weights by what they have in common, and orders equal ones together.
+    fn reduce(&mut self) {
+        let weights = self.candidates.iter().map(|one| one.weight);
+        let divisor = weights.fold(0, greatest_common_divisor).max(1);
+        for candidate in &mut self.candidates {
+            candidate.weight /= divisor;
+        }
+        self.candidates
+            .sort_unstable_by_key(|one| (one.weight, one.member));
+        self.level = self
+            .candidates
+            .first()
+            .zip(self.candidates.last())
+            .is_none_or(|(a, b)| a.weight == b.weight);
+    }
+
+    /// Spreads each class of equal weights evenly over the round, then merges the classes.
+    ///
+    /// A class of m instances of weight w takes m*w turns at equal distances, its instances in
+    /// turn. That bounds every instance's lead and lag, where spreading each instance by itself
+    /// would let a hundred light ones meet in the middle and shut out a heavy one.
+    fn arrange(&mut self) {
+        self.turns.clear();
+        let total = self.candidates.iter().map(|one| one.weight).sum::<u64>();
+        let classes = self.candidates.chunk_by(|a, b| a.weight == b.weight);
+        let mut first = 0u32;
+        for (number, class) in classes.enumerate() {
+            let weight = class.first().map_or(0, |one| one.weight);
+            let rounds = match total {
+                ..=TURNS_LIMIT => weight,
+                _ => {
+                    (u128::from(weight) * u128::from(TURNS_LIMIT) / u128::from(total)).max(1) as u64
+                }
+            };
+            let phase = (0.5 + number as f64 * PHASE_STEP).fract();
+            let size = class.len() as u64;
+            let distance = 4_294_967_296.0 / (rounds * size) as f64;
+            self.turns.extend((0..rounds * size).map(|turn| Turn {
+                at: ((turn as f64 + phase) * distance) as u32,
+                candidate: first + (turn % size) as u32,
+            }));
+            first += size as u32;
+        }
+        self.turns
+            .sort_unstable_by_key(|turn| (turn.at, turn.candidate));
+    }
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    match b {
+        0 => a,
+        _ => greatest_common_divisor(b, a % b),
+    }
+}

@@ -1,0 +1,169 @@
+//! What the compiled documents ask of the pools: services, versions, instances, checks.
+//!
+//! Answers: what is a service made of, after aliases and fallbacks were resolved?
+//! Owns: plain values that compare, so that an unchanged service keeps its running pools.
+//! Never: state; that lives in `vitals`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::protocols::tls::CaType;
+
+use crate::vocab::{Label, Name, Share};
+
+/// One service as one generation wants it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceSpec {
+    pub name: Name,
+    /// Every word rules may say; one of them is `release`.
+    pub versions: Vec<VersionSpec>,
+    pub instances: Vec<InstanceSpec>,
+    pub balance: Balance,
+    /// Active checks; `None`: every instance counts as healthy.
+    pub health: Option<HealthSpec>,
+    /// Passive ejection; `None`: off.
+    pub outlier: Option<OutlierSpec>,
+    /// Requests in flight to all instances of the service together; `None`: no limit.
+    pub max_connections: Option<usize>,
+    /// The tag that reserves an instance for pinned requests.
+    pub pin_tag: Option<Label>,
+}
+
+/// A version a rule can decide for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VersionSpec {
+    /// What rules say.
+    pub word: Name,
+    /// What instances wear, after aliases.
+    pub label: Name,
+    /// Indices into [`ServiceSpec::versions`]: itself first, then its fallbacks in order.
+    pub chain: Vec<usize>,
+}
+
+/// One address of a service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InstanceSpec {
+    pub address: SocketAddr,
+    /// The label it wears.
+    pub version: Name,
+    /// Its share of the pool's requests, relative to the others; 0: no requests.
+    pub weight: u32,
+    pub tags: BTreeMap<Label, Label>,
+    /// No new requests; running ones finish.
+    pub draining: bool,
+}
+
+/// How a pool chooses among its available instances.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Balance {
+    /// Smooth weighted round robin: no instance is chosen in bursts.
+    #[default]
+    RoundRobin,
+    /// The better of two candidates by requests in flight, relative to weight.
+    LeastRequests,
+    /// Weighted rendezvous hashing by the request's key; round robin where there is none.
+    Hash,
+}
+
+/// How instances are checked from the outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthSpec {
+    pub check: Check,
+    /// From one check's end to the next one's start, before jitter.
+    pub interval: Duration,
+    /// For one whole check: connecting, TLS, answer.
+    pub timeout: Duration,
+    /// Good answers in a row that make an unhealthy instance healthy; 0 counts as 1.
+    pub healthy_after: u32,
+    /// Bad answers in a row that make a healthy instance unhealthy; 0 counts as 1.
+    pub unhealthy_after: u32,
+    /// How the service's own connections speak; a check speaks the same way.
+    pub transport: Transport,
+}
+
+/// What is asked in a check.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Check {
+    /// A GET whose status has to be one of `statuses`.
+    Http {
+        /// Origin form, query included.
+        path: String,
+        /// The Host; `None`: the instance's address.
+        host: Option<String>,
+        statuses: Vec<u16>,
+        headers: Vec<(String, String)>,
+    },
+    /// The connection is accepted (and the TLS handshake succeeds).
+    Tcp,
+    /// `grpc.health.v1.Health/Check` of this service answers SERVING; empty: the whole server.
+    Grpc { service: String },
+}
+
+/// How bytes reach an instance.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Transport {
+    pub wire: Wire,
+    /// `None`: plain text.
+    pub tls: Option<TlsSpec>,
+}
+
+/// The protocol spoken on a connection; a gRPC check always speaks HTTP/2.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Wire {
+    #[default]
+    Http1,
+    Http2,
+}
+
+/// The TLS side of a check's connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsSpec {
+    /// SNI, and the name the certificate has to carry.
+    pub server_name: String,
+    /// The authorities to believe; `None`: the system's.
+    pub ca: Option<Authorities>,
+    /// Whether the certificate is checked at all.
+    pub verify: bool,
+}
+
+/// Certificates of authorities, parsed once where they are read.
+#[derive(Clone, Debug)]
+pub struct Authorities(pub Arc<CaType>);
+
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Authorities) -> bool {
+        let bytes = |one: &Authorities| -> Vec<Vec<u8>> {
+            one.0
+                .iter()
+                .map(|ca| ca.borrow_raw_cert().clone())
+                .collect()
+        };
+        Arc::ptr_eq(&self.0, &other.0) || bytes(self) == bytes(other)
+    }
+}
+
+impl Eq for Authorities {}
+
+/// When an instance is taken out because of the answers it gives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutlierSpec {
+    /// Errors in a row that eject; 0 counts as 1.
+    pub consecutive_errors: u32,
+    /// The first ejection's length; the n-th lasts n times as long, up to [`super::EJECTION_LIMIT`].
+    pub eject_for: Duration,
+    /// Of a version's instances, how many may be out at once. Zero: none is ever ejected.
+    pub max_ejected: Share,
+}
+
+impl Default for OutlierSpec {
+    /// The contract's default: 5 errors, 30 s, half of the pool.
+    fn default() -> Self {
+        OutlierSpec {
+            consecutive_errors: 5,
+            eject_for: Duration::from_secs(30),
+            max_ejected: Share::parse("50").unwrap_or(Share::ALL),
+        }
+    }
+}
