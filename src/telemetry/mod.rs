@@ -5,12 +5,16 @@
 //! Never: any other room but `vocab`; a label value from a request; a lookup or an allocation to count a request.
 //! Start with `Metrics` for what is counted and `AccessLog` for what is written.
 
+mod access_log;
+mod entry;
 mod family;
 mod instrument;
 mod metrics;
 mod text;
 mod version;
 
+pub use access_log::{AccessLog, AccessLogSettings, LogPath};
+pub use entry::{ClientText, Entry, ServedBy};
 pub use instrument::{Counter, Gauge, Histogram, Occupied};
 pub use metrics::{InstanceCounts, Metrics};
 pub use version::{InFlight, VersionMetrics};
