@@ -10,6 +10,7 @@ mod entry;
 mod family;
 mod instrument;
 mod metrics;
+mod process_log;
 mod text;
 mod version;
 
@@ -17,4 +18,5 @@ pub use access_log::{AccessLog, AccessLogSettings, LogPath};
 pub use entry::{ClientText, Entry, ServedBy};
 pub use instrument::{Counter, Gauge, Histogram, Occupied};
 pub use metrics::{InstanceCounts, Metrics};
+pub use process_log::{LogError, LogFormat, LogSettings, start_log};
 pub use version::{InFlight, VersionMetrics};
