@@ -90,10 +90,7 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
     loop {
         if let Ok(place) = places.clone().acquire_owned().await
             && let Ok((stream, _)) = listener.accept().await
@@ -105,18 +102,10 @@ async fn accept(
 }
 
 /// One connection: request after request until a side wants to close.
-async fn converse(
-    stream: TcpStream,
-    version: Arc<str>,
-    mut ending: watch::Receiver<()>,
-) -> io::Result<()> {
+async fn converse(stream: TcpStream, version: Arc<str>, mut ending: watch::Receiver<()>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut connection = Connection {
-        address: stream.local_addr()?,
-        stream,
-        unread: BytesMut::new(),
-        version,
-    };
+    let mut connection =
+        Connection { address: stream.local_addr()?, stream, unread: BytesMut::new(), version };
     loop {
         let request = tokio::select! {
             request = connection.next_head() => request,
@@ -283,9 +272,7 @@ impl Connection {
             if self.unread.is_empty() {
                 self.receive().await?;
             }
-            let here = usize::try_from(missing)
-                .unwrap_or(usize::MAX)
-                .min(self.unread.len());
+            let here = usize::try_from(missing).unwrap_or(usize::MAX).min(self.unread.len());
             body.take(&self.unread.split_to(here));
             missing -= here as u64;
         }
@@ -295,11 +282,7 @@ impl Connection {
     async fn read_chunks(&mut self, body: &mut Body) -> io::Result<()> {
         loop {
             let line = self.read_line().await?;
-            let size = line
-                .as_ref()
-                .split(|byte: &u8| *byte == b';')
-                .next()
-                .unwrap_or_default();
+            let size = line.as_ref().split(|byte: &u8| *byte == b';').next().unwrap_or_default();
             let size = chunk_size(size).ok_or_else(|| malformed("a chunk has no size"))?;
             if size == 0 {
                 break;
@@ -364,8 +347,7 @@ impl Body {
     fn take(&mut self, piece: &[u8]) {
         self.length += piece.len() as u64;
         let room = SHOWN_BYTES - self.shown.len();
-        self.shown
-            .extend_from_slice(piece.get(..room).unwrap_or(piece));
+        self.shown.extend_from_slice(piece.get(..room).unwrap_or(piece));
     }
 }
 
@@ -387,9 +369,8 @@ enum Framing {
 
 impl<'a> Head<'a> {
     fn parse(head: &'a [u8]) -> io::Result<Head<'a>> {
-        let mut lines = head
-            .split(|byte| *byte == b'\n')
-            .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let mut lines =
+            head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let mut words = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
         let (Some(method), Some(target), Some(protocol), None) =
             (words.next(), words.next(), words.next(), words.next())
@@ -419,12 +400,10 @@ impl<'a> Head<'a> {
                 .map(Framing::Length)
                 .ok_or_else(|| malformed("the content-length is not a number")),
             (Some(_), None) => Err(malformed("two content-lengths differ")),
-            (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") => {
-                match codings.next() {
-                    None => Ok(Framing::Chunked),
-                    Some(_) => Err(malformed("two transfer-encodings")),
-                }
-            }
+            (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") => match codings.next() {
+                None => Ok(Framing::Chunked),
+                Some(_) => Err(malformed("two transfer-encodings")),
+            },
             (None, Some(_)) => Err(malformed("the transfer-encoding is unknown")),
             (Some(_), Some(_)) => Err(malformed("content-length beside transfer-encoding")),
         }
@@ -440,8 +419,7 @@ impl<'a> Head<'a> {
     }
 
     fn expects_continue(&self) -> bool {
-        self.values("expect")
-            .any(|value| value.eq_ignore_ascii_case("100-continue"))
+        self.values("expect").any(|value| value.eq_ignore_ascii_case("100-continue"))
     }
 
     fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
@@ -461,10 +439,7 @@ fn header(line: &[u8]) -> io::Result<(Cow<'_, str>, Cow<'_, str>)> {
         return Err(malformed("a header's name is empty or has a space"));
     }
     let value = value.get(1..).unwrap_or_default().trim_ascii();
-    Ok((
-        String::from_utf8_lossy(name),
-        String::from_utf8_lossy(value),
-    ))
+    Ok((String::from_utf8_lossy(name), String::from_utf8_lossy(value)))
 }
 
 /// What the query asks of the answer.
@@ -478,11 +453,7 @@ struct Steering {
 
 impl Steering {
     fn read(target: &str) -> io::Result<Steering> {
-        let mut steering = Steering {
-            status: StatusCode::OK,
-            delay: Duration::ZERO,
-            bytes: None,
-        };
+        let mut steering = Steering { status: StatusCode::OK, delay: Duration::ZERO, bytes: None };
         let query = target.split_once('?').map_or("", |(_, query)| query);
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let read = match name {
@@ -547,11 +518,7 @@ mod tests {
             let shutdown = async { stopped.await.unwrap_or_default() };
             serve(listener, "gray", shutdown).await
         });
-        Server {
-            address,
-            stop,
-            ended,
-        }
+        Server { address, stop, ended }
     }
 
     /// Everything the server answers to these bytes until it closes.
@@ -579,10 +546,7 @@ mod tests {
         )
         .await;
         let (head, _) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.starts_with("HTTP/1.1 200 OK\r\nx-echo-version: gray\r\n"),
-            "{head}"
-        );
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\nx-echo-version: gray\r\n"), "{head}");
         assert_eq!(
             json(&answer),
             serde_json::json!({
@@ -605,16 +569,11 @@ mod tests {
         for (request, bytes, shown) in [
             ("content-length: 5\r\n\r\nhello".to_owned(), 5, "hello"),
             (
-                "Transfer-Encoding: Chunked\r\n\r\n3;e=1\r\nhel\r\n02\r\nlo\r\n0\r\nt: 1\r\n\r\n"
-                    .to_owned(),
+                "Transfer-Encoding: Chunked\r\n\r\n3;e=1\r\nhel\r\n02\r\nlo\r\n0\r\nt: 1\r\n\r\n".to_owned(),
                 5,
                 "hello",
             ),
-            (
-                format!("content-length: {length}\r\n\r\n{long}"),
-                length,
-                &long[..SHOWN_BYTES],
-            ),
+            (format!("content-length: {length}\r\n\r\n{long}"), length, &long[..SHOWN_BYTES]),
         ] {
             let request = format!("POST /b HTTP/1.1\r\nconnection: close\r\n{request}");
             let (answer, _) = exchange(request.as_bytes()).await;
@@ -634,10 +593,7 @@ mod tests {
         assert_eq!(answer.matches("HTTP/1.1 200 OK\r\n").count(), 4);
         assert_eq!(answer.matches("HTTP/1.1 204 No Content\r\n").count(), 1);
         let shown = |path: &str| answer.contains(&format!("\"path\":\"{path}\""));
-        assert_eq!(
-            ["/1", "/2", "/3", "/5"].map(shown),
-            [true, true, false, true]
-        );
+        assert_eq!(["/1", "/2", "/3", "/5"].map(shown), [true, true, false, true]);
         assert_eq!(answer.matches("connection: close").count(), 1);
     }
 
@@ -645,7 +601,8 @@ mod tests {
     async fn expect_is_answered_before_the_body() {
         let server = start().await;
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        let head = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\n";
+        let head =
+            b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\n";
         stream.write_all(head).await.unwrap();
         let mut interim = [0; 25];
         stream.read_exact(&mut interim).await.unwrap();
@@ -662,10 +619,7 @@ mod tests {
             b"GET /x?echo-status=503&echo-bytes=40000&echo-delay=1ms HTTP/1.1\r\nconnection: close\r\n\r\n";
         let (answer, _) = exchange(request).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
-            "{head}"
-        );
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
         assert!(head.contains("content-length: 40000"), "{head}");
         assert_eq!(body, "x".repeat(40_000));
         for query in [
@@ -679,10 +633,7 @@ mod tests {
         ] {
             assert!(Steering::read(&format!("/?{query}")).is_err(), "{query}");
         }
-        assert_eq!(
-            Steering::read("/?echo-status&other=1&=").unwrap(),
-            Steering::read("/").unwrap()
-        );
+        assert_eq!(Steering::read("/?echo-status&other=1&=").unwrap(), Steering::read("/").unwrap());
     }
 
     #[tokio::test]
@@ -704,10 +655,7 @@ mod tests {
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nab\r\n",
         ] {
             let (answer, _) = exchange(request.as_bytes()).await;
-            assert!(
-                answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
-                "{request:?}"
-            );
+            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{request:?}");
             assert!(answer.contains("connection: close\r\n"), "{request:?}");
         }
     }

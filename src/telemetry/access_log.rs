@@ -87,27 +87,12 @@ impl AccessLog {
         AccessLog::start(settings, dropped, file)
     }
 
-    fn start(
-        settings: AccessLogSettings,
-        dropped: Arc<Counter>,
-        file: File,
-    ) -> io::Result<AccessLog> {
+    fn start(settings: AccessLogSettings, dropped: Arc<Counter>, file: File) -> io::Result<AccessLog> {
         let shared = Arc::<Shared>::default();
-        let mut writer = Writer {
-            shared: shared.clone(),
-            dropped: dropped.clone(),
-            file,
-            torn: false,
-            failing: false,
-        };
-        std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || writer.run())?;
-        Ok(AccessLog(Arc::new(Handle {
-            settings,
-            dropped,
-            shared,
-        })))
+        let mut writer =
+            Writer { shared: shared.clone(), dropped: dropped.clone(), file, torn: false, failing: false };
+        std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
+        Ok(AccessLog(Arc::new(Handle { settings, dropped, shared })))
     }
 
     /// Writes the request's line if the sample or its outcome asks for one.
@@ -326,10 +311,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(60);
 
     fn settings(sample: Share) -> AccessLogSettings {
-        AccessLogSettings {
-            path: LogPath::Stdout,
-            sample,
-        }
+        AccessLogSettings { path: LogPath::Stdout, sample }
     }
 
     fn piped(sample: Share) -> (AccessLog, PipeReader) {
@@ -369,26 +351,17 @@ mod tests {
         }
         let unlucky = 9_999;
         for status in [499, 500, 503] {
-            let entry = Entry {
-                status: Some(status),
-                ..bare("/status")
-            };
+            let entry = Entry { status: Some(status), ..bare("/status") };
             log.write(&entry, unlucky);
         }
-        let entry = Entry {
-            error: Some("upstream_timeout"),
-            ..bare("/error")
-        };
+        let entry = Entry { error: Some("upstream_timeout"), ..bare("/error") };
         log.write(&entry, unlucky);
         let reading = std::thread::spawn(|| paths(reader));
         assert!(log.close(LIMIT));
         drop(log);
         let seen = reading.join().unwrap();
         let count = |path: &str| seen.iter().filter(|seen| *seen == path).count();
-        assert_eq!(
-            (count("/sampled"), count("/status"), count("/error")),
-            (250, 2, 1)
-        );
+        assert_eq!((count("/sampled"), count("/status"), count("/error")), (250, 2, 1));
     }
 
     #[test]
@@ -399,10 +372,7 @@ mod tests {
         while log.dropped() < 10 {
             log.write(&bare(&long), written);
             written += 1;
-            assert!(
-                written < 10_000,
-                "nothing is dropped: the queue has no bound"
-            );
+            assert!(written < 10_000, "nothing is dropped: the queue has no bound");
         }
         assert!(!log.flush(Duration::ZERO));
         let dropped = log.dropped();
@@ -449,10 +419,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("graygate-log-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("access.log");
-        let settings = AccessLogSettings {
-            path: LogPath::File(path.clone()),
-            sample: Share::ALL,
-        };
+        let settings = AccessLogSettings { path: LogPath::File(path.clone()), sample: Share::ALL };
         let log = AccessLog::open(settings, Arc::default()).unwrap();
         log.write(&bare("/before"), 0);
         assert!(log.flush(LIMIT));
@@ -464,13 +431,7 @@ mod tests {
         assert!(log.close(LIMIT));
         let old = paths(File::open(folder.join("access.log.1")).unwrap());
         let new = paths(File::open(&path).unwrap());
-        assert_eq!(
-            (old, new),
-            (
-                vec!["/before".into(), "/between".into()],
-                vec!["/after".into()]
-            )
-        );
+        assert_eq!((old, new), (vec!["/before".into(), "/between".into()], vec!["/after".into()]));
         // The folder is gone: reopening fails, and the log goes on with what it has.
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(log.reopen().is_err());

@@ -181,10 +181,7 @@ mod tests {
             reason: Some(Reason::Rule),
             rule: Some("20-pilot"),
             bucket: Some(Bucket::from_hash(u32::MAX)),
-            served_by: Some(ServedBy {
-                version: "release",
-                address: "10.0.0.9:8080",
-            }),
+            served_by: Some(ServedBy { version: "release", address: "10.0.0.9:8080" }),
             fallback: Some(FallbackReason::NoInstances),
             tries: 2,
             request_id: Some("abc".into()),

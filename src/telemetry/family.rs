@@ -32,9 +32,7 @@ struct Child<T> {
 
 impl<T> Default for Family<T> {
     fn default() -> Self {
-        Family {
-            children: Mutex::default(),
-        }
+        Family { children: Mutex::default() }
     }
 }
 
@@ -48,10 +46,7 @@ impl<T> Family<T> {
             return child.handle.clone();
         }
         let handle = Arc::new(make());
-        let child = Child {
-            handle: handle.clone(),
-            idle_since: None,
-        };
+        let child = Child { handle: handle.clone(), idle_since: None };
         children.insert(key.into(), child);
         handle
     }
@@ -107,10 +102,7 @@ mod tests {
         second.add(2);
         assert_eq!(
             labels(&family),
-            [
-                (r#"s="svc",v="11""#.to_owned(), 1),
-                (r#"s="svc1",v="1""#.to_owned(), 2)
-            ]
+            [(r#"s="svc",v="11""#.to_owned(), 1), (r#"s="svc1",v="1""#.to_owned(), 2)]
         );
     }
 

@@ -102,8 +102,7 @@ impl Histogram {
             count.fetch_add(1, Relaxed);
         }
         // Rounded to the nearest: cutting off would make short durations shorter on average.
-        self.sum_micros
-            .fetch_add(nanos.saturating_add(500) / 1_000, Relaxed);
+        self.sum_micros.fetch_add(nanos.saturating_add(500) / 1_000, Relaxed);
     }
 }
 
@@ -120,9 +119,7 @@ impl Distribution {
         for (total, count) in self.buckets.iter_mut().zip(&histogram.buckets) {
             *total += count.load(Relaxed);
         }
-        self.sum_micros = self
-            .sum_micros
-            .wrapping_add(histogram.sum_micros.load(Relaxed));
+        self.sum_micros = self.sum_micros.wrapping_add(histogram.sum_micros.load(Relaxed));
     }
 
     pub fn sum_seconds(&self) -> f64 {

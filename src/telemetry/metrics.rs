@@ -105,36 +105,15 @@ impl Metrics {
     }
 
     /// `graygate_decisions_total`; `rule` is empty where no rule decided.
-    pub fn decision(
-        &self,
-        service: &str,
-        version: &str,
-        reason: Reason,
-        rule: &str,
-    ) -> Arc<Counter> {
-        let labels = [
-            ("service", service),
-            ("version", version),
-            ("reason", reason.as_str()),
-            ("rule", rule),
-        ];
+    pub fn decision(&self, service: &str, version: &str, reason: Reason, rule: &str) -> Arc<Counter> {
+        let labels =
+            [("service", service), ("version", version), ("reason", reason.as_str()), ("rule", rule)];
         self.0.decisions.child(&labels, Counter::default)
     }
 
     /// `graygate_fallbacks_total`: decided `from`, served by `to`.
-    pub fn fallback(
-        &self,
-        service: &str,
-        from: &str,
-        to: &str,
-        reason: FallbackReason,
-    ) -> Arc<Counter> {
-        let labels = [
-            ("service", service),
-            ("from", from),
-            ("to", to),
-            ("reason", reason.as_str()),
-        ];
+    pub fn fallback(&self, service: &str, from: &str, to: &str, reason: FallbackReason) -> Arc<Counter> {
+        let labels = [("service", service), ("from", from), ("to", to), ("reason", reason.as_str())];
         self.0.fallbacks.child(&labels, Counter::default)
     }
 
@@ -276,11 +255,7 @@ impl Families {
 
     fn render_decisions(&self, page: &mut Page) {
         let name = "graygate_decisions_total";
-        page.family(
-            name,
-            Kind::Counter,
-            "Decisions by version, reason and rule.",
-        );
+        page.family(name, Kind::Counter, "Decisions by version, reason and rule.");
         self.decisions.each(touched(page, name));
         let name = "graygate_fallbacks_total";
         let help = "Requests served by another version than the decided one.";
@@ -299,11 +274,7 @@ impl Families {
         page.family(name, Kind::Gauge, "Instances by version and state.");
         for (service, version, counts) in self.instances.lock().iter() {
             for (state, count) in InstanceState::ALL.iter().zip(counts) {
-                let labels = [
-                    ("service", &**service),
-                    ("version", version),
-                    ("state", state.as_str()),
-                ];
+                let labels = [("service", &**service), ("version", version), ("state", state.as_str())];
                 page.sample(name, &label_text(&labels), count);
             }
         }
@@ -495,46 +466,19 @@ mod tests {
         check(
             &metrics,
             &[
-                (
-                    "graygate_requests_total service=svc version=11 status=2xx",
-                    Some(1.0),
-                ),
-                (
-                    "graygate_requests_total service=svc version=11 status=5xx",
-                    Some(1.0),
-                ),
-                (
-                    "graygate_requests_total service=svc1 version=1 status=2xx",
-                    Some(1.0),
-                ),
-                (
-                    "graygate_requests_total service=svc1 version=1 status=5xx",
-                    Some(0.0),
-                ),
-                (
-                    "graygate_requests_in_flight service=svc version=11",
-                    Some(1.0),
-                ),
-                (
-                    "graygate_upstream_tries_total service=svc version=11 outcome=connect_failed",
-                    Some(1.0),
-                ),
-                (
-                    "graygate_upstream_duration_seconds_count service=svc version=11",
-                    Some(1.0),
-                ),
+                ("graygate_requests_total service=svc version=11 status=2xx", Some(1.0)),
+                ("graygate_requests_total service=svc version=11 status=5xx", Some(1.0)),
+                ("graygate_requests_total service=svc1 version=1 status=2xx", Some(1.0)),
+                ("graygate_requests_total service=svc1 version=1 status=5xx", Some(0.0)),
+                ("graygate_requests_in_flight service=svc version=11", Some(1.0)),
+                ("graygate_upstream_tries_total service=svc version=11 outcome=connect_failed", Some(1.0)),
+                ("graygate_upstream_duration_seconds_count service=svc version=11", Some(1.0)),
                 (&bucket("0.0025"), Some(0.0)),
                 (&bucket("0.005"), Some(1.0)),
                 (&bucket("60"), Some(1.0)),
                 (&bucket("+Inf"), Some(2.0)),
-                (
-                    &format!("{duration}_count service=svc version=11"),
-                    Some(2.0),
-                ),
-                (
-                    &format!("{duration}_sum service=svc version=11"),
-                    Some(70.003),
-                ),
+                (&format!("{duration}_count service=svc version=11"), Some(2.0)),
+                (&format!("{duration}_sum service=svc version=11"), Some(70.003)),
             ],
         );
     }
@@ -561,9 +505,7 @@ mod tests {
         let rule = metrics.decision("s", "gray", Reason::Rule, "10-\"staff\"");
         let default = metrics.decision("s", "release", Reason::Default, "");
         metrics.decision("s", "gray", Reason::Rule, "20-never");
-        metrics
-            .fallback("s", "gray", "release", FallbackReason::Unhealthy)
-            .increment();
+        metrics.fallback("s", "gray", "release", FallbackReason::Unhealthy).increment();
         metrics.fallback("s", "gray", "release", FallbackReason::NoInstances);
         metrics.unrouted("no_route").add(3);
         rule.increment();
@@ -571,26 +513,11 @@ mod tests {
         check(
             &metrics,
             &[
-                (
-                    "graygate_decisions_total service=s version=gray reason=rule rule=10-\"staff\"",
-                    Some(1.0),
-                ),
-                (
-                    "graygate_decisions_total service=s version=release reason=default rule=",
-                    Some(2.0),
-                ),
-                (
-                    "graygate_decisions_total service=s version=gray reason=rule rule=20-never",
-                    None,
-                ),
-                (
-                    "graygate_fallbacks_total service=s from=gray to=release reason=unhealthy",
-                    Some(1.0),
-                ),
-                (
-                    "graygate_fallbacks_total service=s from=gray to=release reason=no_instances",
-                    None,
-                ),
+                ("graygate_decisions_total service=s version=gray reason=rule rule=10-\"staff\"", Some(1.0)),
+                ("graygate_decisions_total service=s version=release reason=default rule=", Some(2.0)),
+                ("graygate_decisions_total service=s version=gray reason=rule rule=20-never", None),
+                ("graygate_fallbacks_total service=s from=gray to=release reason=unhealthy", Some(1.0)),
+                ("graygate_fallbacks_total service=s from=gray to=release reason=no_instances", None),
                 ("graygate_unrouted_total reason=no_route", Some(3.0)),
             ],
         );
@@ -624,18 +551,9 @@ mod tests {
         check(
             &metrics,
             &[
-                (
-                    "graygate_instances service=s version=v1 state=healthy",
-                    Some(2.0),
-                ),
-                (
-                    "graygate_instances service=s version=v1 state=draining",
-                    Some(3.0),
-                ),
-                (
-                    "graygate_instances service=s version=old state=healthy",
-                    None,
-                ),
+                ("graygate_instances service=s version=v1 state=healthy", Some(2.0)),
+                ("graygate_instances service=s version=v1 state=draining", Some(3.0)),
+                ("graygate_instances service=s version=old state=healthy", None),
                 ("graygate_list_members list=staff", Some(1_200_345.0)),
                 ("graygate_revision kind=offered", Some(812.0)),
                 ("graygate_revision kind=running", Some(811.0)),
@@ -664,18 +582,14 @@ mod tests {
         let flight = metrics.version("s", "late").begin();
         metrics.version("s", "gone");
         let hour = Duration::from_secs(3_600);
-        let sample =
-            |version: &str| format!("graygate_requests_in_flight service=s version={version}");
+        let sample = |version: &str| format!("graygate_requests_in_flight service=s version={version}");
         metrics.sweep(start);
         // Too soon after the last time to do anything.
         metrics.sweep(start + Duration::from_secs(1));
         check(&metrics, &[(&sample("gone"), Some(0.0))]);
         metrics.sweep(start + hour);
-        let expected: [(&str, Option<f64>); 3] = [
-            (&sample("held"), Some(0.0)),
-            (&sample("late"), Some(1.0)),
-            (&sample("gone"), None),
-        ];
+        let expected: [(&str, Option<f64>); 3] =
+            [(&sample("held"), Some(0.0)), (&sample("late"), Some(1.0)), (&sample("gone"), None)];
         check(&metrics, &expected);
         drop(flight);
         metrics.sweep(start + 2 * hour);

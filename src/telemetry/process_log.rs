@@ -69,10 +69,8 @@ pub fn start_log(settings: LogSettings) -> Result<(), LogError> {
 
 /// The environment before the setting before the default; an empty variable says nothing.
 fn choose_filter(setting: Option<&str>, variable: Option<&str>) -> Result<EnvFilter, LogError> {
-    let candidates = [
-        (variable.unwrap_or_default(), FILTER_VARIABLE),
-        (setting.unwrap_or_default(), "`log.filter`"),
-    ];
+    let candidates =
+        [(variable.unwrap_or_default(), FILTER_VARIABLE), (setting.unwrap_or_default(), "`log.filter`")];
     let (text, origin) = candidates
         .into_iter()
         .find(|(text, _)| !text.trim().is_empty())
@@ -80,11 +78,7 @@ fn choose_filter(setting: Option<&str>, variable: Option<&str>) -> Result<EnvFil
     EnvFilter::builder()
         .with_default_directive(LevelFilter::WARN.into())
         .parse(text)
-        .map_err(|cause| LogError::Filter {
-            text: text.to_owned(),
-            origin,
-            cause: cause.to_string(),
-        })
+        .map_err(|cause| LogError::Filter { text: text.to_owned(), origin, cause: cause.to_string() })
 }
 
 #[cfg(test)]
@@ -137,33 +131,21 @@ mod tests {
 
     #[test]
     fn the_default_says_what_operators_need() {
-        check(
-            choose_filter(None, Some(" ")).unwrap(),
-            &["own info", "failed bootstrap", "library warning"],
-        );
+        check(choose_filter(None, Some(" ")).unwrap(), &["own info", "failed bootstrap", "library warning"]);
     }
 
     #[test]
     fn the_variable_overrules_the_setting() {
         let setting = Some("off,graygate=debug");
-        check(
-            choose_filter(setting, None).unwrap(),
-            &["own info", "own debug"],
-        );
-        check(
-            choose_filter(setting, Some("off,pingora_proxy=error")).unwrap(),
-            &["failed request"],
-        );
+        check(choose_filter(setting, None).unwrap(), &["own info", "own debug"]);
+        check(choose_filter(setting, Some("off,pingora_proxy=error")).unwrap(), &["failed request"]);
     }
 
     #[test]
     fn a_wrong_filter_is_named_with_its_place() {
         let error = choose_filter(None, Some("graygate=loud")).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.starts_with("`graygate=loud` in GRAYGATE_LOG is not a log filter: "),
-            "{text}"
-        );
+        assert!(text.starts_with("`graygate=loud` in GRAYGATE_LOG is not a log filter: "), "{text}");
         assert!(choose_filter(Some("a=b=c"), None).is_err());
     }
 }

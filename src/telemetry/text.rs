@@ -81,9 +81,7 @@ impl Page {
         let mut count = 0;
         for (bound, own) in bounds.zip(seen.buckets) {
             count += own;
-            self.line(format_args!(
-                "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}"
-            ));
+            self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}"));
         }
         self.sample(&format!("{name}_sum"), labels, seen.sum_seconds());
         self.sample(&format!("{name}_count"), labels, count);
@@ -121,9 +119,6 @@ mod tests {
             assert_eq!(label_text(&[("v", value)]), expected);
         }
         // The classic attempt to write oneself a second label.
-        assert_eq!(
-            label_text(&[("a", r#"x",b="y"#), ("b", "z")]),
-            r#"a="x\",b=\"y",b="z""#
-        );
+        assert_eq!(label_text(&[("a", r#"x",b="y"#), ("b", "z")]), r#"a="x\",b=\"y",b="z""#);
     }
 }

@@ -58,10 +58,7 @@ struct Shard {
 
 impl VersionMetrics {
     pub(super) fn with_shards(count: usize) -> VersionMetrics {
-        VersionMetrics {
-            first: Shard::default(),
-            others: (1..count).map(|_| Shard::default()).collect(),
-        }
+        VersionMetrics { first: Shard::default(), others: (1..count).map(|_| Shard::default()).collect() }
     }
 
     /// A request begins; it is in flight until the answer is dropped.
@@ -128,9 +125,7 @@ impl VersionMetrics {
 
     fn shard(&self) -> &Shard {
         let own = seat() % (self.others.len() + 1);
-        own.checked_sub(1)
-            .and_then(|index| self.others.get(index))
-            .unwrap_or(&self.first)
+        own.checked_sub(1).and_then(|index| self.others.get(index)).unwrap_or(&self.first)
     }
 }
 
@@ -172,9 +167,7 @@ mod tests {
                 let counting = || {
                     for _ in 0..ROUNDS {
                         let flight = version.begin();
-                        flight
-                            .version()
-                            .finished(StatusClass::Success, Duration::from_millis(2));
+                        flight.version().finished(StatusClass::Success, Duration::from_millis(2));
                         flight.version().tried(TryOutcome::Reset);
                     }
                     version.begin()
@@ -187,10 +180,7 @@ mod tests {
             assert_eq!(version.tries(TryOutcome::Reset), THREADS * ROUNDS);
             let seen = version.request_durations();
             assert_eq!(seen.buckets.iter().sum::<u64>(), THREADS * ROUNDS);
-            assert_eq!(
-                seen.sum_seconds(),
-                (THREADS * ROUNDS) as f64 * 2_000.0 / 1e6
-            );
+            assert_eq!(seen.sum_seconds(), (THREADS * ROUNDS) as f64 * 2_000.0 / 1e6);
             // The last ones began on threads that are gone and end on this one.
             assert_eq!(version.in_flight(), THREADS as i64);
             drop(flights);
