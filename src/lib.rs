@@ -3,4 +3,5 @@
 pub mod decide;
 pub mod documents;
 pub mod pools;
+pub mod telemetry;
 pub mod vocab;
