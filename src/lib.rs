@@ -1,3 +1,4 @@
 //! graygate: an edge proxy that decides, for every request, which version of a service answers it.
 
+pub mod documents;
 pub mod vocab;

@@ -1,0 +1,5 @@
+//! What operators write, as types.
+
+mod set;
+
+pub use set::*;
