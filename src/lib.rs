@@ -3,5 +3,6 @@
 pub mod decide;
 pub mod documents;
 pub mod pools;
+pub mod sources;
 pub mod telemetry;
 pub mod vocab;
