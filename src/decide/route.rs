@@ -7,7 +7,7 @@ use regex::bytes::Regex;
 use super::condition::Condition;
 use super::request::{Request, Scratch};
 use super::snapshot::ServiceId;
-use crate::vocab::{Attribute, HeaderEdits, Name, Template};
+use crate::vocab::{Attribute, HeaderEdits, Name, Template, Timeouts};
 
 /// Index into [`Routes::routes`].
 pub type RouteId = usize;
@@ -29,6 +29,8 @@ pub struct RoutePlan {
     pub target: Target,
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
+    /// The service's, as far as the route does not overrule them.
+    pub timeouts: Timeouts,
     /// Bytes; overrules the process's limit.
     pub max_body: Option<u64>,
     /// Attributes of pins that conditions must not see from untrusted clients: the target service's.

@@ -12,7 +12,7 @@ use super::bucket::bucket;
 use super::condition::Condition;
 use super::request::{Request, Scratch, any_value};
 use super::route::{Routed, Routes, ServiceTarget, Target};
-use crate::vocab::{Attribute, Bucket, Label, Name, Reason, Share};
+use crate::vocab::{Attribute, Bucket, Label, Name, Reason, Share, Timeouts};
 
 /// Index into [`Snapshot::services`].
 pub type ServiceId = usize;
@@ -41,6 +41,11 @@ pub struct ServicePlan {
     pub versions: Box<[VersionPlan]>,
     /// In the order they are asked.
     pub rules: Box<[RulePlan]>,
+    pub timeouts: Timeouts,
+    /// Further tries after the first.
+    pub retries: u32,
+    /// Whether instances are chosen by a hash of the identity.
+    pub balances_by_identity: bool,
 }
 
 #[derive(Clone, Debug)]

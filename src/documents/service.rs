@@ -12,7 +12,7 @@ use super::route::{TimeoutOverrides, header_name};
 use crate::vocab::{Attribute, Label, Name, Share};
 
 /// Most further tries; more would only multiply an outage.
-const RETRY_LIMIT: i64 = 10;
+const RETRY_LIMIT: i64 = 8;
 
 #[derive(Clone, Debug)]
 pub struct Service {

@@ -68,11 +68,7 @@ impl Pool {
     pub fn is_of(&self, members: &[Arc<Instance>], balance: Balance) -> bool {
         self.balance == balance
             && self.members.len() == members.len()
-            && self
-                .members
-                .iter()
-                .zip(members)
-                .all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.members.iter().zip(members).all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
     /// Where the turns are now.
@@ -103,8 +99,7 @@ impl Pool {
 
     /// Somebody who was not tried yet, available or not.
     pub fn untried(&self, tried: &Tried) -> Option<&Arc<Instance>> {
-        let start =
-            self.cursor.fetch_add(1, Ordering::Relaxed) as usize % self.members.len().max(1);
+        let start = self.cursor.fetch_add(1, Ordering::Relaxed) as usize % self.members.len().max(1);
         let (before, after) = self.members.split_at_checked(start)?;
         let mut all = after.iter().chain(before);
         all.find(|one| !tried.contains(one.vitals.id))
@@ -149,9 +144,7 @@ impl Pool {
         let fresh = |one: &Instance| !tried.contains(one.vitals.id);
         let one = self.take_turn(rotation, turn, fresh)?;
         let id = self.member(one)?.vitals.id;
-        let other = self.take_turn(rotation, scatter(turn), |other| {
-            fresh(other) && other.vitals.id != id
-        });
+        let other = self.take_turn(rotation, scatter(turn), |other| fresh(other) && other.vitals.id != id);
         let load = |of: &Candidate, weighed_by: &Candidate| {
             let in_flight = self.member(of).map_or(0, |member| member.in_flight());
             in_flight as u128 * u128::from(weighed_by.weight)
@@ -165,21 +158,13 @@ impl Pool {
     /// Highest random weight: each candidate draws a number from the key and itself, the best
     /// wins. When one leaves, only its own keys move. With unequal weights the draw is
     /// exponential, -ln(u) / weight, of which the smallest wins with probability weight / total.
-    fn rendezvous<'r>(
-        &self,
-        rotation: &'r Rotation,
-        tried: &Tried,
-        key: u64,
-    ) -> Option<&'r Candidate> {
+    fn rendezvous<'r>(&self, rotation: &'r Rotation, tried: &Tried, key: u64) -> Option<&'r Candidate> {
         let draw = |one: &Candidate| {
             let drawn = scatter(self.keys.get(one.member as usize).copied()? ^ key);
             let fresh = !tried.contains(self.member(one)?.vitals.id);
             fresh.then_some(drawn)
         };
-        let drawn = rotation
-            .candidates
-            .iter()
-            .filter_map(|one| Some((draw(one)?, one)));
+        let drawn = rotation.candidates.iter().filter_map(|one| Some((draw(one)?, one)));
         if rotation.level {
             return drawn.max_by_key(|(drawn, _)| *drawn).map(|(_, one)| one);
         }

@@ -135,10 +135,7 @@ pub struct Authorities(pub Arc<CaType>);
 impl PartialEq for Authorities {
     fn eq(&self, other: &Authorities) -> bool {
         let bytes = |one: &Authorities| -> Vec<Vec<u8>> {
-            one.0
-                .iter()
-                .map(|ca| ca.borrow_raw_cert().clone())
-                .collect()
+            one.0.iter().map(|ca| ca.borrow_raw_cert().clone()).collect()
         };
         Arc::ptr_eq(&self.0, &other.0) || bytes(self) == bytes(other)
     }

@@ -40,10 +40,7 @@ pub type Shutdown = watch::Receiver<bool>;
 #[derive(thiserror::Error, Debug)]
 pub enum SourceError {
     #[error("{}: {error}", path.display())]
-    Io {
-        path: PathBuf,
-        error: std::io::Error,
-    },
+    Io { path: PathBuf, error: std::io::Error },
     #[error("{}: more than {limit} files", path.display())]
     TooManyFiles { path: PathBuf, limit: usize },
     #[error("etcd settings: {0}")]

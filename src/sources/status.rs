@@ -73,8 +73,7 @@ impl SourceStatus {
             return Duration::ZERO;
         }
         let last = Duration::from_millis(self.last_contact.load(Ordering::Relaxed));
-        now.saturating_duration_since(self.born)
-            .saturating_sub(last)
+        now.saturating_duration_since(self.born).saturating_sub(last)
     }
 
     /// How often the periodic comparison found the held documents different from the store's. Anything but zero

@@ -38,10 +38,7 @@ pub struct DirectorySettings {
 /// Reads the directory once, completely. Blocks; the revision is 1.
 pub fn load(path: &Path) -> Result<DocumentSet, SourceError> {
     let scan = Scanner::new(path.to_owned()).scan(SystemTime::now())?;
-    Ok(DocumentSet {
-        revision: 1,
-        ..scan.set
-    })
+    Ok(DocumentSet { revision: 1, ..scan.set })
 }
 
 /// Publishes the directory now and after every change, until the shutdown.
@@ -54,13 +51,7 @@ pub async fn watch(
     status: Arc<SourceStatus>,
     shutdown: Shutdown,
 ) {
-    let follower = Follower {
-        updates,
-        status,
-        published: None,
-        candidate: None,
-        told: false,
-    };
+    let follower = Follower { updates, status, published: None, candidate: None, told: false };
     tokio::select! {
         () = follower.run(settings.path) => {}
         () = ended(shutdown) => {}
@@ -125,10 +116,7 @@ impl Follower {
     /// Takes what a walk found; true when another walk has to agree first.
     fn consider(&mut self, scan: Scan, begun: Instant) -> bool {
         if self.status.reached(Instant::now()) {
-            tracing::info!(
-                documents = scan.set.documents.len(),
-                "the document directory is read"
-            );
+            tracing::info!(documents = scan.set.documents.len(), "the document directory is read");
         }
         self.told = false;
         let Some(published) = &self.published else {
@@ -148,21 +136,13 @@ impl Follower {
             Some(before) => (before.seen_at, before.walks + 1),
             None => (begun, 1),
         };
-        self.candidate = Some(CandidateSet {
-            set: scan.set,
-            seen_at,
-            walks,
-        });
+        self.candidate = Some(CandidateSet { set: scan.set, seen_at, walks });
         true
     }
 
     fn publish(&mut self, set: DocumentSet, seen_at: Instant) {
         let revision = self.published.as_ref().map_or(0, |set| set.revision) + 1;
-        tracing::debug!(
-            revision,
-            documents = set.documents.len(),
-            "the documents changed"
-        );
+        tracing::debug!(revision, documents = set.documents.len(), "the documents changed");
         let set = Arc::new(DocumentSet { revision, ..set });
         self.published = Some(set.clone());
         self.status.set_from_cache(false);
@@ -189,11 +169,7 @@ impl Eye {
         let watcher = notify::recommended_watcher(heard)
             .inspect_err(|error| tracing::warn!(%error, "no notifications of changed files; looking regularly instead"))
             .ok();
-        Eye {
-            scanner: Scanner::new(path),
-            watcher,
-            watched: BTreeMap::new(),
-        }
+        Eye { scanner: Scanner::new(path), watcher, watched: BTreeMap::new() }
     }
 
     /// Walks, and listens to every folder met; also says whether one of them is new to it, because what changed
@@ -219,10 +195,7 @@ impl Eye {
         }
         let watched = &self.watched;
         let (mut new_folders, mut refused) = (false, None);
-        for (path, _) in folders
-            .iter()
-            .filter(|(path, id)| watched.get(*path) != Some(*id))
-        {
+        for (path, _) in folders.iter().filter(|(path, id)| watched.get(*path) != Some(*id)) {
             match watcher.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => new_folders = true,
                 Err(error) => refused = Some(error),

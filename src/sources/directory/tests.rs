@@ -38,13 +38,7 @@ fn a_directory_is_read_completely() {
     assert_eq!(set.revision, 1);
     assert_eq!(
         names(&set),
-        [
-            "routes/portal",
-            "rules/a",
-            "lists/pilot",
-            "lists/pilot/p1",
-            "instances/patient/p"
-        ]
+        ["routes/portal", "rules/a", "lists/pilot", "lists/pilot/p1", "instances/patient/p"]
     );
     assert_eq!(set.documents[&id("rules/a")].format, Format::Json);
     let strays: Vec<_> = set.strays.iter().map(|p| p.document.as_str()).collect();
