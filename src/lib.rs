@@ -3,6 +3,7 @@
 pub mod compile;
 pub mod decide;
 pub mod documents;
+pub mod live;
 pub mod pools;
 pub mod sources;
 pub mod telemetry;
