@@ -5,6 +5,7 @@ pub mod decide;
 pub mod documents;
 pub mod live;
 pub mod pools;
+pub mod proxy;
 pub mod sources;
 pub mod telemetry;
 pub mod vocab;
