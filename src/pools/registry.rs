@@ -86,6 +86,13 @@ impl Registry {
         built
     }
 
+    /// How many services and instances are remembered.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let known = self.known.lock();
+        (known.services.len(), known.instances.len())
+    }
+
     /// Every instance of the latest generation that has a check.
     pub(super) fn targets(&self) -> Vec<Target> {
         let known = self.known.lock();
