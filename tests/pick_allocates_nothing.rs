@@ -44,6 +44,7 @@ fn allocations(run: impl FnOnce()) -> u64 {
     ALLOCATIONS.with(Cell::get) - before
 }
 
+#[expect(clippy::unwrap_used, reason = "the names below are constants")]
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::instance::{Instance, Ward};
-use super::pool::{Pool, scatter};
+use super::pool::Pool;
+use super::rotation::scatter;
 use super::service::{Group, Link, ServicePools};
 use super::spec::{HealthSpec, InstanceSpec, ServiceSpec, VersionSpec};
 use super::vitals::{ServiceVitals, Vitals};
@@ -230,11 +231,7 @@ impl GroupMaker<'_> {
             .zip(states)
             .map(|(spec, vitals)| match before.get(&vitals.id) {
                 Some(one) if one.spec == **spec && Arc::ptr_eq(&one.ward, &ward) => (*one).clone(),
-                _ => Arc::new(Instance {
-                    spec: (*spec).clone(),
-                    vitals,
-                    ward: ward.clone(),
-                }),
+                _ => Arc::new(Instance::of((*spec).clone(), vitals, ward.clone())),
             })
             .collect();
         let mut open = Vec::new();
@@ -286,6 +283,7 @@ impl GroupMaker<'_> {
             .map(|(_, vitals)| vitals.clone())
             .collect();
         let ward = Ward {
+            service: self.spec.name.clone(),
             outlier: self.spec.outlier.clone(),
             residents,
             sole_may_go: !self.ends_a_chain(),

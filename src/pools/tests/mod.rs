@@ -4,8 +4,10 @@ mod balance;
 mod chains;
 mod ejection;
 mod health;
+mod model;
 mod probes;
 mod registry;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
