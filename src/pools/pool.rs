@@ -85,13 +85,15 @@ impl Pool {
         if self.members.is_empty() {
             return Offer::Empty;
         }
-        let epoch = self.service.epoch.load(Ordering::Acquire);
+        // Read before the states are: a change in between makes the next pick look again.
+        let epoch = || self.service.epoch.load(Ordering::Acquire);
         let read = self.rotation.read();
-        if read.holds(epoch, asked.now) {
+        if read.holds(epoch(), asked.now) {
             return self.choose(&read, asked);
         }
         drop(read);
         let mut write = self.rotation.write();
+        let epoch = epoch();
         if !write.holds(epoch, asked.now) {
             write.lay_out(&self.members, epoch, asked.now);
         }
