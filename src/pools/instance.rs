@@ -95,10 +95,7 @@ impl Instance {
         };
         let bad = match outcome {
             TryOutcome::Response => status == Some(StatusClass::ServerError),
-            TryOutcome::ConnectFailed
-            | TryOutcome::Reset
-            | TryOutcome::Timeout
-            | TryOutcome::Invalid => true,
+            TryOutcome::ConnectFailed | TryOutcome::Reset | TryOutcome::Timeout | TryOutcome::Invalid => true,
             TryOutcome::ClientGone => return,
         };
         if !bad {

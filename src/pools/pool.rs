@@ -65,11 +65,7 @@ impl Pool {
     pub fn is_of(&self, members: &[Arc<Instance>], balance: Balance) -> bool {
         self.balance == balance
             && self.members.len() == members.len()
-            && self
-                .members
-                .iter()
-                .zip(members)
-                .all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.members.iter().zip(members).all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
     /// Where the turns are now.
@@ -102,8 +98,7 @@ impl Pool {
 
     /// Somebody who was not tried yet, available or not.
     pub fn untried(&self, tried: &Tried) -> Option<&Arc<Instance>> {
-        let start =
-            self.cursor.fetch_add(1, Ordering::Relaxed) as usize % self.members.len().max(1);
+        let start = self.cursor.fetch_add(1, Ordering::Relaxed) as usize % self.members.len().max(1);
         let (before, after) = self.members.split_at_checked(start)?;
         let mut all = after.iter().chain(before);
         all.find(|one| !tried.contains(one.vitals.id))

@@ -57,9 +57,7 @@ pub(super) async fn probe(
     spec: &HealthSpec,
 ) -> Result<(), ProbeError> {
     let answer = tokio::time::timeout(spec.timeout, ask(connector, address, spec));
-    answer
-        .await
-        .unwrap_or(Err(ProbeError::Timeout(spec.timeout)))
+    answer.await.unwrap_or(Err(ProbeError::Timeout(spec.timeout)))
 }
 
 async fn ask(
@@ -68,14 +66,8 @@ async fn ask(
     spec: &HealthSpec,
 ) -> Result<(), ProbeError> {
     let is_grpc = matches!(spec.check, Check::Grpc { .. });
-    let wire = if is_grpc {
-        Wire::Http2
-    } else {
-        spec.transport.wire
-    };
-    let stream = connector
-        .new_stream(&peer(address, &spec.transport, wire))
-        .await?;
+    let wire = if is_grpc { Wire::Http2 } else { spec.transport.wire };
+    let stream = connector.new_stream(&peer(address, &spec.transport, wire)).await?;
     match (&spec.check, wire) {
         (Check::Tcp, _) => Ok(()),
         (Check::Http { .. }, Wire::Http1) => ask_http1(stream, address, &spec.check).await,
@@ -102,13 +94,7 @@ fn peer(address: SocketAddr, transport: &Transport, wire: Wire) -> HttpPeer {
 }
 
 async fn ask_http1(stream: Stream, address: SocketAddr, check: &Check) -> Result<(), ProbeError> {
-    let Check::Http {
-        path,
-        host,
-        statuses,
-        headers,
-    } = check
-    else {
+    let Check::Http { path, host, statuses, headers } = check else {
         return Ok(());
     };
     let mut request = RequestHeader::build(Method::GET, path.as_bytes(), None)?;
@@ -139,18 +125,8 @@ fn expect_status(status: StatusCode, expected: &[u16]) -> Result<(), ProbeError>
     }
 }
 
-async fn ask_http2(
-    stream: Stream,
-    address: SocketAddr,
-    spec: &HealthSpec,
-) -> Result<(), ProbeError> {
-    let Check::Http {
-        path,
-        host,
-        statuses,
-        headers,
-    } = &spec.check
-    else {
+async fn ask_http2(stream: Stream, address: SocketAddr, spec: &HealthSpec) -> Result<(), ProbeError> {
+    let Check::Http { path, host, statuses, headers } = &spec.check else {
         return Ok(());
     };
     let host = host.clone().unwrap_or_else(|| address.to_string());
@@ -158,9 +134,7 @@ async fn ask_http2(
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    let request = request
-        .header(http::header::USER_AGENT, USER_AGENT)
-        .body(())?;
+    let request = request.header(http::header::USER_AGENT, USER_AGENT).body(())?;
     let response = exchange(stream, request, Bytes::new(), |answer| async { Ok(answer) }).await?;
     expect_status(response.status(), statuses)
 }
@@ -185,11 +159,7 @@ async fn ask_grpc(
 }
 
 fn url(transport: &Transport, authority: &str, path: &str) -> String {
-    let scheme = if transport.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = if transport.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{authority}{path}")
 }
 
@@ -201,9 +171,7 @@ async fn exchange<T, F: Future<Output = Result<T, ProbeError>>>(
     read: impl FnOnce(Response<h2::RecvStream>) -> F,
 ) -> Result<T, ProbeError> {
     let mut settings = h2::client::Builder::new();
-    settings
-        .enable_push(false)
-        .max_header_list_size(HEADER_LIST_LIMIT);
+    settings.enable_push(false).max_header_list_size(HEADER_LIST_LIMIT);
     let (sender, connection) = settings.handshake(stream).await?;
     let answer = async {
         let mut sender: SendRequest<Bytes> = sender.ready().await?;
@@ -264,10 +232,7 @@ async fn read_grpc(answer: Response<h2::RecvStream>) -> Result<(), ProbeError> {
     }
 }
 
-fn expect_grpc_ok(
-    status: Option<&http::HeaderValue>,
-    may_be_absent: bool,
-) -> Result<(), ProbeError> {
+fn expect_grpc_ok(status: Option<&http::HeaderValue>, may_be_absent: bool) -> Result<(), ProbeError> {
     match status.map(|status| status.as_bytes()) {
         Some(b"0") => Ok(()),
         None if may_be_absent => Ok(()),

@@ -57,11 +57,7 @@ pub(super) struct Target {
 impl Registry {
     /// `seed` spreads where the pools of different processes begin their turns.
     pub fn new(seed: u64) -> Registry {
-        Registry {
-            seed,
-            known: Mutex::default(),
-            built: Notify::new(),
-        }
+        Registry { seed, known: Mutex::default(), built: Notify::new() }
     }
 
     /// Makes the pools of a generation, in the order of the specs.
@@ -77,10 +73,7 @@ impl Registry {
                 _ => Arc::new(known.assemble(spec, self.seed)),
             })
             .collect();
-        known.latest = built
-            .iter()
-            .map(|pools| (pools.name().clone(), pools.clone()))
-            .collect();
+        known.latest = built.iter().map(|pools| (pools.name().clone(), pools.clone())).collect();
         known.forget_unreferenced();
         drop(known);
         self.built.notify_one();
@@ -122,10 +115,7 @@ impl Known {
         let latest = self.latest.get(&spec.name).cloned();
         let mut groups = BTreeMap::new();
         for (label, instances) in by_label(spec) {
-            let states = instances
-                .iter()
-                .map(|one| self.state(spec, one, &vitals))
-                .collect();
+            let states = instances.iter().map(|one| self.state(spec, one, &vitals)).collect();
             let maker = GroupMaker {
                 spec,
                 label: &label,
@@ -153,11 +143,8 @@ impl Known {
         instance: &InstanceSpec,
         service: &Arc<ServiceVitals>,
     ) -> Arc<Vitals> {
-        let key = Key {
-            service: spec.name.clone(),
-            version: instance.version.clone(),
-            address: instance.address,
-        };
+        let key =
+            Key { service: spec.name.clone(), version: instance.version.clone(), address: instance.address };
         let check = spec.health.as_ref().map(|health| &health.check);
         let next_id = &mut self.next_id;
         let vitals = self.instances.entry(key).or_insert_with(|| {
@@ -170,10 +157,8 @@ impl Known {
 
     /// Drops what only this map still holds: no pool, no request, no running check.
     fn forget_unreferenced(&mut self) {
-        self.instances
-            .retain(|_, vitals| Arc::strong_count(vitals) > 1);
-        self.services
-            .retain(|_, vitals| Arc::strong_count(vitals) > 1);
+        self.instances.retain(|_, vitals| Arc::strong_count(vitals) > 1);
+        self.services.retain(|_, vitals| Arc::strong_count(vitals) > 1);
     }
 }
 
@@ -203,9 +188,7 @@ fn chains(spec: &ServiceSpec, groups: &BTreeMap<Name, Group>) -> Vec<Vec<Link>> 
         })
     };
     let versions = spec.versions.iter();
-    versions
-        .map(|one| one.chain.iter().filter_map(link).collect())
-        .collect()
+    versions.map(|one| one.chain.iter().filter_map(link).collect()).collect()
 }
 
 /// Makes the group of one label, out of what was there before as far as it did not change.
@@ -220,12 +203,8 @@ struct GroupMaker<'a> {
 impl GroupMaker<'_> {
     fn make(&self, specs: &[&InstanceSpec], states: Vec<Arc<Vitals>>) -> Group {
         let ward = self.ward(specs, &states);
-        let before: HashMap<u64, &Arc<Instance>> = self
-            .before
-            .iter()
-            .flat_map(|group| &group.instances)
-            .map(|one| (one.vitals.id, one))
-            .collect();
+        let before: HashMap<u64, &Arc<Instance>> =
+            self.before.iter().flat_map(|group| &group.instances).map(|one| (one.vitals.id, one)).collect();
         let instances: Vec<_> = specs
             .iter()
             .zip(states)
@@ -297,9 +276,7 @@ impl GroupMaker<'_> {
     /// Whether some chain ends at this label, so that nobody else would serve in its place.
     fn ends_a_chain(&self) -> bool {
         let versions = &self.spec.versions;
-        let mut ends = versions
-            .iter()
-            .filter_map(|one| versions.get(*one.chain.last()?));
+        let mut ends = versions.iter().filter_map(|one| versions.get(*one.chain.last()?));
         ends.any(|end| end.label == *self.label)
     }
 }

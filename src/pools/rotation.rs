@@ -58,9 +58,7 @@ impl Rotation {
         let divisor = weights().fold(0, greatest_common_divisor).max(1);
         let sum = weights().fold(0u64, |sum, weight| sum.saturating_add(weight / divisor));
         let count = members.len() as u64;
-        let turns = sum
-            .saturating_mul(u64::from(RECOVERY_STEPS))
-            .min(TURNS_LIMIT.saturating_add(count));
+        let turns = sum.saturating_mul(u64::from(RECOVERY_STEPS)).min(TURNS_LIMIT.saturating_add(count));
         Rotation {
             epoch: u64::MAX,
             until: None,
@@ -153,13 +151,9 @@ impl Rotation {
         for candidate in &mut self.candidates {
             candidate.weight /= divisor;
         }
-        self.candidates
-            .sort_unstable_by_key(|one| (one.weight, one.member));
-        self.level = self
-            .candidates
-            .first()
-            .zip(self.candidates.last())
-            .is_none_or(|(a, b)| a.weight == b.weight);
+        self.candidates.sort_unstable_by_key(|one| (one.weight, one.member));
+        self.level =
+            self.candidates.first().zip(self.candidates.last()).is_none_or(|(a, b)| a.weight == b.weight);
     }
 
     /// Spreads each class of equal weights evenly over the round, then merges the classes.
@@ -176,9 +170,7 @@ impl Rotation {
             let weight = class.first().map_or(0, |one| one.weight);
             let rounds = match total {
                 ..=TURNS_LIMIT => weight,
-                _ => {
-                    (u128::from(weight) * u128::from(TURNS_LIMIT) / u128::from(total)).max(1) as u64
-                }
+                _ => (u128::from(weight) * u128::from(TURNS_LIMIT) / u128::from(total)).max(1) as u64,
             };
             let phase = (0.5 + number as f64 * PHASE_STEP).fract();
             let size = class.len() as u64;
@@ -189,8 +181,7 @@ impl Rotation {
             }));
             first += size as u32;
         }
-        self.turns
-            .sort_unstable_by_key(|turn| (turn.at, turn.candidate));
+        self.turns.sort_unstable_by_key(|turn| (turn.at, turn.candidate));
     }
 }
 

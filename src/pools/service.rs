@@ -103,16 +103,10 @@ impl ServicePools {
             walk.left = Some(FallbackReason::ConnectFailed);
         }
         let (instance, version) = find(&ways, last, walk, now).ok_or(NoInstance::None)?;
-        let in_flight =
-            InFlight::take(instance, self.spec.max_connections).ok_or(NoInstance::Overloaded)?;
+        let in_flight = InFlight::take(instance, self.spec.max_connections).ok_or(NoInstance::Overloaded)?;
         walk.reached_end |= walk.position >= last;
         walk.took(instance.vitals.id);
-        Ok(Picked {
-            instance,
-            version,
-            fallback: walk.left.filter(|_| decided != Some(version)),
-            in_flight,
-        })
+        Ok(Picked { instance, version, fallback: walk.left.filter(|_| decided != Some(version)), in_flight })
     }
 
     fn chain(&self, version: Option<usize>) -> &[Link] {
@@ -146,10 +140,7 @@ impl<'a> Ways<'a> {
             Some(pin) if position < self.chain.len() => link.pinned.get(pin),
             _ => link.open.as_ref(),
         };
-        (
-            pool.map(|pool| &**pool).filter(|pool| !pool.is_empty()),
-            link.version,
-        )
+        (pool.map(|pool| &**pool).filter(|pool| !pool.is_empty()), link.version)
     }
 
     fn last_with_members(&self) -> Option<usize> {
@@ -166,12 +157,7 @@ fn find<'a>(
 ) -> Option<(&'a Arc<Instance>, usize)> {
     while walk.position < last {
         let (pool, version) = ways.at(walk.position);
-        let asked = Asked {
-            tried: &walk.tried,
-            hash_key: walk.hash_key,
-            fail_open: false,
-            now,
-        };
+        let asked = Asked { tried: &walk.tried, hash_key: walk.hash_key, fail_open: false, now };
         match pool.map_or(Offer::Empty, |pool| pool.offer(asked)) {
             Offer::Instance(instance) => return Some((instance, version)),
             Offer::Empty => walk.leave(FallbackReason::NoInstances),
@@ -187,12 +173,7 @@ fn find<'a>(
 /// where retries are left, those that failed before, the latest failure last.
 fn find_at_the_end<'a>(pool: &'a Pool, walk: &mut Walk, now: Instant) -> Option<&'a Arc<Instance>> {
     let offer = |tried: &Tried| {
-        let asked = Asked {
-            tried,
-            hash_key: walk.hash_key,
-            fail_open: true,
-            now,
-        };
+        let asked = Asked { tried, hash_key: walk.hash_key, fail_open: true, now };
         match pool.offer(asked) {
             Offer::Instance(instance) => Some(instance),
             Offer::Spent | Offer::Dark | Offer::Empty => None,

@@ -10,6 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::protocols::tls::CaType;
+use pingora::utils::tls::WrappedX509;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::vocab::{Label, Name, Share};
 
@@ -132,13 +136,30 @@ pub struct TlsSpec {
 #[derive(Clone, Debug)]
 pub struct Authorities(pub Arc<CaType>);
 
+impl Authorities {
+    /// Reads every certificate of a PEM file; `None` when there is none, or one that is broken.
+    pub fn parse(pem: &[u8]) -> Option<Authorities> {
+        let wrap = |der: CertificateDer<'_>| {
+            WrappedX509::try_new(der.to_vec(), |der| {
+                X509Certificate::from_der(der).map(|(_, certificate)| certificate)
+            })
+            .ok()
+        };
+        let certificates: Option<Vec<WrappedX509>> =
+            CertificateDer::pem_slice_iter(pem).map(|der| wrap(der.ok()?)).collect();
+        certificates.filter(|found| !found.is_empty()).map(|found| Authorities(found.into()))
+    }
+
+    /// Nobody: every certificate is refused.
+    pub fn none() -> Authorities {
+        Authorities(Arc::new([]))
+    }
+}
+
 impl PartialEq for Authorities {
     fn eq(&self, other: &Authorities) -> bool {
         let bytes = |one: &Authorities| -> Vec<Vec<u8>> {
-            one.0
-                .iter()
-                .map(|ca| ca.borrow_raw_cert().clone())
-                .collect()
+            one.0.iter().map(|ca| ca.borrow_raw_cert().clone()).collect()
         };
         Arc::ptr_eq(&self.0, &other.0) || bytes(self) == bytes(other)
     }

@@ -202,12 +202,9 @@ impl Record {
 
     /// Earlier ejections that still count: one is forgiven for every quiet `eject_for`.
     fn decayed(&self, spec: &OutlierSpec, now: Instant) -> u32 {
-        let quiet = self
-            .ejected_until
-            .map_or(Duration::ZERO, |until| now.saturating_duration_since(until));
+        let quiet = self.ejected_until.map_or(Duration::ZERO, |until| now.saturating_duration_since(until));
         let forgiven = quiet.as_millis() / spec.eject_for.as_millis().max(1);
-        self.times_ejected
-            .saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
+        self.times_ejected.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
     }
 
     fn outlook(&self, now: Instant) -> Outlook {
@@ -219,11 +216,7 @@ impl Record {
             (None, Health::Assumed | Health::Healthy) => Standing::Healthy,
         };
         let (steps, step_ends) = self.recovery(now);
-        Outlook {
-            standing,
-            steps,
-            until: ejected.or(step_ends),
-        }
+        Outlook { standing, steps, until: ejected.or(step_ends) }
     }
 
     /// How many steps of its weight the instance carries, and when the next one comes.

@@ -36,12 +36,7 @@ impl Walk {
     /// `version` is an index into the service's versions, or `None` for an inherited one that the
     /// service does not know: it has no pool and goes to `release` for want of instances.
     /// `retries` above [`RETRIES_LIMIT`] count as the limit.
-    pub fn new(
-        version: Option<usize>,
-        pin: Option<Label>,
-        hash_key: Option<u64>,
-        retries: u32,
-    ) -> Walk {
+    pub fn new(version: Option<usize>, pin: Option<Label>, hash_key: Option<u64>, retries: u32) -> Walk {
         Walk {
             version,
             pin,

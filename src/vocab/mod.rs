@@ -3,16 +3,26 @@
 //! Answers: what do the small values of the contract look like, and how are they read and printed?
 //! Owns: newtypes that parse once and print the same text again. Never: IO, or any other room.
 
+mod address;
+mod attribute;
+mod decimal;
+mod edits;
 mod name;
 mod problem;
 mod quantity;
 mod reason;
+mod template;
 mod timeouts;
 
+pub use address::{canonical_net, read_address};
+pub use attribute::Attribute;
+pub use decimal::Decimal;
+pub use edits::HeaderEdits;
 pub use name::{Label, Name};
 pub use problem::{Problem, did_you_mean};
 pub use quantity::{Bucket, ByteSize, Share, format_duration, parse_duration};
 pub use reason::{ErrorReason, FallbackReason, InstanceState, Reason, StatusClass, TryOutcome};
+pub use template::{Part, Template};
 pub use timeouts::Timeouts;
 
 /// The source's number for a state of all documents; larger is newer, 0 is "none yet".

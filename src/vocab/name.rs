@@ -26,9 +26,7 @@ impl Name {
     /// Whether the text could be a name, without making one.
     pub fn is_name(text: &str) -> bool {
         (1..=NAME_LIMIT).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     }
 
     pub fn release() -> Name {

@@ -55,12 +55,9 @@ mod tests {
     #[test]
     fn suggestions_are_near() {
         let known = ["attribute", "all", "any", "not", "equals"];
-        for (word, expected) in [
-            ("atribute", Some("attribute")),
-            ("equal", Some("equals")),
-            ("al", Some("all")),
-            ("zzz", None),
-        ] {
+        for (word, expected) in
+            [("atribute", Some("attribute")), ("equal", Some("equals")), ("al", Some("all")), ("zzz", None)]
+        {
             assert_eq!(did_you_mean(word, known), expected, "{word}");
         }
     }

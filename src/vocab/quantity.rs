@@ -24,15 +24,8 @@ impl Share {
             return None;
         }
         let hundredths: u32 = format!("{fraction:0<2}").parse().ok()?;
-        let total = whole
-            .parse::<u32>()
-            .ok()?
-            .checked_mul(100)?
-            .checked_add(hundredths)?;
-        u16::try_from(total)
-            .ok()
-            .filter(|&total| total <= BUCKETS)
-            .map(Share)
+        let total = whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(hundredths)?;
+        u16::try_from(total).ok().filter(|&total| total <= BUCKETS).map(Share)
     }
 
     /// Reads a share with a percent sign, as the process file and ejection limits write it: `50%`.
@@ -77,12 +70,7 @@ impl Bucket {
 pub struct ByteSize(pub u64);
 
 impl ByteSize {
-    const UNITS: [(&'static str, u64); 4] = [
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-        ("B", 1),
-    ];
+    const UNITS: [(&'static str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
     pub fn parse(text: &str) -> Option<ByteSize> {
         let (number, scale) = Self::UNITS
@@ -95,9 +83,7 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fit = Self::UNITS
-            .iter()
-            .find(|(_, scale)| self.0 >= *scale && self.0 % scale == 0);
+        let fit = Self::UNITS.iter().find(|(_, scale)| self.0 >= *scale && self.0 % scale == 0);
         match fit {
             Some((unit, scale)) => write!(f, "{}{unit}", self.0 / scale),
             None => write!(f, "{}B", self.0),
@@ -108,13 +94,8 @@ impl fmt::Display for ByteSize {
 /// Longest duration accepted: far beyond any use, and safe to add to a clock.
 const DURATION_LIMIT: Duration = Duration::from_secs(3650 * 86_400);
 
-const DURATION_UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Reads `250ms`, `5s`, `2m`, `1h`, `30d`; `None` when it is none of these or longer than ten years.
 pub fn parse_duration(text: &str) -> Option<Duration> {
@@ -169,18 +150,11 @@ mod tests {
             (".5", None),
             ("5.", Some(500)),
         ] {
-            assert_eq!(
-                Share::parse(text).map(Share::hundredths),
-                expected,
-                "{text}"
-            );
+            assert_eq!(Share::parse(text).map(Share::hundredths), expected, "{text}");
         }
         assert_eq!(Share::parse_percent("50%"), Share::parse("50"));
         assert_eq!(Share::parse_percent("50"), None);
-        assert_eq!(
-            Share::parse("2.5").map(|s| s.to_string()).as_deref(),
-            Some("2.5")
-        );
+        assert_eq!(Share::parse("2.5").map(|s| s.to_string()).as_deref(), Some("2.5"));
     }
 
     #[test]

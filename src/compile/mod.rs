@@ -1,0 +1,90 @@
+//! From documents to what runs: the one validator and the one compile path of `run`, `check` and `explain`.
+//!
+//! Answers: what do these documents mean together, and what is wrong with them? A broken document is held back alone,
+//! with its last good version in force; what refers to something missing is inert as a whole. Pure: no IO, no clock.
+//! Start at [`compile`].
+
+mod condition;
+mod kept;
+mod lists;
+mod route;
+mod rule;
+mod service;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::decide::Snapshot;
+use crate::documents::{DocumentId, DocumentSet, Kind};
+use crate::pools::{ServiceSpec, Transport};
+use crate::vocab::{Label, Problem};
+
+pub use kept::Memory;
+
+/// What a set of documents becomes.
+#[derive(Debug)]
+pub struct Compiled {
+    pub snapshot: Snapshot,
+    /// In the order of the snapshot's services, versions in the order of the service's versions.
+    pub services: Vec<CompiledService>,
+    /// Sorted; those of documents held back and those of references that lead nowhere.
+    pub problems: Vec<Problem>,
+    pub counts: Counts,
+    /// What the next compile may reuse and fall back to.
+    pub memory: Memory,
+}
+
+#[derive(Debug)]
+pub struct CompiledService {
+    pub spec: ServiceSpec,
+    pub transport: Transport,
+}
+
+/// How many documents are in force, and the members of each list.
+#[derive(Clone, Default, Debug)]
+pub struct Counts {
+    pub documents: BTreeMap<Kind, usize>,
+    pub list_members: Vec<(Label, u64)>,
+}
+
+/// Reads a file that a document names, such as the authorities of an upstream: IO comes in from the edge.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
+
+/// Compiles a complete set; `previous` is what the compile before this one remembered.
+pub fn compile(set: &DocumentSet, previous: &Memory, read_file: ReadFile<'_>) -> Compiled {
+    let (mut memory, mut problems) = Memory::take_in(set, previous);
+    let lists = lists::Lists::build(&memory, &previous.list_cache);
+    let services = service::Services::gather(&memory, &mut problems);
+    let rules = rule::gather(&memory, &services, &lists, &mut problems);
+    let plans = service::build(&services, &rules, read_file, &mut problems);
+    let routes = route::build(&memory, &plans.snapshot, &lists, &mut problems);
+    problems.sort();
+    problems.dedup();
+    let counts = count(&memory, &lists);
+    memory.list_cache = lists.into_cache();
+    Compiled {
+        snapshot: Snapshot { routes, services: plans.snapshot.into() },
+        services: plans.services,
+        problems,
+        counts,
+        memory,
+    }
+}
+
+fn count(memory: &Memory, lists: &lists::Lists) -> Counts {
+    let mut counts =
+        Counts { documents: Kind::ALL.map(|kind| (kind, 0)).into(), list_members: lists.sizes() };
+    for (id, _) in memory.good() {
+        *counts.documents.entry(id.kind).or_default() += 1;
+    }
+    // A list is one thing to its operator, however many parts it has.
+    counts.documents.insert(Kind::List, counts.list_members.len());
+    counts
+}
+
+fn problem(id: &DocumentId, field: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
+    Problem { document: id.to_string(), field: field.into(), message: message.into(), help: help.into() }
+}
+
+#[cfg(test)]
+mod tests;

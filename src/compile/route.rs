@@ -1,0 +1,155 @@
+//! Routes: each expanded into its hosts and paths, and all of them in the contract's order.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::condition;
+use super::kept::Memory;
+use super::lists::Lists;
+use super::problem;
+use crate::decide::{self, Candidate, HostMatch, PathMatch, RoutePlan, Routes, ServicePlan, ServiceTarget};
+use crate::documents::{
+    self, Condition, Document, DocumentId, HostPattern, PathPattern, Route, Target, TimeoutOverrides,
+};
+use crate::vocab::{Name, Problem, Timeouts};
+
+pub fn build(
+    memory: &Memory,
+    services: &[ServicePlan],
+    lists: &Lists,
+    problems: &mut Vec<Problem>,
+) -> Routes {
+    let mut routes = Vec::new();
+    let mut candidates = Vec::new();
+    for (id, document) in memory.good() {
+        let Document::Route(route) = &**document else { continue };
+        let Some(name) = Name::parse(&id.name) else { continue };
+        let Some(plan) = plan(id, name, route, services, lists, problems) else { continue };
+        candidates.extend(
+            expand(route, routes.len()).map(|candidate| (rank(route, &plan.name, &candidate), candidate)),
+        );
+        routes.push(plan);
+    }
+    // Stable: of two patterns of one route, the one written first is asked first.
+    candidates.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let candidates = candidates.into_iter().map(|(_, candidate)| candidate).collect();
+    Routes { routes: routes.into(), candidates }
+}
+
+type Rank = (Reverse<i32>, Reverse<(u8, usize)>, Reverse<(u8, usize)>, Reverse<bool>, Reverse<usize>, Name);
+
+/// Smaller is asked earlier: priority, host, path, method, number of conditions, name.
+fn rank(route: &Route, name: &Name, candidate: &Candidate) -> Rank {
+    (
+        Reverse(route.priority),
+        Reverse(candidate.host.rank()),
+        Reverse(candidate.path.rank()),
+        Reverse(route.methods.is_some()),
+        Reverse(route.when.as_ref().map_or(0, Condition::size)),
+        name.clone(),
+    )
+}
+
+fn expand(route: &Route, id: usize) -> impl Iterator<Item = Candidate> {
+    let hosts: Vec<HostMatch> = match &route.hosts {
+        None => vec![HostMatch::Any],
+        Some(hosts) => hosts
+            .iter()
+            .map(|host| match host {
+                HostPattern::Exact(name) => HostMatch::Exact(name.clone()),
+                HostPattern::Wildcard(suffix) => HostMatch::Suffix(suffix.clone()),
+            })
+            .collect(),
+    };
+    let paths: Vec<PathMatch> = match &route.paths {
+        None => vec![PathMatch::Any],
+        Some(paths) => paths
+            .iter()
+            .map(|path| match path {
+                PathPattern::Exact(path) => PathMatch::Exact(path.clone()),
+                PathPattern::Prefix(prefix) => PathMatch::Prefix(prefix.clone()),
+                PathPattern::Regex(pattern) => PathMatch::Regex(pattern.regex.clone()),
+            })
+            .collect(),
+    };
+    hosts.into_iter().flat_map(move |host| {
+        paths.clone().into_iter().map(move |path| Candidate { route: id, host: host.clone(), path })
+    })
+}
+
+/// The route, unless it is inert: then it is a problem and never matches.
+fn plan(
+    id: &DocumentId,
+    name: Name,
+    route: &Route,
+    services: &[ServicePlan],
+    lists: &Lists,
+    problems: &mut Vec<Problem>,
+) -> Option<RoutePlan> {
+    let when = match route.when.as_ref().map(|when| condition::compile(when, "when", lists)) {
+        None => None,
+        Some(Ok(when)) => Some(Arc::new(when)),
+        Some(Err(dangling)) => {
+            problems.extend(
+                dangling
+                    .into_iter()
+                    .map(|found| problem(id, &found.field, found.message, "the route is inert until then")),
+            );
+            return None;
+        }
+    };
+    let service = match &route.target {
+        Target::Service { name, .. } => services.iter().position(|service| service.name == *name),
+        Target::Redirect(_) => None,
+    };
+    if let (Target::Service { name, .. }, None) = (&route.target, service) {
+        let message = format!("the service `{name}` does not exist");
+        problems.push(problem(id, "service", message, "its requests are answered 503 until then"));
+    }
+    let service = service.and_then(|at| Some((at, services.get(at)?)));
+    Some(RoutePlan {
+        name,
+        methods: route.methods.clone().map(Into::into),
+        when,
+        target: target(&route.target, service.map(|(at, _)| at)),
+        request_headers: route.request_headers.clone(),
+        response_headers: route.response_headers.clone(),
+        timeouts: timeouts(route.timeouts, service.map(|(_, service)| service)),
+        max_body: route.max_body.map(|size| size.0),
+        pin: service.and_then(|(_, service)| service.pin.as_ref()).map(|pin| pin.attribute.clone()),
+    })
+}
+
+fn timeouts(overrides: TimeoutOverrides, service: Option<&ServicePlan>) -> Timeouts {
+    overrides.over(service.map_or_else(Timeouts::default, |service| service.timeouts))
+}
+
+fn target(target: &Target, service: Option<usize>) -> decide::Target {
+    match target {
+        Target::Service { name, rewrite } => decide::Target::Service {
+            service: match service {
+                Some(id) => ServiceTarget::Known(id),
+                None => ServiceTarget::Missing(name.clone()),
+            },
+            path: rewrite.path.as_ref().map(path_rewrite),
+            host: rewrite.host.clone(),
+        },
+        Target::Redirect(redirect) => decide::Target::Redirect(decide::Redirect {
+            status: redirect.status,
+            scheme: redirect.scheme,
+            host: redirect.host.clone(),
+            port: redirect.port,
+            path: redirect.path.as_ref().map(path_rewrite),
+        }),
+    }
+}
+
+fn path_rewrite(rewrite: &documents::PathRewrite) -> decide::PathRewrite {
+    match rewrite {
+        documents::PathRewrite::Prefix(template) => decide::PathRewrite::Prefix(template.clone()),
+        documents::PathRewrite::Fixed(template) => decide::PathRewrite::Fixed(template.clone()),
+        documents::PathRewrite::Regex(pattern, template) => {
+            decide::PathRewrite::Regex(pattern.regex.clone(), template.clone())
+        }
+    }
+}

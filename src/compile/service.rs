@@ -1,0 +1,309 @@
+//! Services: their versions, fallback chains, rules and instances.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use http::HeaderValue;
+
+use super::rule::ReadyRule;
+use super::{CompiledService, Memory, ReadFile, problem};
+use crate::decide::{self, RELEASE, RulePlan, ServicePlan, Standing, VersionId, VersionPlan};
+use crate::documents::{
+    Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Outcome, Protocol, Service,
+};
+use crate::pools::{
+    self, Authorities, Check, HealthSpec, InstanceSpec, ServiceSpec, TlsSpec, Transport, VersionSpec, Wire,
+};
+use crate::vocab::{Attribute, Name, Problem, Timeouts};
+
+/// The services in force, each with its instances.
+pub struct Services<'m> {
+    services: BTreeMap<Name, Gathered<'m>>,
+}
+
+struct Gathered<'m> {
+    id: &'m DocumentId,
+    service: &'m Service,
+    instances: Vec<&'m Instance>,
+}
+
+/// Both halves of the compiled services, in the same order.
+pub struct Plans {
+    pub snapshot: Vec<ServicePlan>,
+    pub services: Vec<CompiledService>,
+}
+
+impl<'m> Services<'m> {
+    pub fn gather(memory: &'m Memory, problems: &mut Vec<Problem>) -> Services<'m> {
+        let mut services = BTreeMap::new();
+        for (id, document) in memory.good() {
+            if let (Document::Service(service), Some(name)) = (&**document, Name::parse(&id.name)) {
+                let instances = distinct(id, service, problems);
+                services.insert(name, Gathered { id, service, instances });
+            }
+        }
+        for (id, document) in memory.good() {
+            let Document::Instance(instance) = &**document else { continue };
+            match services.get_mut(id.head()) {
+                None => problems.push(problem(
+                    id,
+                    "",
+                    format!("the service `{}` does not exist", id.head()),
+                    "the instance is left out until then",
+                )),
+                Some(gathered) if holds(&gathered.instances, instance) => {
+                    problems.push(twice(id, "address", instance));
+                }
+                Some(gathered) => gathered.instances.push(instance),
+            }
+        }
+        Services { services }
+    }
+
+    pub fn has(&self, name: &Name) -> bool {
+        self.services.contains_key(name)
+    }
+}
+
+/// The instances a service itself lists, each version and address once.
+fn distinct<'m>(id: &DocumentId, service: &'m Service, problems: &mut Vec<Problem>) -> Vec<&'m Instance> {
+    let mut seen: BTreeSet<(&Name, SocketAddr)> = BTreeSet::new();
+    let mut instances = Vec::new();
+    for (i, instance) in service.instances.iter().enumerate() {
+        match seen.insert((&instance.version, instance.address)) {
+            true => instances.push(instance),
+            false => problems.push(twice(id, &format!("instances[{i}].address"), instance)),
+        }
+    }
+    instances
+}
+
+fn holds(instances: &[&Instance], one: &Instance) -> bool {
+    instances.iter().any(|known| known.version == one.version && known.address == one.address)
+}
+
+fn twice(id: &DocumentId, field: &str, instance: &Instance) -> Problem {
+    let message = format!("`{}` is there twice for the version `{}`", instance.address, instance.version);
+    problem(id, field, message, "the first one counts")
+}
+
+pub fn build(
+    services: &Services<'_>,
+    rules: &[ReadyRule<'_>],
+    read_file: ReadFile<'_>,
+    problems: &mut Vec<Problem>,
+) -> Plans {
+    let mut plans = Plans { snapshot: Vec::new(), services: Vec::new() };
+    for (name, gathered) in &services.services {
+        let concerned: Vec<&ReadyRule<'_>> = rules.iter().filter(|rule| rule.concerns(name)).collect();
+        let words = Words::collect(gathered, &concerned);
+        let transport = transport(gathered, read_file, problems);
+        plans.services.push(CompiledService { spec: spec(name, gathered, &words, &transport), transport });
+        plans.snapshot.push(plan(name, gathered, &words, &concerned));
+    }
+    plans
+}
+
+/// Every version of a service; `release` is the first.
+struct Words(Vec<Name>);
+
+impl Words {
+    fn collect(gathered: &Gathered<'_>, rules: &[&ReadyRule<'_>]) -> Words {
+        let service = gathered.service;
+        let mut words: BTreeSet<Name> = BTreeSet::new();
+        for rule in rules {
+            match &rule.rule.outcome {
+                Outcome::Version(version) => words.extend([version.clone()]),
+                Outcome::Split(shares) => words.extend(shares.iter().map(|(version, _)| version.clone())),
+            }
+        }
+        words.extend(service.aliases.iter().flat_map(|(word, label)| [word.clone(), label.clone()]));
+        words.extend(service.version_headers.iter().map(|(word, _)| word.clone()));
+        words.extend(gathered.instances.iter().map(|instance| instance.version.clone()));
+        for (word, fallback) in &service.fallback {
+            words.insert(word.clone());
+            if let Fallback::To(others) = fallback {
+                words.extend(others.iter().cloned());
+            }
+        }
+        let release = Name::release();
+        words.remove(&release);
+        Words(std::iter::once(release).chain(words).collect())
+    }
+
+    fn id(&self, word: &Name) -> VersionId {
+        // Every word was collected; an unknown one could only be baseline.
+        self.0.iter().position(|known| known == word).unwrap_or(RELEASE)
+    }
+
+    /// The version itself, its own fallbacks, and `release` at the end.
+    fn chain(&self, word: &Name, service: &Service) -> Vec<VersionId> {
+        let own = service.fallback.iter().find(|(from, _)| from == word).map(|(_, fallback)| fallback);
+        let mut chain = vec![self.id(word)];
+        let others = match own {
+            Some(Fallback::None) => return chain,
+            Some(Fallback::To(others)) => others.as_slice(),
+            None => &[],
+        };
+        for other in others.iter().map(|other| self.id(other)).filter(|id| *id != RELEASE).chain([RELEASE]) {
+            if !chain.contains(&other) {
+                chain.push(other);
+            }
+        }
+        chain
+    }
+}
+
+fn plan(name: &Name, gathered: &Gathered<'_>, words: &Words, rules: &[&ReadyRule<'_>]) -> ServicePlan {
+    let service = gathered.service;
+    let version = |word: &Name| {
+        let headers =
+            service.version_headers.iter().find(|(of, _)| of == word).map(|(_, headers)| headers.clone());
+        VersionPlan {
+            chain: words.chain(word, service).into(),
+            // A name is made of characters that a header can carry.
+            header: HeaderValue::from_str(word.as_str()).unwrap_or(HeaderValue::from_static(Name::RELEASE)),
+            request_headers: headers.unwrap_or_default().into(),
+            word: word.clone(),
+        }
+    };
+    let issue_cookie = service.issue_cookie.as_ref();
+    ServicePlan {
+        name: name.clone(),
+        identity: identity(service),
+        issue_cookie: issue_cookie
+            .map(|cookie| decide::IssueCookie { name: cookie.name.clone(), max_age: cookie.max_age }),
+        pin: service
+            .pin
+            .as_ref()
+            .map(|pin| decide::Pin { attribute: pin.attribute.clone(), tag: pin.tag.clone() }),
+        versions: words.0.iter().map(version).collect(),
+        rules: rules.iter().map(|rule| rule_plan(rule, words)).collect(),
+        timeouts: service.timeouts.over(Timeouts::default()),
+        retries: service.retries,
+        balances_by_identity: service.balance == Balance::Hash,
+    }
+}
+
+/// What makes two requests the same user. An issued cookie is asked last, so that it counts on later requests too;
+/// without a written identity it is the only one, because the address is never absent.
+fn identity(service: &Service) -> Box<[Attribute]> {
+    let cookie = service.issue_cookie.as_ref().map(|cookie| Attribute::Cookie(cookie.name.clone()));
+    let mut identity = match (&service.identity, &cookie) {
+        (Some(identity), _) => identity.clone(),
+        (None, Some(_)) => Vec::new(),
+        (None, None) => vec![Attribute::Ip],
+    };
+    identity.extend(cookie.filter(|cookie| !identity.contains(cookie)));
+    identity.into()
+}
+
+fn rule_plan(ready: &ReadyRule<'_>, words: &Words) -> RulePlan {
+    let rule = ready.rule;
+    let outcome = match &rule.outcome {
+        Outcome::Version(version) => decide::Outcome::Version(words.id(version)),
+        Outcome::Split(shares) => decide::Outcome::split(
+            shares.iter().map(|(version, share)| (words.id(version), *share)),
+            rule.by.clone().map(Into::into),
+            rule.salt.as_deref().unwrap_or(ready.name.as_str()).as_bytes().into(),
+        ),
+    };
+    let standing = match (&ready.inert, rule.enabled) {
+        (Some(why), _) => Standing::Inert(why.clone()),
+        (None, false) => Standing::Disabled,
+        (None, true) => Standing::Active,
+    };
+    RulePlan {
+        name: ready.name.clone(),
+        standing,
+        starts: rule.starts.map(|time| time.unix_timestamp_nanos()),
+        ends: rule.ends.map(|time| time.unix_timestamp_nanos()),
+        when: ready.when.clone(),
+        outcome,
+    }
+}
+
+fn spec(name: &Name, gathered: &Gathered<'_>, words: &Words, transport: &Transport) -> ServiceSpec {
+    let service = gathered.service;
+    let label = |word: &Name| {
+        service
+            .aliases
+            .iter()
+            .find(|(from, _)| from == word)
+            .map_or_else(|| word.clone(), |(_, to)| to.clone())
+    };
+    ServiceSpec {
+        name: name.clone(),
+        versions: words
+            .0
+            .iter()
+            .map(|word| VersionSpec {
+                word: word.clone(),
+                label: label(word),
+                chain: words.chain(word, service),
+            })
+            .collect(),
+        instances: gathered
+            .instances
+            .iter()
+            .map(|instance| InstanceSpec {
+                address: instance.address,
+                version: instance.version.clone(),
+                weight: instance.weight,
+                tags: instance.tags.clone(),
+                draining: instance.draining,
+            })
+            .collect(),
+        balance: match service.balance {
+            Balance::RoundRobin => pools::Balance::RoundRobin,
+            Balance::LeastRequests => pools::Balance::LeastRequests,
+            Balance::Hash => pools::Balance::Hash,
+        },
+        health: service.health.as_ref().map(|health| HealthSpec {
+            check: match &health.kind {
+                HealthCheckKind::Http { path, host, statuses, headers } => Check::Http {
+                    path: path.clone(),
+                    host: host.clone(),
+                    statuses: statuses.clone(),
+                    headers: headers.clone(),
+                },
+                HealthCheckKind::Tcp => Check::Tcp,
+                HealthCheckKind::Grpc { service } => Check::Grpc { service: service.clone() },
+            },
+            interval: health.interval,
+            timeout: health.timeout,
+            healthy_after: health.healthy_after,
+            unhealthy_after: health.unhealthy_after,
+            transport: transport.clone(),
+        }),
+        outlier: service.outlier.as_ref().map(|outlier| pools::OutlierSpec {
+            consecutive_errors: outlier.consecutive_errors,
+            eject_for: outlier.eject_for,
+            max_ejected: outlier.max_ejected,
+        }),
+        max_connections: service.max_connections,
+        pin_tag: service.pin.as_ref().map(|pin| pin.tag.clone()),
+    }
+}
+
+/// How bytes reach the instances. Authorities that cannot be read are a problem, and nobody is trusted in their place.
+fn transport(gathered: &Gathered<'_>, read_file: ReadFile<'_>, problems: &mut Vec<Problem>) -> Transport {
+    let service = gathered.service;
+    let wire = match service.protocol {
+        Protocol::Http1 => Wire::Http1,
+        Protocol::H2 | Protocol::H2c => Wire::Http2,
+    };
+    let tls = service.tls.as_ref().map(|tls| {
+        let ca = tls.ca.as_ref().map(|path| {
+            let read = read_file(path).map_err(|error| error.to_string());
+            let parsed = read.and_then(|pem| Authorities::parse(&pem).ok_or("no certificate in it".into()));
+            parsed.unwrap_or_else(|why| {
+                let message = format!("`{}` cannot be read: {why}", path.display());
+                problems.push(problem(gathered.id, "tls.ca", message, "no instance is trusted until then"));
+                Authorities::none()
+            })
+        });
+        TlsSpec { server_name: tls.server_name.clone().unwrap_or_default(), ca, verify: tls.verify }
+    });
+    Transport { wire, tls }
+}

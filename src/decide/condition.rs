@@ -1,0 +1,294 @@
+//! Conditions at run time: compiled once, asked for every request.
+//!
+//! An absent attribute makes every operator false except `exists: false`, and `not` turns that around.
+//! Owns evaluation and the words that explain it. Never: parsing (documents) or building (compile).
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use icu_casemap::CaseMapper;
+use regex::bytes::Regex;
+use semver::{BuildMetadata, Prerelease, Version, VersionReq};
+
+use super::list::{NetworkSet, ValueSet};
+use super::request::{Request, Scratch, any_value};
+use crate::vocab::{Attribute, Decimal};
+
+#[derive(Debug)]
+pub enum Condition {
+    All(Box<[Condition]>),
+    Any(Box<[Condition]>),
+    Not(Box<Condition>),
+    Is(Predicate),
+}
+
+/// One attribute and one test.
+#[derive(Debug)]
+pub struct Predicate {
+    pub attribute: Attribute,
+    pub test: Test,
+    /// Values are compared with their case folded; the operands were folded when this was built.
+    pub fold: bool,
+    /// As the operator wrote it, for explanations: "equals `a`".
+    pub words: String,
+}
+
+#[derive(Debug)]
+pub enum Test {
+    Exists(bool),
+    Equals(Box<[u8]>),
+    OneOf(HashSet<Box<[u8]>>),
+    Member(Arc<ValueSet>),
+    Prefix(Box<[u8]>),
+    Suffix(Box<[u8]>),
+    Contains(Box<[u8]>),
+    Regex(Regex),
+    /// Of the client's address, whatever the attribute says as text.
+    InNetworks(Arc<NetworkSet>),
+    Semver(VersionReq),
+    Compare(Comparison, Box<str>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comparison {
+    AtLeast,
+    Above,
+    AtMost,
+    Below,
+}
+
+impl Comparison {
+    fn accepts(self, ordering: Ordering) -> bool {
+        match self {
+            Comparison::AtLeast => ordering.is_ge(),
+            Comparison::Above => ordering.is_gt(),
+            Comparison::AtMost => ordering.is_le(),
+            Comparison::Below => ordering.is_lt(),
+        }
+    }
+}
+
+impl Condition {
+    /// Whether it holds. `hidden` is an attribute the request is not trusted to have.
+    pub fn holds(&self, request: &Request<'_>, hidden: Option<&Attribute>, scratch: &mut Scratch) -> bool {
+        match self {
+            Condition::All(inner) => inner.iter().all(|c| c.holds(request, hidden, scratch)),
+            Condition::Any(inner) => inner.iter().any(|c| c.holds(request, hidden, scratch)),
+            Condition::Not(inner) => !inner.holds(request, hidden, scratch),
+            Condition::Is(predicate) => predicate.holds(request, hidden, scratch),
+        }
+    }
+
+    /// Why it holds, or does not: the part that decided, in words. For people, so it may allocate.
+    pub fn because(
+        &self,
+        request: &Request<'_>,
+        hidden: Option<&Attribute>,
+        scratch: &mut Scratch,
+    ) -> String {
+        match self {
+            Condition::Is(predicate) => predicate.because(request, hidden, scratch),
+            Condition::Not(inner) => inner.because(request, hidden, scratch),
+            Condition::All(inner) => match inner.iter().find(|c| !c.holds(request, hidden, scratch)) {
+                Some(failed) => failed.because(request, hidden, scratch),
+                None => join(inner, " and ", request, hidden, scratch),
+            },
+            Condition::Any(inner) => match inner.iter().find(|c| c.holds(request, hidden, scratch)) {
+                Some(held) => held.because(request, hidden, scratch),
+                None => join(inner, ", ", request, hidden, scratch),
+            },
+        }
+    }
+}
+
+fn join(
+    inner: &[Condition],
+    separator: &str,
+    request: &Request<'_>,
+    hidden: Option<&Attribute>,
+    scratch: &mut Scratch,
+) -> String {
+    let words: Vec<String> = inner.iter().map(|c| c.because(request, hidden, scratch)).collect();
+    words.join(separator)
+}
+
+impl Predicate {
+    fn holds(&self, request: &Request<'_>, hidden: Option<&Attribute>, scratch: &mut Scratch) -> bool {
+        if hidden == Some(&self.attribute) {
+            return matches!(self.test, Test::Exists(false));
+        }
+        match &self.test {
+            Test::InNetworks(networks) => networks.contains(request.client),
+            Test::Exists(wanted) => any_value(&self.attribute, request, scratch, &mut |_, _| true) == *wanted,
+            test => any_value(&self.attribute, request, scratch, &mut |value, folded| {
+                if !self.fold {
+                    return test.accepts(value);
+                }
+                fold(value, folded);
+                test.accepts(folded)
+            }),
+        }
+    }
+
+    fn because(&self, request: &Request<'_>, hidden: Option<&Attribute>, scratch: &mut Scratch) -> String {
+        let mut value = None;
+        if hidden != Some(&self.attribute) {
+            any_value(&self.attribute, request, scratch, &mut |found, _| {
+                value = Some(String::from_utf8_lossy(found).into_owned());
+                true
+            });
+        }
+        let holds = self.holds(request, hidden, scratch);
+        match (value, &self.test) {
+            (None, _) if hidden == Some(&self.attribute) => {
+                format!("{} is not believed from an untrusted address", self.attribute)
+            }
+            (None, _) => format!("{} is absent", self.attribute),
+            (Some(_), Test::Exists(_)) => format!("{} is there", self.attribute),
+            (Some(value), _) if holds => format!("{} `{value}` {}", self.attribute, self.words),
+            (Some(value), _) => format!("{} `{value}` is not: {}", self.attribute, self.words),
+        }
+    }
+}
+
+impl fmt::Display for Predicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.attribute, self.words)
+    }
+}
+
+impl Test {
+    fn accepts(&self, value: &[u8]) -> bool {
+        match self {
+            Test::Exists(wanted) => *wanted,
+            Test::Equals(text) => value == &**text,
+            Test::OneOf(texts) => texts.contains(value),
+            Test::Member(list) => list.contains(value),
+            Test::Prefix(text) => value.starts_with(text),
+            Test::Suffix(text) => value.ends_with(text),
+            Test::Contains(text) => contains(value, text),
+            Test::Regex(regex) => regex.is_match(value),
+            Test::InNetworks(_) => false,
+            Test::Semver(range) => read_version(value).is_some_and(|version| range.matches(&version)),
+            Test::Compare(comparison, operand) => {
+                let operand = Decimal::parse(operand.as_bytes());
+                let value = Decimal::parse(value);
+                value.zip(operand).is_some_and(|(v, o)| comparison.accepts(v.compare(&o)))
+            }
+        }
+    }
+}
+
+fn contains(value: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || value.windows(text.len()).any(|window| window == text)
+}
+
+/// Writes `value` with its case folded, as Unicode simple case folding does; bytes that are no UTF-8 stay.
+pub fn fold(value: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    if value.is_ascii() {
+        out.extend(value.iter().map(u8::to_ascii_lowercase));
+        return;
+    }
+    let mapper = CaseMapper::new();
+    for chunk in value.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            out.extend_from_slice(mapper.simple_fold(c).encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        out.extend_from_slice(chunk.invalid());
+    }
+}
+
+/// A version with an optional leading `v`, whose missing parts read as 0. It allocates only for a pre-release of
+/// more than eight bytes.
+pub fn read_version(value: &[u8]) -> Option<Version> {
+    let text = std::str::from_utf8(value).ok()?;
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let (text, build) = match text.split_once('+') {
+        Some((text, build)) => (text, Some(build)),
+        None => (text, None),
+    };
+    let (numbers, pre) = match text.split_once('-') {
+        Some((numbers, pre)) => (numbers, Some(pre)),
+        None => (text, None),
+    };
+    let mut parts = [0; 3];
+    let mut written = numbers.split('.');
+    for (i, part) in parts.iter_mut().enumerate() {
+        match written.next() {
+            Some(number) => *part = read_part(number)?,
+            None if i > 0 => break,
+            None => return None,
+        }
+    }
+    let pre = match pre {
+        Some("") => return None,
+        Some(pre) => Prerelease::new(pre).ok()?,
+        None => Prerelease::EMPTY,
+    };
+    if build.is_some_and(|build| build.is_empty() || BuildMetadata::new(build).is_err()) {
+        return None;
+    }
+    let [major, minor, patch] = parts;
+    written.next().is_none().then_some(Version { major, minor, patch, pre, build: BuildMetadata::EMPTY })
+}
+
+/// Digits without leading zeros, as semantic versioning asks for.
+fn read_part(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let plain = text == "0" || !text.starts_with('0');
+    (digits && plain).then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folding_is_simple_and_unicode() {
+        let folded = |text: &[u8]| {
+            let mut out = Vec::new();
+            fold(text, &mut out);
+            out
+        };
+        for (a, b, same) in [
+            ("ABC", "abc", true),
+            ("ÄÖ", "äö", true),
+            ("\u{212a}", "k", true),
+            ("ſ", "s", true),
+            ("Σ", "ς", true),
+            ("ß", "ss", false),
+            ("İ", "i", false),
+            ("ẞ", "ß", true),
+        ] {
+            assert_eq!(folded(a.as_bytes()) == folded(b.as_bytes()), same, "{a} {b}");
+        }
+        assert_eq!(folded(b"A\xffB"), b"a\xffb");
+    }
+
+    #[test]
+    fn versions_may_be_short() {
+        for (text, expected) in [
+            ("7", Some("7.0.0")),
+            ("v7.1", Some("7.1.0")),
+            ("7.0.1-beta.2", Some("7.0.1-beta.2")),
+            ("7.0.1+build", Some("7.0.1")),
+            ("7-rc1", Some("7.0.0-rc1")),
+            ("1.2.3.4", None),
+            ("", None),
+            ("v", None),
+            ("V7", None),
+            ("07.1", None),
+            ("1..2", None),
+            ("1.2.", None),
+            ("a.b", None),
+            ("1.2.3-", None),
+            ("99999999999999999999", None),
+            (" 1", None),
+        ] {
+            assert_eq!(read_version(text.as_bytes()).map(|v| v.to_string()).as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The decision: a pure function from a compiled snapshot and a request to a version and a reason.
+//!
+//! Answers: which version gets this request, and why? Owns conditions, lists, buckets, path normalisation and rewrites
+//! at run time. Never: IO, a clock, randomness, locks, allocation in a decision, or a look at which instances are
+//! alive. Start at [`Snapshot::decide`].
+
+mod bucket;
+mod condition;
+mod list;
+mod path;
+mod request;
+mod rewrite;
+mod route;
+mod snapshot;
+mod trust;
+
+pub use bucket::{bucket, hash};
+pub use condition::{Comparison, Condition, Predicate, Test, fold};
+pub use list::{NetworkSet, ValueSet};
+pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
+pub use request::{Request, Scratch, cookies, decode_parameter, parameters};
+pub use rewrite::{Edit, Groups, NotAHost, Origin, Rewritten, apply, edits, location, rewrite};
+pub use route::{
+    Candidate, HostMatch, PathMatch, PathRewrite, Redirect, RouteId, RoutePlan, Routed, Routes,
+    ServiceTarget, Target,
+};
+pub use snapshot::{
+    Choice, Decision, IssueCookie, Outcome, Pin, RELEASE, RuleId, RulePlan, ServiceId, ServicePlan, Snapshot,
+    Standing, VersionId, VersionPlan,
+};
+pub use trust::{Admitted, Peer, Trust, remove_attribute, set_baggage, without_parameter};

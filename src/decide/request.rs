@@ -1,0 +1,172 @@
+//! What the decision looks at: a request whose target is already normal, and the values of its attributes.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use http::{HeaderMap, header};
+
+use super::path::Path;
+use crate::vocab::Attribute;
+
+/// A request as the decision sees it. Everything untrusted was taken out of `headers` before.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub method: &'a str,
+    pub scheme: &'a str,
+    /// Normalised, without port.
+    pub host: &'a str,
+    pub path: Path<'a>,
+    /// As it came, without the question mark.
+    pub query: Option<&'a [u8]>,
+    pub headers: &'a HeaderMap,
+    /// The client's address, canonical.
+    pub client: IpAddr,
+    /// Whether the peer may set pins.
+    pub pins_trusted: bool,
+    /// The version a trusted peer has decided before.
+    pub inherited: Option<&'a str>,
+    /// Nanoseconds since 1970, for rules with a window.
+    pub now: i128,
+    /// The identity a client without one would be given.
+    pub fresh_identity: Option<&'a str>,
+}
+
+/// Buffers of one thread, so that looking at values allocates nothing once they have grown.
+#[derive(Default, Debug)]
+pub struct Scratch {
+    /// A decoded or printed value.
+    value: Vec<u8>,
+    name: Vec<u8>,
+    /// A value with its case folded.
+    pub(super) folded: Vec<u8>,
+}
+
+/// Calls `test` with each value of the attribute until it says true, and says whether it did.
+pub(super) fn any_value(
+    attribute: &Attribute,
+    request: &Request<'_>,
+    scratch: &mut Scratch,
+    test: &mut dyn FnMut(&[u8], &mut Vec<u8>) -> bool,
+) -> bool {
+    let folded = &mut scratch.folded;
+    match attribute {
+        Attribute::Header(name) => {
+            request.headers.get_all(name).iter().any(|value| test(value.as_bytes(), folded))
+        }
+        Attribute::Cookie(name) => {
+            cookies(request.headers).any(|(found, value)| found == name.as_bytes() && test(value, folded))
+        }
+        Attribute::Query(name) => parameters(request.query).any(|(found, value)| {
+            decode_parameter(found, &mut scratch.name);
+            if scratch.name != name.as_bytes() {
+                return false;
+            }
+            decode_parameter(value, &mut scratch.value);
+            test(&scratch.value, folded)
+        }),
+        Attribute::Path => test(request.path.view.as_bytes(), folded),
+        Attribute::Host => test(request.host.as_bytes(), folded),
+        Attribute::Method => test(request.method.as_bytes(), folded),
+        Attribute::Scheme => test(request.scheme.as_bytes(), folded),
+        Attribute::Ip => {
+            scratch.value.clear();
+            // Writing to a vector cannot fail.
+            let _ = write!(scratch.value, "{}", request.client);
+            test(&scratch.value, folded)
+        }
+    }
+}
+
+/// The cookies of all `Cookie` headers; HTTP/2 clients send one header a cookie.
+pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b';')).filter_map(
+        |pair| {
+            let pair = pair.trim_ascii();
+            let equals = pair.iter().position(|b| *b == b'=')?;
+            let (name, value) = pair.split_at_checked(equals)?;
+            Some((name.trim_ascii(), value.get(1..)?.trim_ascii()))
+        },
+    )
+}
+
+/// Names and values of a query, still encoded; a parameter without `=` has empty text.
+pub fn parameters(query: Option<&[u8]>) -> impl Iterator<Item = (&[u8], &[u8])> {
+    query.unwrap_or_default().split(|b| *b == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        match pair.iter().position(|b| *b == b'=').and_then(|equals| pair.split_at_checked(equals)) {
+            Some((name, value)) => (name, value.get(1..).unwrap_or_default()),
+            None => (pair, &b""[..]),
+        }
+    })
+}
+
+/// Decodes a name or value of a query: `+` is a space, a broken escape stands for itself.
+pub fn decode_parameter(text: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let mut rest = text;
+    loop {
+        rest = match rest {
+            [] => return,
+            [b'+', after @ ..] => {
+                out.push(b' ');
+                after
+            }
+            [b'%', high, low, after @ ..] => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    out.push((high * 16 + low) as u8);
+                    after
+                }
+                _ => {
+                    out.push(b'%');
+                    rest.get(1..).unwrap_or_default()
+                }
+            },
+            [byte, after @ ..] => {
+                out.push(*byte);
+                after
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        for (query, expected) in [
+            ("a=1&b=2", vec![("a", "1"), ("b", "2")]),
+            ("a", vec![("a", "")]),
+            ("a=&&b=x=y", vec![("a", ""), ("b", "x=y")]),
+            ("%61=a+b%20c", vec![("a", "a b c")]),
+            ("a=%zz%4&b=%", vec![("a", "%zz%4"), ("b", "%")]),
+            ("=x", vec![("", "x")]),
+            ("", vec![]),
+        ] {
+            let found: Vec<(String, String)> = parameters(Some(query.as_bytes()))
+                .map(|(name, value)| {
+                    let read = |text| {
+                        let mut out = Vec::new();
+                        decode_parameter(text, &mut out);
+                        String::from_utf8(out).unwrap()
+                    };
+                    (read(name), read(value))
+                })
+                .collect();
+            let found: Vec<_> = found.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            assert_eq!(found, expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn cookies_come_from_every_line() {
+        let mut headers = HeaderMap::new();
+        headers.append("cookie", "a=1; b=\"x\";c = d ;flag".parse().unwrap());
+        headers.append("cookie", "a=2".parse().unwrap());
+        let found: Vec<_> = cookies(&headers)
+            .map(|(n, v)| format!("{}={}", String::from_utf8_lossy(n), String::from_utf8_lossy(v)))
+            .collect();
+        assert_eq!(found, ["a=1", "b=\"x\"", "c=d", "a=2"]);
+    }
+}

@@ -1,0 +1,163 @@
+//! Routes at run time: candidates in the order the contract gives them; the first that fits wins.
+
+use std::sync::Arc;
+
+use regex::bytes::Regex;
+
+use super::condition::Condition;
+use super::request::{Request, Scratch};
+use super::snapshot::ServiceId;
+use crate::vocab::{Attribute, HeaderEdits, Name, Template, Timeouts};
+
+/// Index into [`Routes::routes`].
+pub type RouteId = usize;
+
+/// All routes of a generation.
+#[derive(Default, Debug)]
+pub struct Routes {
+    pub routes: Box<[RoutePlan]>,
+    /// Each route once for every pair of its hosts and paths, best first.
+    pub candidates: Box<[Candidate]>,
+}
+
+/// What a route does with a request it wins.
+#[derive(Debug)]
+pub struct RoutePlan {
+    pub name: Name,
+    pub methods: Option<Box<[String]>>,
+    pub when: Option<Arc<Condition>>,
+    pub target: Target,
+    pub request_headers: HeaderEdits,
+    pub response_headers: HeaderEdits,
+    /// The service's, as far as the route does not overrule them.
+    pub timeouts: Timeouts,
+    /// Bytes; overrules the process's limit.
+    pub max_body: Option<u64>,
+    /// Attributes of pins that conditions must not see from untrusted clients: the target service's.
+    pub pin: Option<Attribute>,
+}
+
+#[derive(Debug)]
+pub enum Target {
+    Service { service: ServiceTarget, path: Option<PathRewrite>, host: Option<Template> },
+    Redirect(Redirect),
+}
+
+#[derive(Debug)]
+pub enum ServiceTarget {
+    Known(ServiceId),
+    /// The name of a service that does not exist.
+    Missing(Name),
+}
+
+#[derive(Debug)]
+pub enum PathRewrite {
+    Prefix(Template),
+    Fixed(Template),
+    Regex(Regex, Template),
+}
+
+#[derive(Debug)]
+pub struct Redirect {
+    pub status: u16,
+    pub scheme: Option<&'static str>,
+    pub host: Option<Template>,
+    pub port: Option<u16>,
+    pub path: Option<PathRewrite>,
+}
+
+/// One way to reach a route.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub route: RouteId,
+    pub host: HostMatch,
+    pub path: PathMatch,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostMatch {
+    Exact(String),
+    /// With its leading dot.
+    Suffix(String),
+    Any,
+}
+
+#[derive(Clone, Debug)]
+pub enum PathMatch {
+    Exact(String),
+    /// Without a trailing slash.
+    Prefix(String),
+    Regex(Regex),
+    Any,
+}
+
+/// The route a request takes, and how it was reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Routed<'s> {
+    pub id: RouteId,
+    pub route: &'s RoutePlan,
+    pub path: &'s PathMatch,
+}
+
+impl Routes {
+    pub fn find(&self, request: &Request<'_>, scratch: &mut Scratch) -> Option<Routed<'_>> {
+        self.candidates.iter().find_map(|candidate| {
+            let route = self.routes.get(candidate.route)?;
+            (candidate.host.accepts(request.host)
+                && candidate.path.accepts(request.path.view)
+                && route.accepts(request, scratch))
+            .then_some(Routed { id: candidate.route, route, path: &candidate.path })
+        })
+    }
+}
+
+impl RoutePlan {
+    fn accepts(&self, request: &Request<'_>, scratch: &mut Scratch) -> bool {
+        let method_fits =
+            self.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| m == request.method));
+        let hidden = self.pin.as_ref().filter(|_| !request.pins_trusted);
+        method_fits && self.when.as_ref().is_none_or(|when| when.holds(request, hidden, scratch))
+    }
+}
+
+impl HostMatch {
+    fn accepts(&self, host: &str) -> bool {
+        match self {
+            HostMatch::Exact(name) => name == host,
+            HostMatch::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+            HostMatch::Any => true,
+        }
+    }
+
+    /// Exact, then the longest wildcard, then any.
+    pub fn rank(&self) -> (u8, usize) {
+        match self {
+            HostMatch::Exact(_) => (2, 0),
+            HostMatch::Suffix(suffix) => (1, suffix.len()),
+            HostMatch::Any => (0, 0),
+        }
+    }
+}
+
+impl PathMatch {
+    fn accepts(&self, path: &str) -> bool {
+        match self {
+            PathMatch::Exact(exact) => exact == path,
+            PathMatch::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            PathMatch::Regex(regex) => regex.is_match(path.as_bytes()),
+            PathMatch::Any => true,
+        }
+    }
+
+    /// Exact, then the longest prefix, then a pattern, then any.
+    pub fn rank(&self) -> (u8, usize) {
+        match self {
+            PathMatch::Exact(_) => (3, 0),
+            PathMatch::Prefix(prefix) => (2, prefix.len()),
+            PathMatch::Regex(_) => (1, 0),
+            PathMatch::Any => (0, 0),
+        }
+    }
+}

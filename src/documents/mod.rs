@@ -1,0 +1,91 @@
+//! What operators write, as types: one file a kind.
+//!
+//! Answers: is this document well-formed, and what does it say? Unknown fields, unknown operators and wrong types
+//! are problems with a place; nothing is skipped in silence. Owns: the raw [`DocumentSet`], the parsed
+//! [`Document`], and the reader of operators' text. Never: IO, references between documents (the compiler's work).
+
+mod condition;
+pub mod fields;
+mod instance;
+mod list;
+mod route;
+mod rule;
+mod service;
+mod set;
+pub mod text;
+
+pub use condition::{Comparison, Condition, Match, Operator, Pattern, read_attribute};
+pub use instance::Instance;
+pub use list::ListPart;
+pub use route::{HostPattern, PathPattern, PathRewrite, Redirect, Rewrite, Route, Target, TimeoutOverrides};
+pub use rule::{Outcome, Rule};
+pub use service::{
+    Balance, Fallback, HealthCheck, HealthCheckKind, IssueCookie, Outlier, Pin, Protocol, Service, Tls,
+};
+pub use set::{Body, DocumentId, DocumentSet, Format, Kind, Raw};
+
+use crate::vocab::Problem;
+use fields::{Field, Notes};
+use text::Syntax;
+
+/// A well-formed document.
+#[derive(Clone, Debug)]
+pub enum Document {
+    Route(Route),
+    Service(Box<Service>),
+    Rule(Rule),
+    List(ListPart),
+    Instance(Instance),
+}
+
+/// Reads one document; the error holds everything that is wrong with it.
+pub fn parse(id: &DocumentId, raw: &Raw) -> Result<Document, Vec<Problem>> {
+    let notes = Notes::of(id.to_string());
+    let document = match id.kind {
+        Kind::List => read_list(raw, &notes),
+        _ => read_tree(id.kind, raw, &notes),
+    };
+    match document {
+        Some(document) if notes.is_empty() => Ok(document),
+        _ => Err(notes.into_problems()),
+    }
+}
+
+const NOT_UTF8: (&str, &str) = ("the text is not UTF-8", "save it as UTF-8");
+
+fn read_list(raw: &Raw, notes: &Notes) -> Option<Document> {
+    let part = ListPart::read(&raw.body);
+    if part.is_none() {
+        notes.note("", NOT_UTF8.0, NOT_UTF8.1);
+    }
+    part.map(Document::List)
+}
+
+fn read_tree(kind: Kind, raw: &Raw, notes: &Notes) -> Option<Document> {
+    let Ok(text) = std::str::from_utf8(&raw.body) else {
+        notes.note("", NOT_UTF8.0, NOT_UTF8.1);
+        return None;
+    };
+    let syntax = match raw.format {
+        Format::Json => Syntax::Json,
+        Format::Yaml | Format::List => Syntax::Yaml,
+    };
+    let node = match text::parse(text, syntax) {
+        Ok(node) => node,
+        Err(error) => {
+            notes.note("", error.to_string(), "");
+            return None;
+        }
+    };
+    let root = Field::root(&node, notes);
+    Some(match kind {
+        Kind::Route => Document::Route(Route::read(&root)?),
+        Kind::Service => Document::Service(Box::new(Service::read(&root)?)),
+        Kind::Rule => Document::Rule(Rule::read(&root)?),
+        Kind::Instance => Document::Instance(Instance::read(&root)?),
+        Kind::List => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;
