@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use graygate::pools::{
-    Balance, InstanceSpec, Registry, ServicePools, ServiceSpec, VersionSpec, Walk,
-};
+use graygate::pools::{Balance, InstanceSpec, Registry, ServicePools, ServiceSpec, VersionSpec, Walk};
 use graygate::vocab::Name;
 
 fn pools(balance: Balance, instances: u16, weights: u32) -> Arc<ServicePools> {
@@ -22,11 +20,7 @@ fn pools(balance: Balance, instances: u16, weights: u32) -> Arc<ServicePools> {
     };
     let spec = ServiceSpec {
         name: Name::release(),
-        versions: vec![VersionSpec {
-            word: Name::release(),
-            label: Name::release(),
-            chain: vec![0],
-        }],
+        versions: vec![VersionSpec { word: Name::release(), label: Name::release(), chain: vec![0] }],
         instances: (1..=instances).map(instance).collect(),
         balance,
         health: None,

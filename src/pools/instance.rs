@@ -44,12 +44,7 @@ impl fmt::Debug for Instance {
 
 impl Instance {
     pub(super) fn of(spec: InstanceSpec, vitals: Arc<Vitals>, ward: Arc<Ward>) -> Instance {
-        Instance {
-            key: address_key(spec.address),
-            spec,
-            vitals,
-            ward,
-        }
+        Instance { key: address_key(spec.address), spec, vitals, ward }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -177,10 +172,7 @@ impl InFlight {
             }
         }
         instance.vitals.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(InFlight {
-            instance: instance.clone(),
-            is_limited: limit.is_some(),
-        })
+        Some(InFlight { instance: instance.clone(), is_limited: limit.is_some() })
     }
 
     pub fn instance(&self) -> &Arc<Instance> {

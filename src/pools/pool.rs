@@ -124,16 +124,10 @@ impl Pool {
 
     /// The better of two: the one whose turn it is and one by chance. While nobody is busier than
     /// another this is round robin; under load the slow fall behind by themselves.
-    fn less_loaded<'r>(
-        &self,
-        rotation: &'r Rotation,
-        tried: &Tried,
-        turn: u64,
-    ) -> Option<&'r Candidate> {
+    fn less_loaded<'r>(&self, rotation: &'r Rotation, tried: &Tried, turn: u64) -> Option<&'r Candidate> {
         let one = rotation.take_turn(turn, |one| !tried.contains(one.id))?;
-        let other = rotation.take_turn(scatter(turn), |other| {
-            other.id != one.id && !tried.contains(other.id)
-        });
+        let other =
+            rotation.take_turn(scatter(turn), |other| other.id != one.id && !tried.contains(other.id));
         // Compares in_flight / weight without dividing.
         let load = |of: &Candidate, against: &Candidate| {
             let in_flight = self.member(of).map_or(0, |member| member.in_flight());

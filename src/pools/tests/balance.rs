@@ -49,15 +49,9 @@ fn round_robin_is_fair_in_every_window() {
     let mut many_light = vec![1; 100];
     many_light.push(100);
     let rising: Vec<u32> = (1..=20).collect();
-    for weights in [
-        vec![5, 1, 1],
-        vec![1, 2],
-        vec![2, 3, 5],
-        vec![100, 1],
-        vec![7, 7, 7, 1],
-        many_light,
-        rising,
-    ] {
+    for weights in
+        [vec![5, 1, 1], vec![1, 2], vec![2, 3, 5], vec![100, 1], vec![7, 7, 7, 1], many_light, rising]
+    {
         let pools = build(&release_of(&weights));
         let sum: u32 = weights.iter().sum();
         let picks = ports(&pools, 20 * sum as usize);
@@ -72,11 +66,7 @@ fn round_robin_is_fair_in_every_window() {
                 least = least.min(ahead);
                 most = most.max(ahead);
             }
-            assert!(
-                most - least < 3.0,
-                "{weights:?}: {port} strays by {}",
-                most - least
-            );
+            assert!(most - least < 3.0, "{weights:?}: {port} strays by {}", most - least);
             assert!(ahead.abs() < 1e-6, "{weights:?}: whole rounds are exact");
         }
     }
@@ -91,16 +81,9 @@ fn nobody_waits_for_long() {
         for (port, weight) in (1..).zip(&weights) {
             let places = picks.iter().enumerate().filter(|(_, pick)| **pick == port);
             let places: Vec<usize> = places.map(|(place, _)| place).collect();
-            let gap = places
-                .windows(2)
-                .map(|pair| pair[1] - pair[0])
-                .max()
-                .unwrap();
+            let gap = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
             let due = sum.div_ceil(*weight) as usize;
-            assert!(
-                gap <= 2 * due,
-                "{weights:?}: {port} waits {gap}, {due} would be even"
-            );
+            assert!(gap <= 2 * due, "{weights:?}: {port} waits {gap}, {due} would be even");
         }
     }
 }
@@ -109,22 +92,12 @@ fn nobody_waits_for_long() {
 fn one_hundred_thousand_picks_follow_the_weights() {
     for balance in [Balance::RoundRobin, Balance::LeastRequests, Balance::Hash] {
         let weights = [1, 2, 3, 4, 10];
-        let pools = build(&ServiceSpec {
-            balance,
-            ..release_of(&weights)
-        });
+        let pools = build(&ServiceSpec { balance, ..release_of(&weights) });
         let now = Instant::now();
         let mut seen = Vec::new();
         for key in 0..100_000 {
             let mut walk = Walk::new(Some(0), None, Some(scatter(key)), 0);
-            seen.push(
-                pools
-                    .pick(&mut walk, now)
-                    .unwrap()
-                    .instance
-                    .address()
-                    .port(),
-            );
+            seen.push(pools.pick(&mut walk, now).unwrap().instance.address().port());
         }
         // 4 degrees of freedom: 18.5 is passed by chance once in a thousand.
         let statistic = chi_square(&counts(&seen), &weights);
@@ -141,20 +114,14 @@ fn weights_beyond_the_turns_limit_are_close() {
     for (port, weight) in (1..).zip(weights) {
         let share = counts.get(&port).copied().unwrap_or(0) as f64 / 100_000.0;
         let due = f64::from(weight) / sum;
-        assert!(
-            (share - due).abs() < 0.001,
-            "{port}: {share} instead of {due}"
-        );
+        assert!((share - due).abs() < 0.001, "{port}: {share} instead of {due}");
         assert!(share > 0.0, "{port} is not forgotten");
     }
 }
 
 #[test]
 fn least_requests_avoids_the_busy() {
-    let pools = build(&ServiceSpec {
-        balance: Balance::LeastRequests,
-        ..release_of(&[1, 1, 2])
-    });
+    let pools = build(&ServiceSpec { balance: Balance::LeastRequests, ..release_of(&[1, 1, 2]) });
     let now = Instant::now();
     let mut held = Vec::new();
     for _ in 0..400 {
@@ -164,11 +131,7 @@ fn least_requests_avoids_the_busy() {
     // All requests hang: they spread by weight, within what two choices leave open.
     for (port, one) in by_port(&pools) {
         let due = 100 * one.weight() as usize;
-        assert!(
-            one.in_flight().abs_diff(due) <= 10,
-            "{port}: {}",
-            one.in_flight()
-        );
+        assert!(one.in_flight().abs_diff(due) <= 10, "{port}: {}", one.in_flight());
     }
     // One instance answers nothing, the others everything: it soon gets no more.
     let stuck = by_port(&pools)[&1].clone();
@@ -186,15 +149,7 @@ fn homes(pools: &ServicePools, keys: u64) -> HashMap<u64, u16> {
     let now = Instant::now();
     let home = |key| {
         let mut walk = Walk::new(Some(0), None, Some(scatter(key)), 0);
-        (
-            key,
-            pools
-                .pick(&mut walk, now)
-                .unwrap()
-                .instance
-                .address()
-                .port(),
-        )
+        (key, pools.pick(&mut walk, now).unwrap().instance.address().port())
     };
     (0..keys).map(home).collect()
 }
@@ -202,10 +157,7 @@ fn homes(pools: &ServicePools, keys: u64) -> HashMap<u64, u16> {
 #[test]
 fn a_key_moves_only_when_its_instance_leaves_or_a_new_one_takes_it() {
     for weights in [vec![1; 10], vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
-        let whole = ServiceSpec {
-            balance: Balance::Hash,
-            ..release_of(&weights)
-        };
+        let whole = ServiceSpec { balance: Balance::Hash, ..release_of(&weights) };
         let mut without = whole.clone();
         without.instances.remove(4);
         let before = homes(&build(&whole), 10_000);
@@ -213,11 +165,7 @@ fn a_key_moves_only_when_its_instance_leaves_or_a_new_one_takes_it() {
         for (key, port) in &before {
             assert!(*port == 5 || after[key] == *port, "{key} moved from {port}");
         }
-        assert_eq!(
-            before,
-            homes(&build(&whole), 10_000),
-            "another process agrees"
-        );
+        assert_eq!(before, homes(&build(&whole), 10_000), "another process agrees");
         let share = before.values().filter(|port| **port == 5).count() as f64 / 10_000.0;
         let due = f64::from(weights[4]) / f64::from(weights.iter().sum::<u32>());
         assert!((share - due).abs() < 0.015, "{share} instead of {due}");
@@ -226,23 +174,12 @@ fn a_key_moves_only_when_its_instance_leaves_or_a_new_one_takes_it() {
 
 #[test]
 fn a_retry_of_a_hashed_request_goes_elsewhere() {
-    let pools = build(&ServiceSpec {
-        balance: Balance::Hash,
-        ..release_of(&[1, 1, 1])
-    });
+    let pools = build(&ServiceSpec { balance: Balance::Hash, ..release_of(&[1, 1, 1]) });
     let now = Instant::now();
     for key in 0..100 {
         let mut walk = Walk::new(Some(0), None, Some(key), 2);
-        let mut seen: Vec<u16> = (0..3)
-            .map(|_| {
-                pools
-                    .pick(&mut walk, now)
-                    .unwrap()
-                    .instance
-                    .address()
-                    .port()
-            })
-            .collect();
+        let mut seen: Vec<u16> =
+            (0..3).map(|_| pools.pick(&mut walk, now).unwrap().instance.address().port()).collect();
         seen.sort_unstable();
         assert_eq!(seen, [1, 2, 3], "{key}");
     }
@@ -252,9 +189,7 @@ fn a_retry_of_a_hashed_request_goes_elsewhere() {
 fn processes_begin_their_turns_at_different_places() {
     let spec = release_of(&[1; 10]);
     let first = |seed| {
-        let pools = Registry::new(seed)
-            .build(std::slice::from_ref(&spec))
-            .remove(0);
+        let pools = Registry::new(seed).build(std::slice::from_ref(&spec)).remove(0);
         port_for_release(&pools, Instant::now())
     };
     let firsts: std::collections::HashSet<u16> = (0..50).map(first).collect();

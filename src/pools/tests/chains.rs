@@ -4,13 +4,8 @@ use super::*;
 use crate::vocab::FallbackReason;
 
 /// `release` is the end of everything but `strict`.
-const CHAINS: &[&[&str]] = &[
-    &["release"],
-    &["gray", "beta", "release"],
-    &["beta", "release"],
-    &["plain", "release"],
-    &["strict"],
-];
+const CHAINS: &[&[&str]] =
+    &[&["release"], &["gray", "beta", "release"], &["beta", "release"], &["plain", "release"], &["strict"]];
 
 /// Reads `g1=gray down pin:li, r1=release`: what an instance is called, wears, and is.
 fn state_of(text: &str) -> (Arc<ServicePools>, BTreeMap<u16, String>, Instant) {
@@ -67,16 +62,10 @@ fn way(text: &str, decided: &str, pin: Option<&str>, retries: u32) -> String {
         };
         let called = &names[&picked.instance.address().port()];
         let again = if seen.contains(called) { "!" } else { "" };
-        let why = picked
-            .fallback
-            .map(|why| format!("/{why}"))
-            .unwrap_or_default();
+        let why = picked.fallback.map(|why| format!("/{why}")).unwrap_or_default();
         steps.push(format!("{}{again}{why}", &called[..1]));
         seen.push(called.clone());
-        assert!(
-            steps.len() <= RETRIES_LIMIT as usize + 2,
-            "a walk has an end"
-        );
+        assert!(steps.len() <= RETRIES_LIMIT as usize + 2, "a walk has an end");
         if !walk.may_retry() {
             break;
         }
@@ -101,41 +90,21 @@ fn a_request_walks_its_chain() {
         ("p1=plain down, r1=release", "plain", 0, "r/unhealthy"),
         ("p1=plain out, r1=release", "plain", 0, "r/unhealthy"),
         ("g1=gray down, r1=release", "gray", 0, "r/no_instances"),
-        (
-            "g1=gray down, b1=beta, r1=release",
-            "gray",
-            0,
-            "b/unhealthy",
-        ),
+        ("g1=gray down, b1=beta, r1=release", "gray", 0, "b/unhealthy"),
         ("g1=gray out, b1=beta, r1=release", "gray", 0, "b/unhealthy"),
-        (
-            "g1=gray down, g2=gray out, b1=beta down, r1=release",
-            "gray",
-            0,
-            "r/unhealthy",
-        ),
+        ("g1=gray down, g2=gray out, b1=beta down, r1=release", "gray", 0, "r/unhealthy"),
         ("g1=gray down, g2=gray, r1=release", "gray", 0, "g"),
         // The last pool fails open; with no instance of its own, the one before it is the last.
         ("r1=release down", "release", 0, "r"),
         ("r1=release out", "release", 0, "r"),
         ("g1=gray down, r1=release down", "gray", 0, "r/no_instances"),
-        (
-            "g1=gray down, b1=beta down, r1=release down",
-            "gray",
-            0,
-            "r/unhealthy",
-        ),
+        ("g1=gray down, b1=beta down, r1=release down", "gray", 0, "r/unhealthy"),
         ("g1=gray down", "gray", 0, "g"),
         ("g1=gray down, b1=beta down", "gray", 0, "b/unhealthy"),
         ("s1=strict down, r1=release", "strict", 0, "s"),
         // Nobody yet knows about an instance: better it than a detour, but not better than a healthy one.
         ("g1=gray unknown, r1=release", "gray", 0, "g"),
-        (
-            "u1=plain unknown, p1=plain, r1=release",
-            "plain",
-            1,
-            "p r/connect_failed",
-        ),
+        ("u1=plain unknown, p1=plain, r1=release", "plain", 1, "p r/connect_failed"),
         ("u1=gray unknown, g1=gray down", "gray", 0, "u"),
         // Nobody at all.
         ("", "gray", 3, "503"),
@@ -145,11 +114,7 @@ fn a_request_walks_its_chain() {
         ("g1=gray, r1=release", "v9", 0, "r/no_instances"),
         ("g1=gray", "v9", 0, "503"),
     ] {
-        assert_eq!(
-            way(state, decided, None, retries),
-            expected,
-            "{state} | {decided}"
-        );
+        assert_eq!(way(state, decided, None, retries), expected, "{state} | {decided}");
     }
 }
 
@@ -157,51 +122,16 @@ fn a_request_walks_its_chain() {
 fn a_failed_try_goes_to_another_instance_then_to_the_next_pool() {
     for (state, decided, retries, expected) in [
         ("g1=gray, g2=gray, r1=release", "gray", 0, "g"),
-        (
-            "g1=gray, g2=gray, r1=release",
-            "gray",
-            1,
-            "g g r/connect_failed",
-        ),
-        (
-            "g1=gray, g2=gray, r1=release",
-            "gray",
-            2,
-            "g g r/no_instances",
-        ),
-        (
-            "g1=gray, b1=beta, r1=release",
-            "gray",
-            1,
-            "g b/connect_failed r/connect_failed",
-        ),
-        (
-            "g1=gray, b1=beta, r1=release",
-            "gray",
-            2,
-            "g b/connect_failed r/connect_failed",
-        ),
-        (
-            "g1=gray, g2=gray, g3=gray, r1=release",
-            "gray",
-            1,
-            "g g r/connect_failed",
-        ),
-        (
-            "g1=gray, g2=gray, g3=gray, r1=release",
-            "gray",
-            3,
-            "g g g r/no_instances",
-        ),
+        ("g1=gray, g2=gray, r1=release", "gray", 1, "g g r/connect_failed"),
+        ("g1=gray, g2=gray, r1=release", "gray", 2, "g g r/no_instances"),
+        ("g1=gray, b1=beta, r1=release", "gray", 1, "g b/connect_failed r/connect_failed"),
+        ("g1=gray, b1=beta, r1=release", "gray", 2, "g b/connect_failed r/connect_failed"),
+        ("g1=gray, g2=gray, g3=gray, r1=release", "gray", 1, "g g r/connect_failed"),
+        ("g1=gray, g2=gray, g3=gray, r1=release", "gray", 3, "g g g r/no_instances"),
         // The last pool was reached: no extra try.
         ("r1=release, r2=release", "release", 1, "r r"),
         ("r1=release, r2=release", "release", 0, "r"),
-        (
-            "g1=gray down, r1=release, r2=release",
-            "gray",
-            1,
-            "r/no_instances r/no_instances",
-        ),
+        ("g1=gray down, r1=release, r2=release", "gray", 1, "r/no_instances r/no_instances"),
         // Those that are down come before those that just failed; then the healthy again.
         ("r1=release, d1=release down", "release", 1, "r d"),
         ("r1=release, d1=release down", "release", 3, "r d r! r!"),
@@ -211,93 +141,31 @@ fn a_failed_try_goes_to_another_instance_then_to_the_next_pool() {
         // More retries than anybody may have.
         ("r1=release", "release", 100, "r r! r! r! r! r! r! r! r!"),
     ] {
-        assert_eq!(
-            way(state, decided, None, retries),
-            expected,
-            "{state} | {retries}"
-        );
+        assert_eq!(way(state, decided, None, retries), expected, "{state} | {retries}");
     }
 }
 
 #[test]
 fn pins_keep_to_their_instances() {
     for (state, decided, pin, retries, expected) in [
-        (
-            "p1=gray pin:li, g1=gray, r1=release",
-            "gray",
-            Some("li"),
-            0,
-            "p",
-        ),
+        ("p1=gray pin:li, g1=gray, r1=release", "gray", Some("li"), 0, "p"),
         ("p1=gray pin:li, g1=gray, r1=release", "gray", None, 0, "g"),
-        (
-            "p1=gray pin:li, g1=gray, r1=release",
-            "gray",
-            Some("wang"),
-            0,
-            "g",
-        ),
-        (
-            "p1=gray pin:li, r1=release",
-            "gray",
-            None,
-            0,
-            "r/no_instances",
-        ),
+        ("p1=gray pin:li, g1=gray, r1=release", "gray", Some("wang"), 0, "g"),
+        ("p1=gray pin:li, r1=release", "gray", None, 0, "r/no_instances"),
         // The whole chain pinned, before anybody else.
-        (
-            "g1=gray, p1=release pin:li, r1=release",
-            "gray",
-            Some("li"),
-            0,
-            "p/no_instances",
-        ),
-        (
-            "p1=gray pin:li down, q1=release pin:li, g1=gray",
-            "gray",
-            Some("li"),
-            0,
-            "q/no_instances",
-        ),
+        ("g1=gray, p1=release pin:li, r1=release", "gray", Some("li"), 0, "p/no_instances"),
+        ("p1=gray pin:li down, q1=release pin:li, g1=gray", "gray", Some("li"), 0, "q/no_instances"),
         // Then as if there were no pin; back in the decided version is no fallback.
-        (
-            "p1=gray pin:li down, g1=gray, r1=release",
-            "gray",
-            Some("li"),
-            0,
-            "g",
-        ),
-        (
-            "p1=gray pin:li, g1=gray, r1=release",
-            "gray",
-            Some("li"),
-            2,
-            "p g r/no_instances",
-        ),
-        (
-            "p1=gray pin:li, g1=gray, r1=release",
-            "gray",
-            Some("li"),
-            1,
-            "p g r/connect_failed",
-        ),
-        (
-            "p1=release pin:li, r1=release",
-            "release",
-            Some("li"),
-            1,
-            "p r",
-        ),
+        ("p1=gray pin:li down, g1=gray, r1=release", "gray", Some("li"), 0, "g"),
+        ("p1=gray pin:li, g1=gray, r1=release", "gray", Some("li"), 2, "p g r/no_instances"),
+        ("p1=gray pin:li, g1=gray, r1=release", "gray", Some("li"), 1, "p g r/connect_failed"),
+        ("p1=release pin:li, r1=release", "release", Some("li"), 1, "p r"),
         // Nobody but pinned instances: they fail open for their pin, and for nobody else.
         ("p1=release pin:li down", "release", Some("li"), 0, "p"),
         ("p1=release pin:li", "release", Some("wang"), 0, "503"),
         ("p1=release pin:li", "release", None, 0, "503"),
     ] {
-        assert_eq!(
-            way(state, decided, pin, retries),
-            expected,
-            "{state} | {pin:?}"
-        );
+        assert_eq!(way(state, decided, pin, retries), expected, "{state} | {pin:?}");
     }
 }
 
@@ -329,17 +197,8 @@ fn aliased_words_share_a_pool() {
 #[test]
 fn instances_count_wherever_the_chain_leads_and_whatever_they_do() {
     let (pools, ..) = state_of("r1=release draining");
-    for (word, expected) in [
-        ("gray", true),
-        ("beta", true),
-        ("release", true),
-        ("strict", false),
-    ] {
-        assert_eq!(
-            pools.has_instances(pools.version(word).unwrap()),
-            expected,
-            "{word}"
-        );
+    for (word, expected) in [("gray", true), ("beta", true), ("release", true), ("strict", false)] {
+        assert_eq!(pools.has_instances(pools.version(word).unwrap()), expected, "{word}");
     }
 }
 
@@ -378,8 +237,7 @@ fn max_connections_counts_requests_in_flight_of_the_whole_service() {
 fn the_reason_is_the_latest_one() {
     let (pools, _, now) = state_of("g1=gray, b1=beta down, r1=release");
     let mut walk = Walk::new(pools.version("gray"), None, None, 2);
-    let fallbacks: Vec<_> = std::iter::from_fn(|| Some(pools.pick(&mut walk, now).ok()?.fallback))
-        .take(2)
-        .collect();
+    let fallbacks: Vec<_> =
+        std::iter::from_fn(|| Some(pools.pick(&mut walk, now).ok()?.fallback)).take(2).collect();
     assert_eq!(fallbacks, [None, Some(FallbackReason::Unhealthy)]);
 }

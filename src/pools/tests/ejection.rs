@@ -22,9 +22,7 @@ fn fail(instance: &Instance, times: u32, now: Instant) {
 
 fn ejected(pools: &ServicePools, now: Instant) -> Vec<u16> {
     let all = by_port(pools);
-    let out = all
-        .iter()
-        .filter(|(_, one)| one.state(now) == InstanceState::Ejected);
+    let out = all.iter().filter(|(_, one)| one.state(now) == InstanceState::Ejected);
     out.map(|(port, _)| *port).collect()
 }
 
@@ -50,11 +48,7 @@ fn only_errors_in_a_row_count() {
         one.report(report.0, report.1, now);
         assert_eq!(ejected(&pools, now).is_empty(), !is_error, "{report:?}");
         fail(one, 1, now);
-        assert_eq!(
-            ejected(&pools, now).is_empty(),
-            breaks_the_row,
-            "{report:?}"
-        );
+        assert_eq!(ejected(&pools, now).is_empty(), breaks_the_row, "{report:?}");
     }
 }
 
@@ -66,10 +60,7 @@ fn an_ejected_instance_gets_nothing_until_its_time_is_over() {
     assert_eq!(pools.ejections(), 1);
     for after in [0, 1, 29] {
         let now = start + Duration::from_secs(after);
-        assert!(
-            (0..10).all(|_| port_for_release(&pools, now) == 2),
-            "{after}s"
-        );
+        assert!((0..10).all(|_| port_for_release(&pools, now) == 2), "{after}s");
     }
     let back = start + BASE;
     assert!(ejected(&pools, back).is_empty());
@@ -82,8 +73,8 @@ fn ejections_grow_up_to_a_limit_and_are_forgiven() {
     let one = &by_port(&pools)[&1];
     let length_at = |now: Instant| {
         fail(one, 5, now);
-        let mut seconds = (0u64..)
-            .find(|after| one.state(now + Duration::from_secs(*after)) != InstanceState::Ejected);
+        let mut seconds =
+            (0u64..).find(|after| one.state(now + Duration::from_secs(*after)) != InstanceState::Ejected);
         Duration::from_secs(seconds.take().unwrap())
     };
     let mut now = Instant::now();
@@ -119,11 +110,7 @@ fn never_more_than_the_limit_is_out() {
         for one in by_port(&pools).values() {
             fail(one, 20, now);
         }
-        assert_eq!(
-            ejected(&pools, now).len(),
-            expected,
-            "{count} {max_ejected}"
-        );
+        assert_eq!(ejected(&pools, now).len(), expected, "{count} {max_ejected}");
         assert_eq!(pools.ejections(), expected as u64);
     }
 }
@@ -143,10 +130,8 @@ fn one_held_back_by_the_limit_goes_when_another_returns() {
 #[test]
 fn a_sole_gray_instance_that_only_fails_is_left_for_release() {
     let now = Instant::now();
-    let mut spec = service(
-        &[&["release"], &["gray", "release"]],
-        vec![instance("release", 1), instance("gray", 2)],
-    );
+    let mut spec =
+        service(&[&["release"], &["gray", "release"]], vec![instance("release", 1), instance("gray", 2)]);
     spec.outlier = Some(OutlierSpec::default());
     let pools = build(&spec);
     for one in by_port(&pools).values() {
@@ -154,10 +139,7 @@ fn a_sole_gray_instance_that_only_fails_is_left_for_release() {
     }
     assert_eq!(ejected(&pools, now), [2]);
     let mut walk = Walk::new(pools.version("gray"), None, None, 0);
-    assert_eq!(
-        pools.pick(&mut walk, now).unwrap().instance.address(),
-        address(1)
-    );
+    assert_eq!(pools.pick(&mut walk, now).unwrap().instance.address(), address(1));
 }
 
 #[test]
@@ -212,9 +194,7 @@ fn an_instance_that_returns_takes_up_its_share_step_by_step() {
         let picks = (0..1_100).map(|_| port_for_release(&pools, back + after));
         picks.filter(|port| *port == 1).count()
     };
-    let shares: Vec<_> = (0..=10)
-        .map(|second| share(Duration::from_secs(second)))
-        .collect();
+    let shares: Vec<_> = (0..=10).map(|second| share(Duration::from_secs(second))).collect();
     assert_eq!(shares[0], 100, "a tenth of the other's");
     assert!(shares.is_sorted(), "{shares:?}");
     assert_eq!(shares[10], 550);

@@ -4,10 +4,7 @@ use super::*;
 use crate::vocab::InstanceState;
 
 fn checked_release(instances: usize) -> Arc<ServicePools> {
-    build(&ServiceSpec {
-        health: Some(tcp_check()),
-        ..release_of(&vec![1; instances])
-    })
+    build(&ServiceSpec { health: Some(tcp_check()), ..release_of(&vec![1; instances]) })
 }
 
 #[test]
@@ -73,9 +70,5 @@ fn answers_change_who_is_picked_at_once() {
             one.vitals.checked(&tcp_check(), false, now);
         }
     }
-    assert_eq!(
-        picked(),
-        [1, 2, 3].into(),
-        "all down: all are tried all the same"
-    );
+    assert_eq!(picked(), [1, 2, 3].into(), "all down: all are tried all the same");
 }

@@ -59,10 +59,9 @@ fn service(chains: &[&[&str]], instances: Vec<InstanceSpec>) -> ServiceSpec {
 
 /// One version, `release`, with instances of these weights on ports from 1.
 fn release_of(weights: &[u32]) -> ServiceSpec {
-    let instances = (1..).zip(weights).map(|(port, weight)| InstanceSpec {
-        weight: *weight,
-        ..instance("release", port)
-    });
+    let instances = (1..)
+        .zip(weights)
+        .map(|(port, weight)| InstanceSpec { weight: *weight, ..instance("release", port) });
     service(&[&["release"]], instances.collect())
 }
 
@@ -90,10 +89,5 @@ fn by_port(pools: &ServicePools) -> BTreeMap<u16, Arc<Instance>> {
 /// The port a new request for `release` without pin or key is sent to.
 fn port_for_release(pools: &ServicePools, now: Instant) -> u16 {
     let mut walk = Walk::new(pools.version("release"), None, None, 0);
-    pools
-        .pick(&mut walk, now)
-        .unwrap()
-        .instance
-        .address()
-        .port()
+    pools.pick(&mut walk, now).unwrap().instance.address().port()
 }

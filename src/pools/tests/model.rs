@@ -7,12 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::vocab::FallbackReason;
 
-const CHAINS: &[&[&str]] = &[
-    &["release"],
-    &["gray", "beta", "release"],
-    &["beta", "release"],
-    &["strict"],
-];
+const CHAINS: &[&[&str]] = &[&["release"], &["gray", "beta", "release"], &["beta", "release"], &["strict"]];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
@@ -56,11 +51,7 @@ fn real(members: &[Member], balance: Balance, now: Instant) -> Arc<ServicePools>
     let instances = (1..).zip(members).map(|(port, member)| InstanceSpec {
         weight: member.weight,
         draining: member.draining,
-        tags: member
-            .pin
-            .iter()
-            .map(|pin| ("who".into(), (*pin).into()))
-            .collect(),
+        tags: member.pin.iter().map(|pin| ("who".into(), (*pin).into())).collect(),
         ..instance(member.word, port)
     });
     let pools = build(&ServiceSpec {
@@ -87,8 +78,7 @@ fn real(members: &[Member], balance: Balance, now: Instant) -> Arc<ServicePools>
 /// Who may take requests of a version, with a pin or without.
 fn eligible<'m>(members: &'m [Member], way: (&str, Option<&str>)) -> Vec<(u16, &'m Member)> {
     let all = (1u16..).zip(members);
-    all.filter(|(_, one)| (one.word, one.pin) == way && one.weight > 0 && !one.draining)
-        .collect()
+    all.filter(|(_, one)| (one.word, one.pin) == way && one.weight > 0 && !one.draining).collect()
 }
 
 /// Whom the first pick may choose, the word that serves, and why it is not the decided one.

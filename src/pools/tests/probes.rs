@@ -34,12 +34,7 @@ fn http_check(statuses: &[u16]) -> Check {
 }
 
 fn spec_of(check: Check, wire: Wire, timeout: Duration) -> HealthSpec {
-    HealthSpec {
-        check,
-        timeout,
-        transport: Transport { wire, tls: None },
-        ..tcp_check()
-    }
+    HealthSpec { check, timeout, transport: Transport { wire, tls: None }, ..tcp_check() }
 }
 
 /// What a check says, as text: empty when it is content.
@@ -53,19 +48,14 @@ async fn verdict(address: SocketAddr, check: Check, wire: Wire, timeout: Duratio
 }
 
 /// Answers each connection's first request head with `answer`, and hands the heads out.
-fn serve_http1(
-    listener: TcpListener,
-    answer: String,
-) -> tokio::sync::mpsc::UnboundedReceiver<String> {
+fn serve_http1(listener: TcpListener, answer: String) -> tokio::sync::mpsc::UnboundedReceiver<String> {
     let (heads, received) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = heads.send(read_head(&mut stream).await);
             stream.write_all(answer.as_bytes()).await.unwrap();
             // The answer has no length: the connection stays open and the check must not wait.
-            tokio::spawn(
-                async move { while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {} },
-            );
+            tokio::spawn(async move { while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {} });
         }
     });
     received
@@ -85,16 +75,9 @@ async fn read_head(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn tcp_wants_a_connection() {
     let (listener, address) = listen().await;
-    assert_eq!(
-        verdict(address, Check::Tcp, Wire::Http1, PATIENCE).await,
-        ""
-    );
+    assert_eq!(verdict(address, Check::Tcp, Wire::Http1, PATIENCE).await, "");
     drop(listener);
-    assert_ne!(
-        verdict(address, Check::Tcp, Wire::Http1, PATIENCE).await,
-        "",
-        "refused"
-    );
+    assert_ne!(verdict(address, Check::Tcp, Wire::Http1, PATIENCE).await, "", "refused");
 }
 
 #[tokio::test]
@@ -103,16 +86,8 @@ async fn http_wants_one_of_the_statuses() {
         ("HTTP/1.1 200 OK\r\n\r\n", &[200][..], true),
         ("HTTP/1.0 200\r\n\r\n", &[200], true),
         ("HTTP/1.1 204 No Content\r\n\r\n", &[200, 204], true),
-        (
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-            &[200],
-            true,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\npartial",
-            &[200],
-            true,
-        ),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", &[200], true),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\npartial", &[200], true),
         ("HTTP/1.1 204 No Content\r\n\r\n", &[200], false),
         ("HTTP/1.1 500 Oh\r\n\r\n", &[200], false),
         ("HTTP/1.1 503 Oh\r\n\r\n", &[200, 500], false),
@@ -129,24 +104,11 @@ async fn http_wants_one_of_the_statuses() {
 async fn http_asks_as_it_was_told() {
     let (listener, address) = listen().await;
     let mut heads = serve_http1(listener, "HTTP/1.1 200 OK\r\n\r\n".into());
-    assert_eq!(
-        verdict(address, http_check(&[200]), Wire::Http1, PATIENCE).await,
-        ""
-    );
+    assert_eq!(verdict(address, http_check(&[200]), Wire::Http1, PATIENCE).await, "");
     let head = heads.recv().await.unwrap().to_ascii_lowercase();
-    assert!(
-        head.starts_with("get /healthz?deep=1 http/1.1\r\n"),
-        "{head}"
-    );
-    for line in [
-        "host: patient.internal",
-        "x-check: yes",
-        "connection: close",
-    ] {
-        assert!(
-            head.contains(&format!("\r\n{line}\r\n")),
-            "{line} in {head}"
-        );
+    assert!(head.starts_with("get /healthz?deep=1 http/1.1\r\n"), "{head}");
+    for line in ["host: patient.internal", "x-check: yes", "connection: close"] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
     }
 }
 
@@ -154,12 +116,7 @@ async fn http_asks_as_it_was_told() {
 async fn http_without_a_host_names_the_address() {
     let (listener, address) = listen().await;
     let mut heads = serve_http1(listener, "HTTP/1.1 200 OK\r\n\r\n".into());
-    let check = Check::Http {
-        path: "/".into(),
-        host: None,
-        statuses: vec![200],
-        headers: Vec::new(),
-    };
+    let check = Check::Http { path: "/".into(), host: None, statuses: vec![200], headers: Vec::new() };
     assert_eq!(verdict(address, check, Wire::Http1, PATIENCE).await, "");
     let head = heads.recv().await.unwrap().to_ascii_lowercase();
     assert!(head.contains(&format!("\r\nhost: {address}\r\n")), "{head}");
@@ -167,14 +124,10 @@ async fn http_without_a_host_names_the_address() {
 
 #[tokio::test]
 async fn silence_is_a_timeout_in_every_kind_of_check() {
-    let grpc = Check::Grpc {
-        service: String::new(),
-    };
-    for (check, wire) in [
-        (http_check(&[200]), Wire::Http1),
-        (http_check(&[200]), Wire::Http2),
-        (grpc, Wire::Http1),
-    ] {
+    let grpc = Check::Grpc { service: String::new() };
+    for (check, wire) in
+        [(http_check(&[200]), Wire::Http1), (http_check(&[200]), Wire::Http2), (grpc, Wire::Http1)]
+    {
         // Never accepted: the kernel completes the handshake and nobody answers.
         let (_listener, address) = listen().await;
         let said = verdict(address, check.clone(), wire, SHORT).await;
@@ -232,9 +185,7 @@ async fn answer_http2(
             respond.send_response(response, true).unwrap();
         }
         Answer::Grpc(body, status) => {
-            let mut sending = respond
-                .send_response(response.body(()).unwrap(), false)
-                .unwrap();
+            let mut sending = respond.send_response(response.body(()).unwrap(), false).unwrap();
             sending.send_data(Bytes::from_static(body), false).unwrap();
             let mut trailers = http::HeaderMap::new();
             trailers.insert("grpc-status", status.parse().unwrap());
@@ -264,46 +215,22 @@ async fn grpc_wants_serving() {
     const SERVING: &[u8] = &[0, 0, 0, 0, 2, 8, 1];
     for (answer, expected) in [
         (Answer::Grpc(SERVING, "0"), ""),
-        (
-            Answer::Grpc(&[0, 0, 0, 0, 2, 8, 2], "0"),
-            "the service does not serve",
-        ),
-        (
-            Answer::Grpc(&[0, 0, 0, 0, 0], "0"),
-            "the service does not serve",
-        ),
+        (Answer::Grpc(&[0, 0, 0, 0, 2, 8, 2], "0"), "the service does not serve"),
+        (Answer::Grpc(&[0, 0, 0, 0, 0], "0"), "the service does not serve"),
         (Answer::Grpc(SERVING, "13"), "the health call failed"),
-        (
-            Answer::Grpc(&[0, 0, 0, 0, 9, 8, 1], "0"),
-            "the health answer could not be read",
-        ),
-        (
-            Answer::Grpc(&[1, 0, 0, 0, 2, 8, 1], "0"),
-            "the health answer could not be read",
-        ),
-        (
-            Answer::Grpc(&[8; 2000], "0"),
-            "the health answer is too long",
-        ),
+        (Answer::Grpc(&[0, 0, 0, 0, 9, 8, 1], "0"), "the health answer could not be read"),
+        (Answer::Grpc(&[1, 0, 0, 0, 2, 8, 1], "0"), "the health answer could not be read"),
+        (Answer::Grpc(&[8; 2000], "0"), "the health answer is too long"),
         (Answer::GrpcRefusal("5"), "the service is not known there"),
         (Answer::GrpcRefusal("12"), "there is no health service"),
         (Answer::Status(404), "status 404 Not Found"),
     ] {
         let (listener, address) = listen().await;
         let mut requests = serve_http2(listener, answer);
-        let check = Check::Grpc {
-            service: "acme.Patient".into(),
-        };
-        assert_eq!(
-            verdict(address, check, Wire::Http1, PATIENCE).await,
-            expected,
-            "{answer:?}"
-        );
+        let check = Check::Grpc { service: "acme.Patient".into() };
+        assert_eq!(verdict(address, check, Wire::Http1, PATIENCE).await, expected, "{answer:?}");
         let (head, body) = requests.recv().await.unwrap();
-        assert_eq!(
-            head,
-            format!("POST http://{address}/grpc.health.v1.Health/Check")
-        );
+        assert_eq!(head, format!("POST http://{address}/grpc.health.v1.Health/Check"));
         assert_eq!(body.as_ref(), b"\0\0\0\0\x0e\x0a\x0cacme.Patient");
     }
 }
@@ -312,9 +239,7 @@ async fn grpc_wants_serving() {
 async fn long_grpc_names_keep_their_length() {
     let (listener, address) = listen().await;
     let mut requests = serve_http2(listener, Answer::Grpc(&[0, 0, 0, 0, 2, 8, 1], "0"));
-    let check = Check::Grpc {
-        service: "s".repeat(300),
-    };
+    let check = Check::Grpc { service: "s".repeat(300) };
     assert_eq!(verdict(address, check, Wire::Http1, PATIENCE).await, "");
     let (_, body) = requests.recv().await.unwrap();
     assert_eq!(&body[..8], [0, 0, 0, 1, 47, 0x0a, 0xac, 0x02]);
@@ -347,10 +272,7 @@ async fn the_background_task_follows_instances_and_generations() {
     let registry = Arc::new(Registry::new(0));
     let stop = tokio_stop();
     let checks = tokio::spawn(run_checks(registry.clone(), stop.1));
-    let mut spec = service(
-        &[&["release"]],
-        vec![instance("release", 1), instance("release", 2)],
-    );
+    let mut spec = service(&[&["release"]], vec![instance("release", 1), instance("release", 2)]);
     spec.instances[0].address = address;
     spec.instances[1].address = refused;
     spec.health = Some(HealthSpec {
@@ -374,10 +296,7 @@ async fn the_background_task_follows_instances_and_generations() {
     registry.build(std::slice::from_ref(&spec));
     until(served, InstanceState::Healthy).await;
     drop(stop.0);
-    tokio::time::timeout(PATIENCE, checks)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(PATIENCE, checks).await.unwrap().unwrap();
 }
 
 /// A shutdown that resolves when its first half is dropped.
@@ -396,10 +315,7 @@ async fn no_more_checks_run_at_once_than_allowed() {
     let release = Arc::new(tokio::sync::Notify::new());
     for _ in 0..INSTANCES {
         let (listener, address) = listen().await;
-        instances.push(InstanceSpec {
-            address,
-            ..instance("release", 1)
-        });
+        instances.push(InstanceSpec { address, ..instance("release", 1) });
         let release = release.clone();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -428,10 +344,7 @@ async fn no_more_checks_run_at_once_than_allowed() {
         until(one, InstanceState::Healthy).await;
     }
     checks.abort();
-    assert_eq!(
-        MOST.load(Ordering::SeqCst),
-        crate::pools::prober::CHECKS_AT_ONCE
-    );
+    assert_eq!(MOST.load(Ordering::SeqCst), crate::pools::prober::CHECKS_AT_ONCE);
 }
 
 #[test]
@@ -458,9 +371,7 @@ fn checks_come_at_once_then_at_intervals_with_jitter() {
     // An unchanged generation changes nothing; another check is due at once.
     schedule.adopt(registry.targets(), after(4_600));
     assert_eq!(schedule.next(), Some(after(5_500)));
-    spec.health.as_mut().unwrap().check = Check::Grpc {
-        service: String::new(),
-    };
+    spec.health.as_mut().unwrap().check = Check::Grpc { service: String::new() };
     registry.build(std::slice::from_ref(&spec));
     schedule.adopt(registry.targets(), after(4_700));
     assert_eq!(schedule.take_due(after(4_700)).unwrap().id, second.id);

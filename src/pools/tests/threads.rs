@@ -21,10 +21,7 @@ fn turns_stay_exact_and_places_are_given_back() {
     let taken = parking_lot::Mutex::new(BTreeMap::<u16, usize>::new());
     on_all_threads(|_| {
         for _ in 0..7_000 {
-            *taken
-                .lock()
-                .entry(port_for_release(&pools, now))
-                .or_default() += 1;
+            *taken.lock().entry(port_for_release(&pools, now)).or_default() += 1;
         }
     });
     let rounds = THREADS * 1_000;
@@ -53,21 +50,15 @@ fn the_limit_of_requests_is_never_passed() {
         }
     });
     assert!(refused.into_inner() < THREADS * 2_000, "some got a place");
-    assert!(
-        pools
-            .pick(&mut Walk::new(Some(0), None, None, 0), now)
-            .is_ok()
-    );
+    assert!(pools.pick(&mut Walk::new(Some(0), None, None, 0), now).is_ok());
 }
 
 #[test]
 fn ejections_at_once_keep_to_the_limit() {
     for _ in 0..50 {
         let mut spec = release_of(&[1; 8]);
-        spec.outlier = Some(OutlierSpec {
-            max_ejected: Share::parse("25").unwrap(),
-            ..OutlierSpec::default()
-        });
+        spec.outlier =
+            Some(OutlierSpec { max_ejected: Share::parse("25").unwrap(), ..OutlierSpec::default() });
         let pools = build(&spec);
         let now = Instant::now();
         let all: Vec<_> = by_port(&pools).into_values().collect();
