@@ -7,9 +7,10 @@
 
 // pub mod cache;
 pub mod directory;
-// pub mod etcd;
+pub mod etcd;
 // pub mod push;
 mod status;
+mod strays;
 
 pub use status::{SourceKind, SourceStatus};
 
