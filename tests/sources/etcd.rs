@@ -129,7 +129,10 @@ async fn rapid_changes_are_gathered() {
             let mut client = client.clone();
             tokio::spawn(async move {
                 for n in 0..50 {
-                    client.put(key(&format!("rules/r{writer}-{n}")), "x", None).await.unwrap();
+                    client
+                        .put(key(&format!("rules/r{writer}-{n}")), "x", None)
+                        .await
+                        .unwrap();
                 }
             })
         })
