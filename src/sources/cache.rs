@@ -104,6 +104,7 @@ impl Cache {
     /// What was stored last. `None` when nothing was, when it is of another origin, or when the file was torn or
     /// corrupt and has been put aside. Blocks.
     pub fn load(&self) -> Result<Option<DocumentSet>, CacheError> {
+        self.sweep();
         let path = self.path();
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -141,6 +142,21 @@ impl Cache {
         written?;
         // The rename itself lasts only once the directory is on disk.
         File::open(&self.directory)?.sync_all()
+    }
+
+    /// Removes what processes left behind that died while writing. One that still writes fails once for it, which
+    /// costs nothing: it is being replaced by the caller.
+    fn sweep(&self) {
+        let unfinished = format!(".{FILE}.");
+        for entry in fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if entry.file_name().to_string_lossy().starts_with(&unfinished) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     fn put_aside(&self) -> Result<PathBuf, CacheError> {

@@ -8,7 +8,7 @@
 pub mod cache;
 pub mod directory;
 pub mod etcd;
-// pub mod push;
+pub mod push;
 mod status;
 mod strays;
 

@@ -10,3 +10,5 @@ mod directory;
 mod etcd;
 #[cfg(test)]
 mod following;
+#[cfg(test)]
+mod push;

@@ -53,6 +53,8 @@ fn what_was_stored_is_loaded() {
     let set = cache.load().unwrap().unwrap();
     assert_eq!((set.revision, &set.documents), (812, &*sample().documents));
     assert!(set.strays.is_empty() && set.ambiguous.is_empty());
+    fs::write(cache.directory.join(".documents.cache.4711"), "half").unwrap();
+    assert!(cache.load().unwrap().is_some());
     let next = good(813, &[]);
     cache.store(&next).unwrap();
     assert_eq!(cache.load().unwrap().unwrap().revision, 813);

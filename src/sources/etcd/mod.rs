@@ -12,9 +12,9 @@ mod publisher;
 mod session;
 mod settings;
 
-pub(in crate::sources) use client::{Connection, Extent, explain};
+pub(in crate::sources) use client::{Connection, Extent};
 pub(in crate::sources) use held::Listing;
-pub(in crate::sources) use keyspace::{Prefix, Slot, format};
+pub(in crate::sources) use keyspace::{Prefix, Slot};
 pub use settings::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
 
 use super::{Shutdown, SourceError, SourceStatus, UpdateSender, ended};
