@@ -370,3 +370,34 @@ async fn tls_is_spoken_and_checked() {
     settings.tls.as_mut().unwrap().domain = Some("localhost".to_owned());
     assert_eq!(etcd::load(&settings).await.unwrap().documents.len(), 1);
 }
+
+#[tokio::test]
+async fn a_big_state_is_complete_again_after_a_restart() {
+    let mut etcd = Etcd::start().await;
+    let part = |n: usize| format!("{n}-{}\n", "x".repeat(1 << 20));
+    for n in 0..66 {
+        etcd.put(&format!("lists/big/p{n:02}"), part(n)).await;
+    }
+    let following = Following::etcd(etcd.settings());
+    eventually(SOON, || following.names().len() == 66).await;
+    let before = following.updates.borrow().as_ref().unwrap().set.clone();
+    etcd.kill();
+    following.is_up(false).await;
+    etcd.restart().await;
+    etcd.put("lists/big/p01", "small\n").await;
+    etcd.put("rules/a", "1").await;
+    etcd.delete("lists/big/p02").await;
+    following.says("lists/big/p01", "small\n").await;
+    following.says("rules/a", "1").await;
+    following.lacks("lists/big/p02").await;
+    let after = following.updates.borrow().as_ref().unwrap().set.clone();
+    assert_eq!(after.documents.len(), 66);
+    for (id, raw) in &after.documents {
+        let same = before
+            .documents
+            .get(id)
+            .is_some_and(|old| std::sync::Arc::ptr_eq(old, raw));
+        let changed = ["lists/big/p01", "rules/a"].contains(&id.to_string().as_str());
+        assert_eq!(same, !changed, "{id}");
+    }
+}

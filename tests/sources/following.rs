@@ -101,8 +101,9 @@ impl Following {
         eventually(SOON, || self.status.up() == up).await;
     }
 
-    /// The source ends when it is told to.
+    /// The source ends when it is told to, and never disagreed with itself.
     pub async fn stop(self) {
+        assert_eq!(self.status.mismatches(), 0);
         self.stop.send_replace(true);
         tokio::time::timeout(SOON, self.task)
             .await

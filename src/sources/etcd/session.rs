@@ -125,9 +125,9 @@ impl<'a> Session<'a> {
         }
         self.held.replace(listing);
         let mut stream = self.watch().await?;
+        self.publisher.publish(self.held, begun);
         self.publisher
             .reached(self.connection.endpoint(), self.held);
-        self.publisher.publish(self.held, begun);
         let mut progress = interval(PROGRESS);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut compare = interval(COMPARE_EVERY);
