@@ -151,7 +151,7 @@ impl<'a> Session<'a> {
                     }
                     self.ask_progress(&mut stream).await?;
                 }
-                _ = compare.tick() => self.compare(),
+                _ = compare.tick(), if self.comparison.is_none() => self.compare(),
             }
         }
     }
