@@ -4,6 +4,7 @@
 //! Owns: extensions and depths of a document directory. Never: touches the disk.
 
 use crate::documents::{DocumentId, Format, Kind};
+use crate::sources::strays::stray;
 use crate::vocab::{Name, Problem, did_you_mean};
 
 /// What a path stands for.
@@ -20,16 +21,15 @@ pub(super) fn place(path: &str) -> Place {
     }
 }
 
-/// A problem of a file that is no document.
-pub(super) fn stray(path: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
-    Problem { document: path.to_owned(), field: String::new(), message: message.into(), help: help.into() }
-}
-
 /// The extensions of a kind, with the format each promises.
 pub(crate) fn extensions(kind: Kind) -> &'static [(&'static str, Format)] {
     match kind {
         Kind::List => &[(".txt", Format::List)],
-        _ => &[(".yaml", Format::Yaml), (".yml", Format::Yaml), (".json", Format::Json)],
+        _ => &[
+            (".yaml", Format::Yaml),
+            (".yml", Format::Yaml),
+            (".json", Format::Json),
+        ],
     }
 }
 
@@ -73,13 +73,18 @@ fn unknown_folder(folder: &str) -> (String, String) {
 }
 
 fn bad_extension(kind: Kind) -> (String, String) {
-    let known: Vec<_> = extensions(kind).iter().map(|(extension, _)| format!("`{extension}`")).collect();
+    let known: Vec<_> = extensions(kind)
+        .iter()
+        .map(|(extension, _)| format!("`{extension}`"))
+        .collect();
     let message = format!("unknown extension for a document of `{}`", kind.folder());
     (message, format!("use {}", known.join(", ")))
 }
 
 fn folders() -> String {
-    Kind::ALL.map(|kind| format!("`{}`", kind.folder())).join(", ")
+    Kind::ALL
+        .map(|kind| format!("`{}`", kind.folder()))
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -96,7 +101,10 @@ mod tests {
             ("rules/a.b.yaml", Ok(("rules/a.b", Format::Yaml))),
             ("lists/pilot.txt", Ok(("lists/pilot", Format::List))),
             ("lists/pilot/p1.txt", Ok(("lists/pilot/p1", Format::List))),
-            ("instances/patient/p.yaml", Ok(("instances/patient/p", Format::Yaml))),
+            (
+                "instances/patient/p.yaml",
+                Ok(("instances/patient/p", Format::Yaml)),
+            ),
             ("readme.md", Err("outside")),
             ("rule/x.yaml", Err("did you mean `rules`")),
             ("stuff/x.yaml", Err("the folders are")),
@@ -110,7 +118,10 @@ mod tests {
             (&long, Err("is not a name")),
             ("rules/deep/x.yaml", Err("its path is `rules/<name>.yaml`")),
             ("lists/a/b/c.txt", Err("its path is `lists/")),
-            ("instances/patient.yaml", Err("its path is `instances/<service>")),
+            (
+                "instances/patient.yaml",
+                Err("its path is `instances/<service>"),
+            ),
         ] {
             match (place(path), expected) {
                 (Place::Document(id, format), Ok((name, kind))) => {

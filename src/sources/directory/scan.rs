@@ -4,9 +4,10 @@
 //! Owns: the walk, its limits, and the memory of unchanged files, which keep their bodies from walk to walk.
 //! Never: waits for changes (see `mod.rs`) or decides what a path means (see `layout.rs`).
 
-use super::layout::{Place, place, stray};
+use super::layout::{Place, place};
 use crate::documents::{DocumentId, DocumentSet, Format, Raw};
 use crate::sources::SourceError;
+use crate::sources::strays::{capped, stray};
 use crate::vocab::Problem;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata};
@@ -24,8 +25,6 @@ const LIST_LIMIT: u64 = 256 << 20;
 const DEPTH_LIMIT: usize = 16;
 /// Most files and folders of one walk, so that a link to `/` ends in an error and not in a walk without end.
 const FILE_LIMIT: usize = 1_000_000;
-/// Most strays that are named one by one.
-const STRAY_LIMIT: usize = 1_000;
 /// A file changed this recently may change again within the same tick of the file system's clock without any
 /// visible difference, so it is read again instead of believed. Covers file systems that count in whole seconds.
 const RACY: Duration = Duration::from_secs(2);
@@ -77,7 +76,9 @@ impl Stamp {
 
     /// Whether the last change lies far enough back for the stamp to be trusted.
     fn settled(&self, now: SystemTime) -> bool {
-        let since = now.checked_sub(RACY).and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let since = now
+            .checked_sub(RACY)
+            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         let Some(limit) = since.and_then(|since| i64::try_from(since.as_secs()).ok()) else {
             return false;
         };
@@ -91,14 +92,20 @@ pub(super) fn identity(meta: &Metadata) -> Identity {
 
 impl Scanner {
     pub fn new(root: PathBuf) -> Scanner {
-        Scanner { root, known: HashMap::new() }
+        Scanner {
+            root,
+            known: HashMap::new(),
+        }
     }
 
     /// Walks the whole directory. `now` is the wall clock, which file times are compared with.
     ///
     /// Fails only when the directory itself cannot be read; everything inside is a document or a problem.
     pub fn scan(&mut self, now: SystemTime) -> Result<Scan, SourceError> {
-        let failed = |error| SourceError::Io { path: self.root.clone(), error };
+        let failed = |error| SourceError::Io {
+            path: self.root.clone(),
+            error,
+        };
         let meta = fs::metadata(&self.root).map_err(failed)?;
         let listing = fs::read_dir(&self.root).map_err(failed)?;
         let mut walk = Walk {
@@ -114,11 +121,23 @@ impl Scanner {
         walk.folders.insert(self.root.clone(), identity(&meta));
         walk.entries(&self.root, "", listing);
         if walk.files > FILE_LIMIT {
-            return Err(SourceError::TooManyFiles { path: self.root.clone(), limit: FILE_LIMIT });
+            return Err(SourceError::TooManyFiles {
+                path: self.root.clone(),
+                limit: FILE_LIMIT,
+            });
         }
-        let Walk { known, candidates, strays, folders, .. } = walk;
+        let Walk {
+            known,
+            candidates,
+            strays,
+            folders,
+            ..
+        } = walk;
         self.known = known;
-        Ok(Scan { set: assemble(candidates, strays), folders })
+        Ok(Scan {
+            set: assemble(candidates, strays),
+            folders,
+        })
     }
 }
 
@@ -210,19 +229,35 @@ impl Walk<'_> {
         if error.kind() == io::ErrorKind::NotFound {
             return;
         }
-        self.strays.push(stray(relative, format!("the folder cannot be read: {}", describe(error)), ""));
+        self.strays.push(stray(
+            relative,
+            format!("the folder cannot be read: {}", describe(error)),
+            "",
+        ));
         let below = format!("{relative}/");
-        for (path, known) in self.before.iter().filter(|(path, _)| path.starts_with(&below)) {
+        for (path, known) in self
+            .before
+            .iter()
+            .filter(|(path, _)| path.starts_with(&below))
+        {
             if self.known.contains_key(path) {
                 continue;
             }
             self.candidates
                 .entry(known.id.clone())
                 .or_default()
-                .push(Candidate { path: path.clone(), content: Ok(known.raw.clone()) });
+                .push(Candidate {
+                    path: path.clone(),
+                    content: Ok(known.raw.clone()),
+                });
             self.known.insert(
                 path.clone(),
-                Known { id: known.id.clone(), raw: known.raw.clone(), settled: false, ..*known },
+                Known {
+                    id: known.id.clone(),
+                    raw: known.raw.clone(),
+                    settled: false,
+                    ..*known
+                },
             );
         }
     }
@@ -236,15 +271,24 @@ impl Walk<'_> {
         let before = self.before.get(relative);
         let content = match before {
             Some(known) if known.settled && known.stamp == stamp => Ok((known.raw.clone(), true)),
-            _ => self.read(path, format, stamp).map(|(raw, settled)| match before {
-                Some(known) if *known.raw == raw => (known.raw.clone(), settled),
-                _ => (Arc::new(raw), settled),
-            }),
+            _ => self
+                .read(path, format, stamp)
+                .map(|(raw, settled)| match before {
+                    Some(known) if *known.raw == raw => (known.raw.clone(), settled),
+                    _ => (Arc::new(raw), settled),
+                }),
         };
         match content {
             Ok((raw, settled)) => {
-                self.known
-                    .insert(relative.to_owned(), Known { stamp, settled, id: id.clone(), raw: raw.clone() });
+                self.known.insert(
+                    relative.to_owned(),
+                    Known {
+                        stamp,
+                        settled,
+                        id: id.clone(),
+                        raw: raw.clone(),
+                    },
+                );
                 self.candidate(id, relative, Ok(raw));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -275,7 +319,11 @@ impl Walk<'_> {
     fn broken(&mut self, relative: &str, message: String) {
         match place(relative) {
             Place::Document(id, _) => {
-                let problem = stray(&id.to_string(), format!("`{relative}` cannot be read: {message}"), "");
+                let problem = stray(
+                    &id.to_string(),
+                    format!("`{relative}` cannot be read: {message}"),
+                    "",
+                );
                 self.candidate(id, relative, Err(problem));
             }
             Place::Stray(_) => {
@@ -287,7 +335,10 @@ impl Walk<'_> {
 
     fn candidate(&mut self, id: DocumentId, path: &str, content: Result<Arc<Raw>, Problem>) {
         let path = path.to_owned();
-        self.candidates.entry(id).or_default().push(Candidate { path, content });
+        self.candidates
+            .entry(id)
+            .or_default()
+            .push(Candidate { path, content });
     }
 }
 
@@ -306,7 +357,10 @@ fn describe(error: &io::Error) -> String {
 
 /// One document an identity: a single good file is taken, anything else is held back.
 fn assemble(candidates: BTreeMap<DocumentId, Vec<Candidate>>, strays: Vec<Problem>) -> DocumentSet {
-    let mut set = DocumentSet { strays: capped(strays), ..DocumentSet::default() };
+    let mut set = DocumentSet {
+        strays: capped(strays),
+        ..DocumentSet::default()
+    };
     for (id, mut files) in candidates {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         if files.len() > 1 {
@@ -324,20 +378,17 @@ fn assemble(candidates: BTreeMap<DocumentId, Vec<Candidate>>, strays: Vec<Proble
 }
 
 fn two_names(id: &DocumentId, files: &[Candidate]) -> Problem {
-    let names: Vec<_> = files.iter().map(|file| format!("`{}`", file.path)).collect();
+    let names: Vec<_> = files
+        .iter()
+        .map(|file| format!("`{}`", file.path))
+        .collect();
     stray(
         &id.to_string(),
-        format!("one document under {} file names: {}", files.len(), names.join(", ")),
+        format!(
+            "one document under {} file names: {}",
+            files.len(),
+            names.join(", ")
+        ),
         "keep one of them",
     )
-}
-
-fn capped(mut strays: Vec<Problem>) -> Vec<Problem> {
-    strays.sort();
-    if strays.len() > STRAY_LIMIT {
-        let more = strays.len() - STRAY_LIMIT;
-        strays.truncate(STRAY_LIMIT);
-        strays.push(stray("", format!("{more} more files that are no documents"), ""));
-    }
-    strays
 }
