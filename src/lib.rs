@@ -1,6 +1,9 @@
 //! graygate: an edge proxy that decides, for every request, which version of a service answers it.
 
+pub mod admin;
+pub mod commands;
 pub mod compile;
+pub mod config;
 pub mod decide;
 pub mod documents;
 pub mod live;

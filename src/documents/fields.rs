@@ -52,6 +52,12 @@ impl<'n> Field<'n> {
         Field { path: String::new(), node, notes }
     }
 
+    /// The same value, spoken of by a place below it.
+    pub fn below(&self, path: &str) -> Field<'n> {
+        let path = if path.is_empty() { self.path.clone() } else { join(&self.path, path) };
+        Field { path, ..self.clone() }
+    }
+
     /// Notes a mistake at this place.
     pub fn wrong<T>(&self, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
         self.notes.note(&self.path, message, help);

@@ -13,5 +13,5 @@ pub use explain::{Asked, BadQuestion, Explanation, TraceStep, explain};
 pub use generation::{Generation, Live, ServiceRuntime};
 pub use publisher::{Published, Publisher};
 pub use status::{
-    InstanceReport, ProblemReport, RevisionReport, ServiceReport, VersionReport, service_reports,
+    InstanceReport, ProblemReport, RevisionReport, ServiceReport, VersionReport, rfc3339, service_reports,
 };

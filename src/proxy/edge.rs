@@ -35,7 +35,7 @@ pub struct Edge {
     proxy: Arc<HttpProxy<Gate>>,
     settings: Arc<Settings>,
     metrics: Metrics,
-    open: AtomicUsize,
+    open: Arc<AtomicUsize>,
     listeners: Vec<(SocketAddr, Arc<Gauge>)>,
 }
 
@@ -58,7 +58,12 @@ impl Edge {
             .iter()
             .map(|address| (*address, metrics.connections(&address.to_string())))
             .collect();
-        Edge { proxy: Arc::new(proxy), settings, metrics, open: AtomicUsize::new(0), listeners }
+        Edge { proxy: Arc::new(proxy), settings, metrics, open: Arc::default(), listeners }
+    }
+
+    /// How many connections are open, for those who wait for the last one.
+    pub fn open_connections(&self) -> Arc<AtomicUsize> {
+        self.open.clone()
     }
 
     /// Counts a connection at its listener.

@@ -16,4 +16,5 @@ mod upstream;
 
 pub use edge::Edge;
 pub use gate::Gate;
+pub use head::HEADERS_LIMIT;
 pub use settings::{Limits, RespondVersion, Settings};

@@ -69,9 +69,7 @@ impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
         match error.kind() {
             // The file ends before it says it does, or a line is not text: torn or overwritten.
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
-                Fault::Corrupt(error.to_string())
-            }
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Fault::Corrupt(error.to_string()),
             _ => Fault::Io(error),
         }
     }
@@ -81,10 +79,7 @@ impl Cache {
     /// A cache in this directory. `origin` names what the documents are of (a prefix, not an endpoint): a cache of
     /// something else is not loaded.
     pub fn new(directory: impl Into<PathBuf>, origin: &str) -> Cache {
-        Cache {
-            directory: directory.into(),
-            origin: origin.replace(char::is_whitespace, " "),
-        }
+        Cache { directory: directory.into(), origin: origin.replace(char::is_whitespace, " ") }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -94,9 +89,7 @@ impl Cache {
     /// Whether documents could be stored here: creates the directory and writes into it. Blocks.
     pub fn check(&self) -> Result<(), CacheError> {
         fs::create_dir_all(&self.directory).map_err(|error| self.failed(error))?;
-        let probe = self
-            .directory
-            .join(format!(".probe-{}", std::process::id()));
+        let probe = self.directory.join(format!(".probe-{}", std::process::id()));
         File::create(&probe).map_err(|error| self.failed(error))?;
         fs::remove_file(&probe).map_err(|error| self.failed(error))
     }
@@ -130,11 +123,8 @@ impl Cache {
 
     fn replace(&self, good: &Good) -> io::Result<()> {
         fs::create_dir_all(&self.directory)?;
-        let beside = self
-            .directory
-            .join(format!(".{FILE}.{}", std::process::id()));
-        let written =
-            write(&beside, good, &self.origin).and_then(|()| fs::rename(&beside, self.path()));
+        let beside = self.directory.join(format!(".{FILE}.{}", std::process::id()));
+        let written = write(&beside, good, &self.origin).and_then(|()| fs::rename(&beside, self.path()));
         if written.is_err() {
             // Whatever happened to it, half a file is of no use.
             let _ = fs::remove_file(&beside);
@@ -148,11 +138,7 @@ impl Cache {
     /// costs nothing: it is being replaced by the caller.
     fn sweep(&self) {
         let unfinished = format!(".{FILE}.");
-        for entry in fs::read_dir(&self.directory)
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(&unfinished) {
                 let _ = fs::remove_file(entry.path());
             }
@@ -168,10 +154,7 @@ impl Cache {
     }
 
     fn failed(&self, error: io::Error) -> CacheError {
-        CacheError::Io {
-            path: self.path(),
-            error,
-        }
+        CacheError::Io { path: self.path(), error }
     }
 }
 
@@ -247,9 +230,7 @@ fn word(format: Format) -> &'static str {
 }
 
 fn format(word: &str) -> Option<Format> {
-    [Format::Yaml, Format::Json, Format::List]
-        .into_iter()
-        .find(|format| self::word(*format) == word)
+    [Format::Yaml, Format::Json, Format::List].into_iter().find(|format| self::word(*format) == word)
 }
 
 /// Checksum and length of what is written to it, so that the head can be written before the payload.
@@ -325,17 +306,11 @@ fn read(file: File, origin: &str) -> Result<Option<DocumentSet>, Fault> {
         _ => return Err(corrupt("it does not begin like a cache")),
     }
     let head = line(&mut reader)?;
-    let numbers = head.split_once(' ').and_then(|(crc, length)| {
-        Some((
-            u32::from_str_radix(crc, 16).ok()?,
-            length.parse::<u64>().ok()?,
-        ))
-    });
+    let numbers = head
+        .split_once(' ')
+        .and_then(|(crc, length)| Some((u32::from_str_radix(crc, 16).ok()?, length.parse::<u64>().ok()?)));
     let (crc, length) = numbers.ok_or_else(|| corrupt("its head is damaged"))?;
-    let mut payload = Summed {
-        inner: reader.take(length),
-        sum: Sum::default(),
-    };
+    let mut payload = Summed { inner: reader.take(length), sum: Sum::default() };
     let (set, of) = documents(&mut payload)?;
     let Summed { inner, sum } = payload;
     if sum.length != length || sum.crc.finalize() != crc {
@@ -360,10 +335,7 @@ fn documents(payload: &mut Summed<impl BufRead>) -> Result<(DocumentSet, String)
     let (Some(revision), Some(count), Some(of)) = (revision, count, first.next()) else {
         return Err(corrupt("its payload's head is damaged"));
     };
-    let mut set = DocumentSet {
-        revision,
-        ..DocumentSet::default()
-    };
+    let mut set = DocumentSet { revision, ..DocumentSet::default() };
     for _ in 0..count {
         let (id, raw) = document(payload)?;
         set.documents.insert(id, Arc::new(raw));

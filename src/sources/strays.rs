@@ -9,12 +9,7 @@ const STRAY_LIMIT: usize = 1_000;
 
 /// A problem of a whole file or key.
 pub(super) fn stray(place: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
-    Problem {
-        document: place.to_owned(),
-        field: String::new(),
-        message: message.into(),
-        help: help.into(),
-    }
+    Problem { document: place.to_owned(), field: String::new(), message: message.into(), help: help.into() }
 }
 
 /// The strays in order, at most [`STRAY_LIMIT`] of them and one that counts the others.
@@ -34,11 +29,7 @@ mod tests {
 
     #[test]
     fn many_strays_end_in_a_count() {
-        let many = |count| {
-            (0..count)
-                .map(|n| stray(&format!("{n:05}"), "x", ""))
-                .collect()
-        };
+        let many = |count| (0..count).map(|n| stray(&format!("{n:05}"), "x", "")).collect();
         assert_eq!(capped(many(1_000)).len(), 1_000);
         let cut = capped(many(1_203));
         assert_eq!(cut.len(), 1_001);

@@ -29,32 +29,19 @@ async fn every_kind_of_change_is_followed() {
     following.says("rules/a", "1").await;
     assert_eq!(following.revision(), 1);
     let b = DocumentId::parse("rules/b").unwrap();
-    let body = |following: &Following| {
-        following.updates.borrow().as_ref().unwrap().set.documents[&b].clone()
-    };
+    let body = |following: &Following| following.updates.borrow().as_ref().unwrap().set.documents[&b].clone();
     let before = body(&following);
 
     let begun = Instant::now();
     write(root.path(), "rules/a.yaml", "2");
     following.says("rules/a", "2").await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(2),
-        "took {:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(2), "took {:?}", begun.elapsed());
     assert_eq!(following.revision(), 2);
-    assert!(
-        Arc::ptr_eq(&before, &body(&following)),
-        "what did not change keeps its body"
-    );
+    assert!(Arc::ptr_eq(&before, &body(&following)), "what did not change keeps its body");
 
     // Editors write beside and rename over.
     write(root.path(), "rules/.a.yaml.tmp", "3");
-    fs::rename(
-        root.path().join("rules/.a.yaml.tmp"),
-        root.path().join("rules/a.yaml"),
-    )
-    .unwrap();
+    fs::rename(root.path().join("rules/.a.yaml.tmp"), root.path().join("rules/a.yaml")).unwrap();
     following.says("rules/a", "3").await;
     write(root.path(), "lists/pilot/p1.txt", "x\n");
     following.says("lists/pilot/p1", "x\n").await;
@@ -102,16 +89,9 @@ async fn a_configuration_map_swap_is_one_change() {
     symlink("..two", root.path().join("..data_tmp")).unwrap();
     fs::rename(root.path().join("..data_tmp"), root.path().join("..data")).unwrap();
     fs::remove_dir_all(root.path().join("..one")).unwrap();
-    tokio::time::timeout(SOON, updates.changed())
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(SOON, updates.changed()).await.unwrap().unwrap();
     for name in ["rules/a", "rules/b", "rules/c"] {
-        assert_eq!(
-            following.text(name).as_deref(),
-            Some("2"),
-            "the swap was seen in halves"
-        );
+        assert_eq!(following.text(name).as_deref(), Some("2"), "the swap was seen in halves");
     }
     assert!(updates.borrow().as_ref().unwrap().set.strays.is_empty());
     // The new folder is listened to as well.
@@ -142,10 +122,7 @@ async fn a_directory_that_appears_later_is_found() {
     let root = tempfile::tempdir().unwrap();
     let documents = root.path().join("documents");
     let following = Following::directory(&documents);
-    eventually(SOON, || {
-        following.status.stale_for(Instant::now()) > Duration::from_millis(50)
-    })
-    .await;
+    eventually(SOON, || following.status.stale_for(Instant::now()) > Duration::from_millis(50)).await;
     assert_eq!(following.revision(), 0);
     write(&documents, "rules/a.yaml", "1");
     following.says("rules/a", "1").await;

@@ -11,23 +11,12 @@ async fn documents_are_listed_then_followed() {
     etcd.put("rules/a", "1").await;
     etcd.put("lists/pilot/p1", "x\n").await;
     etcd.put("fleet/proxy-1", "{}").await;
-    etcd.client()
-        .await
-        .put("/graygate10/rules/other", "", None)
-        .await
-        .unwrap();
+    etcd.client().await.put("/graygate10/rules/other", "", None).await.unwrap();
     let strayed = etcd.put("rule/a", "1").await;
     let following = Following::etcd(etcd.settings());
     following.reaches(strayed).await;
     assert_eq!(following.names(), ["rules/a", "lists/pilot/p1"]);
-    let strays = following
-        .updates
-        .borrow()
-        .as_ref()
-        .unwrap()
-        .set
-        .strays
-        .clone();
+    let strays = following.updates.borrow().as_ref().unwrap().set.strays.clone();
     assert_eq!(strays.len(), 1);
     assert_eq!(strays[0].document, "/graygate/rule/a");
     assert!(following.status.up());
@@ -38,17 +27,7 @@ async fn documents_are_listed_then_followed() {
     etcd.delete("rules/a").await;
     following.lacks("rules/a").await;
     etcd.delete("rule/a").await;
-    eventually(SOON, || {
-        following
-            .updates
-            .borrow()
-            .as_ref()
-            .unwrap()
-            .set
-            .strays
-            .is_empty()
-    })
-    .await;
+    eventually(SOON, || following.updates.borrow().as_ref().unwrap().set.strays.is_empty()).await;
     let loaded = etcd::load(&etcd.settings()).await.unwrap();
     assert!(loaded.same_content(&following.updates.borrow().as_ref().unwrap().set));
     following.stop().await;
@@ -59,9 +38,8 @@ async fn more_documents_than_a_page_are_all_there() {
     let etcd = Etcd::start().await;
     let mut client = etcd.client().await;
     for chunk in 0..10 {
-        let puts: Vec<_> = (0..100)
-            .map(|n| TxnOp::put(key(&format!("rules/r{chunk}-{n:03}")), "x: 1", None))
-            .collect();
+        let puts: Vec<_> =
+            (0..100).map(|n| TxnOp::put(key(&format!("rules/r{chunk}-{n:03}")), "x: 1", None)).collect();
         client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
     let set = etcd::load(&etcd.settings()).await.unwrap();
@@ -78,29 +56,17 @@ async fn a_transaction_arrives_as_one_update() {
     let mut updates = following.updates.clone();
     updates.mark_unchanged();
     for round in 0..20 {
-        let puts: Vec<_> = (0..128)
-            .map(|n| TxnOp::put(key(&format!("rules/r{n}")), format!("{round}"), None))
-            .collect();
+        let puts: Vec<_> =
+            (0..128).map(|n| TxnOp::put(key(&format!("rules/r{n}")), format!("{round}"), None)).collect();
         client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
     loop {
-        tokio::time::timeout(SOON, updates.changed())
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(SOON, updates.changed()).await.unwrap().unwrap();
         let set = updates.borrow_and_update().as_ref().unwrap().set.clone();
         assert_eq!(set.documents.len(), 128);
-        let bodies: std::collections::BTreeSet<_> = set
-            .documents
-            .values()
-            .map(|raw| raw.body.to_vec())
-            .collect();
-        assert_eq!(
-            bodies.len(),
-            1,
-            "revision {} shows a transaction in halves",
-            set.revision
-        );
+        let bodies: std::collections::BTreeSet<_> =
+            set.documents.values().map(|raw| raw.body.to_vec()).collect();
+        assert_eq!(bodies.len(), 1, "revision {} shows a transaction in halves", set.revision);
         if bodies.contains(b"19".as_slice()) {
             break;
         }
@@ -129,10 +95,7 @@ async fn rapid_changes_are_gathered() {
             let mut client = client.clone();
             tokio::spawn(async move {
                 for n in 0..50 {
-                    client
-                        .put(key(&format!("rules/r{writer}-{n}")), "x", None)
-                        .await
-                        .unwrap();
+                    client.put(key(&format!("rules/r{writer}-{n}")), "x", None).await.unwrap();
                 }
             })
         })
@@ -151,13 +114,7 @@ async fn a_change_among_ten_thousand_is_seen_at_once() {
     let mut client = etcd.client().await;
     for chunk in 0..100 {
         let puts: Vec<_> = (0..100)
-            .map(|n| {
-                TxnOp::put(
-                    key(&format!("rules/r{chunk}-{n}")),
-                    "services: [patient]\n",
-                    None,
-                )
-            })
+            .map(|n| TxnOp::put(key(&format!("rules/r{chunk}-{n}")), "services: [patient]\n", None))
             .collect();
         client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
@@ -181,11 +138,7 @@ async fn a_change_among_ten_thousand_is_seen_at_once() {
     }
     waits.sort();
     println!("median {:?}, slowest {:?}", waits[25], waits[49]);
-    assert!(
-        waits[25] < Duration::from_millis(50),
-        "the median is {:?}",
-        waits[25]
-    );
+    assert!(waits[25] < Duration::from_millis(50), "the median is {:?}", waits[25]);
 }
 
 #[tokio::test]
@@ -197,11 +150,7 @@ async fn changes_made_while_away_arrive_even_after_a_compaction() {
     following.says("rules/b", "1").await;
     etcd.pause();
     following.is_up(false).await;
-    assert_eq!(
-        following.names(),
-        ["rules/a", "rules/b"],
-        "the last documents stay"
-    );
+    assert_eq!(following.names(), ["rules/a", "rules/b"], "the last documents stay");
     assert!(following.status.stale_for(Instant::now()) > Duration::from_secs(2));
     etcd.resume();
     // Whether or not the watch is back by now: the events between are gone after the restart.
@@ -237,10 +186,7 @@ async fn a_store_that_starts_later_is_found() {
     let put = etcd.put("rules/a", "1").await;
     etcd.kill();
     let following = Following::etcd(etcd.settings());
-    eventually(SOON, || {
-        following.status.stale_for(Instant::now()) > Duration::from_millis(300)
-    })
-    .await;
+    eventually(SOON, || following.status.stale_for(Instant::now()) > Duration::from_millis(300)).await;
     assert_eq!(following.revision(), 0);
     assert!(!following.status.up());
     etcd.restart().await;
@@ -282,11 +228,7 @@ async fn a_paused_store_is_down_and_comes_back_by_itself() {
     etcd.pause();
     let begun = Instant::now();
     following.is_up(false).await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(8),
-        "noticed after {:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(8), "noticed after {:?}", begun.elapsed());
     etcd.resume();
     etcd.put("rules/a", "2").await;
     following.says("rules/a", "2").await;
@@ -299,10 +241,7 @@ async fn one_dead_endpoint_of_two_does_not_matter() {
     let mut dead = Etcd::start().await;
     dead.kill();
     etcd.put("rules/a", "1").await;
-    for endpoints in [
-        vec![dead.endpoint(), etcd.endpoint()],
-        vec![etcd.endpoint(), dead.endpoint()],
-    ] {
+    for endpoints in [vec![dead.endpoint(), etcd.endpoint()], vec![etcd.endpoint(), dead.endpoint()]] {
         let mut settings = etcd.settings();
         settings.endpoints = endpoints;
         assert_eq!(etcd::load(&settings).await.unwrap().documents.len(), 1);
@@ -357,16 +296,10 @@ async fn tls_is_spoken_and_checked() {
     let other = Etcd::start_tls().await;
     let mut settings = etcd.settings();
     settings.tls = other.settings().tls;
-    assert!(
-        etcd::load(&settings).await.is_err(),
-        "a stranger's certificate was believed"
-    );
+    assert!(etcd::load(&settings).await.is_err(), "a stranger's certificate was believed");
     let mut settings = etcd.settings();
     settings.tls.as_mut().unwrap().domain = Some("elsewhere".to_owned());
-    assert!(
-        etcd::load(&settings).await.is_err(),
-        "another name was believed"
-    );
+    assert!(etcd::load(&settings).await.is_err(), "another name was believed");
     settings.tls.as_mut().unwrap().domain = Some("localhost".to_owned());
     assert_eq!(etcd::load(&settings).await.unwrap().documents.len(), 1);
 }
@@ -393,10 +326,7 @@ async fn a_big_state_is_complete_again_after_a_restart() {
     let after = following.updates.borrow().as_ref().unwrap().set.clone();
     assert_eq!(after.documents.len(), 66);
     for (id, raw) in &after.documents {
-        let same = before
-            .documents
-            .get(id)
-            .is_some_and(|old| std::sync::Arc::ptr_eq(old, raw));
+        let same = before.documents.get(id).is_some_and(|old| std::sync::Arc::ptr_eq(old, raw));
         let changed = ["lists/big/p01", "rules/a"].contains(&id.to_string().as_str());
         assert_eq!(same, !changed, "{id}");
     }

@@ -30,12 +30,7 @@ impl Following {
     pub fn directory(path: &Path) -> Following {
         let path = path.to_owned();
         Following::start(SourceKind::Directory, |updates, status, shutdown| {
-            tokio::spawn(directory::watch(
-                DirectorySettings { path },
-                updates,
-                status,
-                shutdown,
-            ))
+            tokio::spawn(directory::watch(DirectorySettings { path }, updates, status, shutdown))
         })
     }
 
@@ -51,37 +46,22 @@ impl Following {
         let (stop, shutdown) = watch::channel(false);
         let status = Arc::new(SourceStatus::new(kind, Instant::now()));
         let task = spawn(sender, status.clone(), shutdown);
-        Following {
-            updates,
-            status,
-            stop,
-            task,
-        }
+        Following { updates, status, stop, task }
     }
 
     pub fn revision(&self) -> u64 {
-        self.updates
-            .borrow()
-            .as_ref()
-            .map_or(0, |update| update.set.revision)
+        self.updates.borrow().as_ref().map_or(0, |update| update.set.revision)
     }
 
     pub fn text(&self, name: &str) -> Option<String> {
         let update = self.updates.borrow();
-        let raw = update
-            .as_ref()?
-            .set
-            .documents
-            .get(&DocumentId::parse(name).unwrap())?;
+        let raw = update.as_ref()?.set.documents.get(&DocumentId::parse(name).unwrap())?;
         Some(String::from_utf8(raw.body.to_vec()).unwrap())
     }
 
     pub fn names(&self) -> Vec<String> {
         let update = self.updates.borrow();
-        let set = update
-            .as_ref()
-            .map(|update| update.set.clone())
-            .unwrap_or_default();
+        let set = update.as_ref().map(|update| update.set.clone()).unwrap_or_default();
         set.documents.keys().map(ToString::to_string).collect()
     }
 
@@ -105,9 +85,6 @@ impl Following {
     pub async fn stop(self) {
         assert_eq!(self.status.mismatches(), 0);
         self.stop.send_replace(true);
-        tokio::time::timeout(SOON, self.task)
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(SOON, self.task).await.unwrap().unwrap();
     }
 }

@@ -42,11 +42,8 @@ async fn a_push_is_compared_written_and_seen() {
     let following = Following::etcd(etcd.settings());
     register(&etcd, "instances/patient/p1", "address: a").await;
     etcd.put("rules/old", "x").await;
-    let (_root, set) = documents(&[
-        ("rules/a.yaml", "1"),
-        ("services/patient.json", "{}"),
-        ("lists/pilot.txt", "u1\n"),
-    ]);
+    let (_root, set) =
+        documents(&[("rules/a.yaml", "1"), ("services/patient.json", "{}"), ("lists/pilot.txt", "u1\n")]);
     let plan = planned(&etcd, &set, Surplus::Keep).await;
     assert_eq!(
         plan.to_string(),
@@ -57,57 +54,36 @@ async fn a_push_is_compared_written_and_seen() {
     following.reaches(written.revision).await;
     assert_eq!(
         following.names(),
-        [
-            "services/patient",
-            "rules/a",
-            "rules/old",
-            "lists/pilot",
-            "instances/patient/p1"
-        ]
+        ["services/patient", "rules/a", "rules/old", "lists/pilot", "instances/patient/p1"]
     );
     let again = planned(&etcd, &set, Surplus::Keep).await;
     assert!(again.is_empty(), "{again}");
-    assert_eq!(
-        write(&etcd.settings(), &again).await.unwrap().transactions,
-        0
-    );
+    assert_eq!(write(&etcd.settings(), &again).await.unwrap().transactions, 0);
 
     let pruned = planned(&etcd, &set, Surplus::Prune).await;
     assert_eq!(pruned.to_string(), "- rules/old\n");
     write(&etcd.settings(), &pruned).await.unwrap();
     following.lacks("rules/old").await;
-    assert!(
-        following.text("instances/patient/p1").is_some(),
-        "a registered instance was pruned"
-    );
+    assert!(following.text("instances/patient/p1").is_some(), "a registered instance was pruned");
 }
 
 #[tokio::test]
 async fn a_change_that_was_not_seen_is_never_overwritten() {
     let etcd = Etcd::start().await;
     etcd.put("rules/a", "old").await;
-    let (_root, set) = documents(&[
-        ("rules/a.yaml", "mine"),
-        ("rules/b.yaml", "mine"),
-        ("rules/c.yaml", "mine"),
-    ]);
+    let (_root, set) =
+        documents(&[("rules/a.yaml", "mine"), ("rules/b.yaml", "mine"), ("rules/c.yaml", "mine")]);
     let plan = planned(&etcd, &set, Surplus::Keep).await;
     etcd.put("rules/a", "theirs").await;
     etcd.put("rules/b", "theirs").await;
     match write(&etcd.settings(), &plan).await {
-        Err(PushError::Conflict {
-            documents,
-            done: 0,
-            of: 1,
-        }) => assert_eq!(documents, ["rules/a", "rules/b"]),
+        Err(PushError::Conflict { documents, done: 0, of: 1 }) => {
+            assert_eq!(documents, ["rules/a", "rules/b"])
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(etcd.get("rules/a").await.as_deref(), Some("theirs"));
-    assert_eq!(
-        etcd.get("rules/c").await,
-        None,
-        "a refused transaction writes nothing"
-    );
+    assert_eq!(etcd.get("rules/c").await, None, "a refused transaction writes nothing");
 }
 
 #[tokio::test]
@@ -115,18 +91,8 @@ async fn a_registered_instance_keeps_its_lease() {
     let etcd = Etcd::start().await;
     register(&etcd, "instances/patient/p1", "address: a").await;
     let (_root, set) = documents(&[("instances/patient/p1.yaml", "address: b")]);
-    write(
-        &etcd.settings(),
-        &planned(&etcd, &set, Surplus::Prune).await,
-    )
-    .await
-    .unwrap();
-    let answer = etcd
-        .client()
-        .await
-        .get(key("instances/patient/p1"), None)
-        .await
-        .unwrap();
+    write(&etcd.settings(), &planned(&etcd, &set, Surplus::Prune).await).await.unwrap();
+    let answer = etcd.client().await.get(key("instances/patient/p1"), None).await.unwrap();
     assert_eq!(answer.kvs()[0].value(), b"address: b");
     assert_ne!(answer.kvs()[0].lease(), 0);
 }
@@ -161,9 +127,7 @@ async fn big_lists_go_in_parts_and_come_back_whole() {
     // Shrunk to a handful it is one key again, and no old part stays behind.
     file(root.path(), "lists/pilot.txt", "user-1\n");
     let set = directory::load(root.path()).unwrap();
-    write(&etcd.settings(), &planned(&etcd, &set, Surplus::Keep).await)
-        .await
-        .unwrap();
+    write(&etcd.settings(), &planned(&etcd, &set, Surplus::Keep).await).await.unwrap();
     let stored = etcd::load(&etcd.settings()).await.unwrap();
     assert_eq!(stored.documents.len(), 1);
     assert_eq!(etcd.get("lists/pilot").await.as_deref(), Some("user-1\n"));
@@ -181,10 +145,7 @@ async fn what_was_pulled_is_what_is_stored() {
     let root = tempfile::tempdir().unwrap();
     let into = root.path().join("new/documents");
     let pulled = pull(&etcd.settings(), &into).await.unwrap();
-    assert_eq!(
-        (pulled.written.len(), pulled.leased, pulled.strays.len()),
-        (4, 1, 1)
-    );
+    assert_eq!((pulled.written.len(), pulled.leased, pulled.strays.len()), (4, 1, 1));
     let set = directory::load(&into).unwrap();
     assert!(set.strays.is_empty() && set.ambiguous.is_empty());
     assert!(planned(&etcd, &set, Surplus::Prune).await.is_empty());
@@ -196,18 +157,9 @@ async fn what_was_pulled_is_what_is_stored() {
     etcd.put("rules/b", "services: [z]\n").await;
     let pulled = pull(&etcd.settings(), &into).await.unwrap();
     assert_eq!((pulled.written.len(), pulled.unchanged), (2, 2));
-    assert_eq!(
-        fs::read_to_string(into.join("rules/a.yml")).unwrap(),
-        "services: [y]\n"
-    );
-    assert_eq!(
-        fs::read_to_string(into.join("rules/b.yaml")).unwrap(),
-        "services: [z]\n"
-    );
-    assert!(
-        !into.join("rules/b.json").exists(),
-        "a file of JSON cannot hold YAML"
-    );
+    assert_eq!(fs::read_to_string(into.join("rules/a.yml")).unwrap(), "services: [y]\n");
+    assert_eq!(fs::read_to_string(into.join("rules/b.yaml")).unwrap(), "services: [z]\n");
+    assert!(!into.join("rules/b.json").exists(), "a file of JSON cannot hold YAML");
 }
 
 #[tokio::test]
@@ -216,15 +168,9 @@ async fn a_directory_with_something_else_in_it_is_not_pulled_into() {
     etcd.put("rules/a", "theirs").await;
     for path in ["rules/mine.yaml", "readme.md", "rules/a.json"] {
         let (root, _) = documents(&[("rules/a.yaml", "old"), (path, "mine")]);
-        let error = pull(&etcd.settings(), root.path())
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = pull(&etcd.settings(), root.path()).await.unwrap_err().to_string();
         assert!(error.contains("empty directory"), "{path}: {error}");
-        assert_eq!(
-            fs::read_to_string(root.path().join("rules/a.yaml")).unwrap(),
-            "old"
-        );
+        assert_eq!(fs::read_to_string(root.path().join("rules/a.yaml")).unwrap(), "old");
         assert_eq!(fs::read_to_string(root.path().join(path)).unwrap(), "mine");
     }
 }
@@ -234,14 +180,9 @@ async fn a_pushed_release_of_hundreds_of_documents_arrives() {
     let etcd = Etcd::start().await;
     let following = Following::etcd(etcd.settings());
     let files: Vec<_> = (0..500).map(|n| format!("rules/r{n:03}.yaml")).collect();
-    let files: Vec<_> = files
-        .iter()
-        .map(|path| (path.as_str(), "services: [x]"))
-        .collect();
+    let files: Vec<_> = files.iter().map(|path| (path.as_str(), "services: [x]")).collect();
     let (_root, set) = documents(&files);
-    let written = write(&etcd.settings(), &planned(&etcd, &set, Surplus::Keep).await)
-        .await
-        .unwrap();
+    let written = write(&etcd.settings(), &planned(&etcd, &set, Surplus::Keep).await).await.unwrap();
     assert_eq!(written.transactions, 5);
     eventually(SOON, || following.revision() == written.revision).await;
     assert_eq!(following.names().len(), 500);

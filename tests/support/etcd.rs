@@ -81,23 +81,14 @@ impl Etcd {
             options = options.with_tls(TlsOptions::new().ca_certificate(ca).identity(identity));
         }
         if let Some((user, password)) = &self.login {
-            options = options
-                .with_user(user, password)
-                .with_auto_token_refresh(true);
+            options = options.with_user(user, password).with_auto_token_refresh(true);
         }
-        Client::connect([self.endpoint()], Some(options))
-            .await
-            .unwrap()
+        Client::connect([self.endpoint()], Some(options)).await.unwrap()
     }
 
     /// Writes a key below the prefix; returns the store's revision.
     pub async fn put(&self, name: &str, value: impl Into<Vec<u8>>) -> u64 {
-        let answer = self
-            .client()
-            .await
-            .put(key(name), value, None)
-            .await
-            .unwrap();
+        let answer = self.client().await.put(key(name), value, None).await.unwrap();
         answer.header().unwrap().revision() as u64
     }
 
@@ -115,13 +106,7 @@ impl Etcd {
     /// Forgets all history before the current revision.
     pub async fn compact(&self) {
         let mut client = self.client().await;
-        let now = client
-            .get("x", None)
-            .await
-            .unwrap()
-            .header()
-            .unwrap()
-            .revision();
+        let now = client.get("x", None).await.unwrap().header().unwrap().revision();
         client.compact(now, None).await.unwrap();
     }
 
@@ -180,26 +165,9 @@ impl Etcd {
         let peer = format!("http://127.0.0.1:{}", self.ports.1);
         let mut command = Command::new("etcd");
         command
-            .args([
-                "--name",
-                "one",
-                "--heartbeat-interval",
-                "20",
-                "--election-timeout",
-                "200",
-            ])
-            .args([
-                "--listen-client-urls",
-                &self.endpoint(),
-                "--advertise-client-urls",
-                &self.endpoint(),
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peer,
-                "--initial-advertise-peer-urls",
-                &peer,
-            ])
+            .args(["--name", "one", "--heartbeat-interval", "20", "--election-timeout", "200"])
+            .args(["--listen-client-urls", &self.endpoint(), "--advertise-client-urls", &self.endpoint()])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("one={peer}")])
             .arg("--data-dir")
             .arg(self.file("data"))
@@ -266,18 +234,14 @@ fn certify(directory: &Path) {
         assert!(done.success(), "openssl {arguments}");
     };
     let request = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!(
-        "req -x509 {request} -keyout ca.key -out ca.crt -days 2 -subj /CN=authority"
-    ));
+    openssl(&format!("req -x509 {request} -keyout ca.key -out ca.crt -days 2 -subj /CN=authority"));
     for name in ["server", "client"] {
         fs::write(
             directory.join(format!("{name}.ext")),
             "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n",
         )
         .unwrap();
-        openssl(&format!(
-            "req {request} -keyout {name}.key -out {name}.csr -subj /CN={name}"
-        ));
+        openssl(&format!("req {request} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
         openssl(&format!(
             "x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out {name}.crt -days 2 -extfile {name}.ext"
         ));

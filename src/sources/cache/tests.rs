@@ -13,10 +13,7 @@ fn good(revision: Revision, bodies: &[(&str, &str)]) -> Good {
         let body = (*body).into();
         (id, Arc::new(Raw { body, format }))
     });
-    Good {
-        revision,
-        documents: Arc::new(documents.collect()),
-    }
+    Good { revision, documents: Arc::new(documents.collect()) }
 }
 
 fn sample() -> Good {
@@ -40,9 +37,7 @@ fn stored(good: &Good) -> (TempDir, Cache) {
 
 fn files(cache: &Cache) -> Vec<String> {
     let entries = fs::read_dir(&cache.directory).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -58,11 +53,7 @@ fn what_was_stored_is_loaded() {
     let next = good(813, &[]);
     cache.store(&next).unwrap();
     assert_eq!(cache.load().unwrap().unwrap().revision, 813);
-    assert_eq!(
-        files(&cache),
-        ["documents.cache"],
-        "nothing is left beside it"
-    );
+    assert_eq!(files(&cache), ["documents.cache"], "nothing is left beside it");
 }
 
 #[test]
@@ -90,18 +81,10 @@ fn a_file_torn_anywhere_is_put_aside() {
     let whole = fs::read(cache.path()).unwrap();
     for length in 0..whole.len() {
         fs::write(cache.path(), &whole[..length]).unwrap();
-        assert!(
-            cache.load().unwrap().is_none(),
-            "believed when cut after {length} bytes"
-        );
-        assert!(
-            !cache.path().exists(),
-            "left in place when cut after {length} bytes"
-        );
+        assert!(cache.load().unwrap().is_none(), "believed when cut after {length} bytes");
+        assert!(!cache.path().exists(), "left in place when cut after {length} bytes");
     }
-    let aside: Vec<_> = (1..=5)
-        .map(|n| format!("documents.cache.corrupt-{n}"))
-        .collect();
+    let aside: Vec<_> = (1..=5).map(|n| format!("documents.cache.corrupt-{n}")).collect();
     assert_eq!(files(&cache), aside, "only so many are kept");
 }
 
@@ -116,10 +99,7 @@ fn a_single_wrong_byte_is_noticed_wherever_it_is() {
         match cache.load() {
             Ok(found) => {
                 assert!(found.is_none(), "believed with a wrong byte at {place}");
-                assert!(
-                    !cache.path().exists(),
-                    "left in place with a wrong byte at {place}"
-                );
+                assert!(!cache.path().exists(), "left in place with a wrong byte at {place}");
             }
             // The version's digit is the one byte that can turn one good head into another.
             Err(CacheError::Format { .. }) => assert_eq!(place, MAGIC.len() + 1),
@@ -127,10 +107,7 @@ fn a_single_wrong_byte_is_noticed_wherever_it_is() {
         }
     }
     fs::write(cache.path(), [whole.as_slice(), b"more"].concat()).unwrap();
-    assert!(
-        cache.load().unwrap().is_none(),
-        "believed with more behind its end"
-    );
+    assert!(cache.load().unwrap().is_none(), "believed with more behind its end");
 }
 
 #[test]
@@ -138,16 +115,10 @@ fn another_format_is_refused_and_left_alone() {
     let (_root, cache) = stored(&sample());
     fs::write(cache.path(), "graygate-cache 2\nwhatever follows").unwrap();
     let error = cache.load().unwrap_err().to_string();
-    assert!(
-        error.contains("format 2") && error.contains("format 1"),
-        "{error}"
-    );
+    assert!(error.contains("format 2") && error.contains("format 1"), "{error}");
     assert!(cache.path().exists());
     cache.store(&sample()).unwrap();
-    assert!(
-        cache.load().unwrap().is_some(),
-        "the next good state takes its place"
-    );
+    assert!(cache.load().unwrap().is_some(), "the next good state takes its place");
 }
 
 #[test]

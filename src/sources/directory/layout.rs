@@ -25,11 +25,7 @@ pub(super) fn place(path: &str) -> Place {
 pub(crate) fn extensions(kind: Kind) -> &'static [(&'static str, Format)] {
     match kind {
         Kind::List => &[(".txt", Format::List)],
-        _ => &[
-            (".yaml", Format::Yaml),
-            (".yml", Format::Yaml),
-            (".json", Format::Json),
-        ],
+        _ => &[(".yaml", Format::Yaml), (".yml", Format::Yaml), (".json", Format::Json)],
     }
 }
 
@@ -73,18 +69,13 @@ fn unknown_folder(folder: &str) -> (String, String) {
 }
 
 fn bad_extension(kind: Kind) -> (String, String) {
-    let known: Vec<_> = extensions(kind)
-        .iter()
-        .map(|(extension, _)| format!("`{extension}`"))
-        .collect();
+    let known: Vec<_> = extensions(kind).iter().map(|(extension, _)| format!("`{extension}`")).collect();
     let message = format!("unknown extension for a document of `{}`", kind.folder());
     (message, format!("use {}", known.join(", ")))
 }
 
 fn folders() -> String {
-    Kind::ALL
-        .map(|kind| format!("`{}`", kind.folder()))
-        .join(", ")
+    Kind::ALL.map(|kind| format!("`{}`", kind.folder())).join(", ")
 }
 
 #[cfg(test)]
@@ -101,10 +92,7 @@ mod tests {
             ("rules/a.b.yaml", Ok(("rules/a.b", Format::Yaml))),
             ("lists/pilot.txt", Ok(("lists/pilot", Format::List))),
             ("lists/pilot/p1.txt", Ok(("lists/pilot/p1", Format::List))),
-            (
-                "instances/patient/p.yaml",
-                Ok(("instances/patient/p", Format::Yaml)),
-            ),
+            ("instances/patient/p.yaml", Ok(("instances/patient/p", Format::Yaml))),
             ("readme.md", Err("outside")),
             ("rule/x.yaml", Err("did you mean `rules`")),
             ("stuff/x.yaml", Err("the folders are")),
@@ -118,10 +106,7 @@ mod tests {
             (&long, Err("is not a name")),
             ("rules/deep/x.yaml", Err("its path is `rules/<name>.yaml`")),
             ("lists/a/b/c.txt", Err("its path is `lists/")),
-            (
-                "instances/patient.yaml",
-                Err("its path is `instances/<service>"),
-            ),
+            ("instances/patient.yaml", Err("its path is `instances/<service>")),
         ] {
             match (place(path), expected) {
                 (Place::Document(id, format), Ok((name, kind))) => {

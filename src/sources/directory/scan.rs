@@ -76,9 +76,7 @@ impl Stamp {
 
     /// Whether the last change lies far enough back for the stamp to be trusted.
     fn settled(&self, now: SystemTime) -> bool {
-        let since = now
-            .checked_sub(RACY)
-            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let since = now.checked_sub(RACY).and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         let Some(limit) = since.and_then(|since| i64::try_from(since.as_secs()).ok()) else {
             return false;
         };
@@ -92,20 +90,14 @@ pub(super) fn identity(meta: &Metadata) -> Identity {
 
 impl Scanner {
     pub fn new(root: PathBuf) -> Scanner {
-        Scanner {
-            root,
-            known: HashMap::new(),
-        }
+        Scanner { root, known: HashMap::new() }
     }
 
     /// Walks the whole directory. `now` is the wall clock, which file times are compared with.
     ///
     /// Fails only when the directory itself cannot be read; everything inside is a document or a problem.
     pub fn scan(&mut self, now: SystemTime) -> Result<Scan, SourceError> {
-        let failed = |error| SourceError::Io {
-            path: self.root.clone(),
-            error,
-        };
+        let failed = |error| SourceError::Io { path: self.root.clone(), error };
         let meta = fs::metadata(&self.root).map_err(failed)?;
         let listing = fs::read_dir(&self.root).map_err(failed)?;
         let mut walk = Walk {
@@ -121,23 +113,11 @@ impl Scanner {
         walk.folders.insert(self.root.clone(), identity(&meta));
         walk.entries(&self.root, "", listing);
         if walk.files > FILE_LIMIT {
-            return Err(SourceError::TooManyFiles {
-                path: self.root.clone(),
-                limit: FILE_LIMIT,
-            });
+            return Err(SourceError::TooManyFiles { path: self.root.clone(), limit: FILE_LIMIT });
         }
-        let Walk {
-            known,
-            candidates,
-            strays,
-            folders,
-            ..
-        } = walk;
+        let Walk { known, candidates, strays, folders, .. } = walk;
         self.known = known;
-        Ok(Scan {
-            set: assemble(candidates, strays),
-            folders,
-        })
+        Ok(Scan { set: assemble(candidates, strays), folders })
     }
 }
 
@@ -229,35 +209,19 @@ impl Walk<'_> {
         if error.kind() == io::ErrorKind::NotFound {
             return;
         }
-        self.strays.push(stray(
-            relative,
-            format!("the folder cannot be read: {}", describe(error)),
-            "",
-        ));
+        self.strays.push(stray(relative, format!("the folder cannot be read: {}", describe(error)), ""));
         let below = format!("{relative}/");
-        for (path, known) in self
-            .before
-            .iter()
-            .filter(|(path, _)| path.starts_with(&below))
-        {
+        for (path, known) in self.before.iter().filter(|(path, _)| path.starts_with(&below)) {
             if self.known.contains_key(path) {
                 continue;
             }
             self.candidates
                 .entry(known.id.clone())
                 .or_default()
-                .push(Candidate {
-                    path: path.clone(),
-                    content: Ok(known.raw.clone()),
-                });
+                .push(Candidate { path: path.clone(), content: Ok(known.raw.clone()) });
             self.known.insert(
                 path.clone(),
-                Known {
-                    id: known.id.clone(),
-                    raw: known.raw.clone(),
-                    settled: false,
-                    ..*known
-                },
+                Known { id: known.id.clone(), raw: known.raw.clone(), settled: false, ..*known },
             );
         }
     }
@@ -271,24 +235,15 @@ impl Walk<'_> {
         let before = self.before.get(relative);
         let content = match before {
             Some(known) if known.settled && known.stamp == stamp => Ok((known.raw.clone(), true)),
-            _ => self
-                .read(path, format, stamp)
-                .map(|(raw, settled)| match before {
-                    Some(known) if *known.raw == raw => (known.raw.clone(), settled),
-                    _ => (Arc::new(raw), settled),
-                }),
+            _ => self.read(path, format, stamp).map(|(raw, settled)| match before {
+                Some(known) if *known.raw == raw => (known.raw.clone(), settled),
+                _ => (Arc::new(raw), settled),
+            }),
         };
         match content {
             Ok((raw, settled)) => {
-                self.known.insert(
-                    relative.to_owned(),
-                    Known {
-                        stamp,
-                        settled,
-                        id: id.clone(),
-                        raw: raw.clone(),
-                    },
-                );
+                self.known
+                    .insert(relative.to_owned(), Known { stamp, settled, id: id.clone(), raw: raw.clone() });
                 self.candidate(id, relative, Ok(raw));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -319,11 +274,7 @@ impl Walk<'_> {
     fn broken(&mut self, relative: &str, message: String) {
         match place(relative) {
             Place::Document(id, _) => {
-                let problem = stray(
-                    &id.to_string(),
-                    format!("`{relative}` cannot be read: {message}"),
-                    "",
-                );
+                let problem = stray(&id.to_string(), format!("`{relative}` cannot be read: {message}"), "");
                 self.candidate(id, relative, Err(problem));
             }
             Place::Stray(_) => {
@@ -335,10 +286,7 @@ impl Walk<'_> {
 
     fn candidate(&mut self, id: DocumentId, path: &str, content: Result<Arc<Raw>, Problem>) {
         let path = path.to_owned();
-        self.candidates
-            .entry(id)
-            .or_default()
-            .push(Candidate { path, content });
+        self.candidates.entry(id).or_default().push(Candidate { path, content });
     }
 }
 
@@ -357,10 +305,7 @@ fn describe(error: &io::Error) -> String {
 
 /// One document an identity: a single good file is taken, anything else is held back.
 fn assemble(candidates: BTreeMap<DocumentId, Vec<Candidate>>, strays: Vec<Problem>) -> DocumentSet {
-    let mut set = DocumentSet {
-        strays: capped(strays),
-        ..DocumentSet::default()
-    };
+    let mut set = DocumentSet { strays: capped(strays), ..DocumentSet::default() };
     for (id, mut files) in candidates {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         if files.len() > 1 {
@@ -378,17 +323,10 @@ fn assemble(candidates: BTreeMap<DocumentId, Vec<Candidate>>, strays: Vec<Proble
 }
 
 fn two_names(id: &DocumentId, files: &[Candidate]) -> Problem {
-    let names: Vec<_> = files
-        .iter()
-        .map(|file| format!("`{}`", file.path))
-        .collect();
+    let names: Vec<_> = files.iter().map(|file| format!("`{}`", file.path)).collect();
     stray(
         &id.to_string(),
-        format!(
-            "one document under {} file names: {}",
-            files.len(),
-            names.join(", ")
-        ),
+        format!("one document under {} file names: {}", files.len(), names.join(", ")),
         "keep one of them",
     )
 }

@@ -19,9 +19,7 @@ impl Backoff {
     /// The delay before the next attempt; `chance` from 0 to 1 scatters it over its upper half, so that proxies
     /// that lost the same store do not return in step.
     pub fn next(&mut self, chance: f64) -> Duration {
-        let full = FIRST
-            .saturating_mul(2_u32.saturating_pow(self.attempts))
-            .min(LONGEST);
+        let full = FIRST.saturating_mul(2_u32.saturating_pow(self.attempts)).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         full.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0))
     }

@@ -8,8 +8,7 @@ use super::keyspace::Prefix;
 use super::settings::{EtcdSettings, EtcdTls, Password};
 use crate::sources::SourceError;
 use etcd_client::{
-    Certificate, Client, ConnectOptions, GetOptions, Identity, KeyValue, KvClient, TlsOptions,
-    WatchClient,
+    Certificate, Client, ConnectOptions, GetOptions, Identity, KeyValue, KvClient, TlsOptions, WatchClient,
 };
 use std::error::Error;
 use std::fs;
@@ -57,9 +56,7 @@ impl Connection {
         let client = match login {
             None => within(endpoint, anonymous).await?,
             Some((user, password)) => {
-                let known = options
-                    .with_user(user, password)
-                    .with_auto_token_refresh(true);
+                let known = options.with_user(user, password).with_auto_token_refresh(true);
                 match within(endpoint, Client::connect([endpoint], Some(known))).await {
                     // Credentials for a store that asks for none are no reason to stay away from it.
                     Err(error) if error.to_string().contains("authentication is not enabled") => {
@@ -72,9 +69,7 @@ impl Connection {
         Ok(Connection {
             endpoint: endpoint.to_owned(),
             kv: client.kv_client().max_decoding_message_size(MESSAGE_LIMIT),
-            watch: client
-                .watch_client()
-                .max_decoding_message_size(MESSAGE_LIMIT),
+            watch: client.watch_client().max_decoding_message_size(MESSAGE_LIMIT),
         })
     }
 
@@ -100,11 +95,7 @@ impl Connection {
 
     /// The same connection, for a task of its own.
     pub fn another(&self) -> Connection {
-        Connection {
-            endpoint: self.endpoint.clone(),
-            kv: self.kv.clone(),
-            watch: self.watch.clone(),
-        }
+        Connection { endpoint: self.endpoint.clone(), kv: self.kv.clone(), watch: self.watch.clone() }
     }
 
     pub fn endpoint(&self) -> &str {
@@ -122,40 +113,24 @@ impl Connection {
     /// Lists the prefix page by page, all at the revision of the first page.
     pub async fn list(&self, prefix: &Prefix, extent: Extent) -> Result<Listing, SourceError> {
         let mut kv = self.kv.clone();
-        let mut listing = Listing {
-            revision: 0,
-            keys: Vec::new(),
-        };
+        let mut listing = Listing { revision: 0, keys: Vec::new() };
         let mut start = prefix.as_str().as_bytes().to_vec();
         let mut page = PAGE;
         loop {
-            let options = page_options(prefix, extent)
-                .with_limit(page)
-                .with_revision(listing.revision);
+            let options = page_options(prefix, extent).with_limit(page).with_revision(listing.revision);
             let mut answer = self.request(kv.get(start, Some(options))).await?;
             if listing.revision == 0 {
                 listing.revision = answer.header().map_or(0, |header| header.revision());
             }
             let more = answer.more();
             let found = answer.take_kvs();
-            page = next_page(
-                page,
-                found
-                    .iter()
-                    .map(|pair| pair.key().len() + pair.value().len())
-                    .sum(),
-            );
-            listing
-                .keys
-                .extend(found.into_iter().map(|pair| listed(pair, extent)));
+            page = next_page(page, found.iter().map(|pair| pair.key().len() + pair.value().len()).sum());
+            listing.keys.extend(found.into_iter().map(|pair| listed(pair, extent)));
             let Some(last) = listing.keys.last().filter(|_| more) else {
                 return Ok(listing);
             };
             if listing.keys.len() > KEY_LIMIT {
-                return Err(self.failed(format!(
-                    "more than {KEY_LIMIT} keys below `{}`",
-                    prefix.as_str()
-                )));
+                return Err(self.failed(format!("more than {KEY_LIMIT} keys below `{}`", prefix.as_str())));
             }
             // The next key possible behind the last one.
             start = [last.key.as_slice(), b"\0"].concat();
@@ -179,10 +154,7 @@ impl Connection {
 
     /// An error of this endpoint.
     pub fn failed(&self, message: impl Into<String>) -> SourceError {
-        SourceError::Etcd {
-            endpoint: self.endpoint.clone(),
-            message: message.into(),
-        }
+        SourceError::Etcd { endpoint: self.endpoint.clone(), message: message.into() }
     }
 }
 
@@ -206,12 +178,7 @@ fn next_page(page: i64, bytes: usize) -> i64 {
 fn listed(pair: KeyValue, extent: Extent) -> Listed {
     let (mod_revision, lease) = (pair.mod_revision(), pair.lease());
     let (key, value) = pair.into_key_value();
-    Listed {
-        key,
-        mod_revision,
-        lease,
-        value: (extent == Extent::KeysAndValues).then_some(value),
-    }
+    Listed { key, mod_revision, lease, value: (extent == Extent::KeysAndValues).then_some(value) }
 }
 
 /// A request with the time limit. Every request has it: a paused server accepts connections and never answers.
@@ -224,10 +191,7 @@ async fn within<T>(
         Ok(Err(error)) => explain(&error),
         Err(_) => format!("no answer within {} seconds", REQUEST_TIMEOUT.as_secs()),
     };
-    Err(SourceError::Etcd {
-        endpoint: endpoint.to_owned(),
-        message,
-    })
+    Err(SourceError::Etcd { endpoint: endpoint.to_owned(), message })
 }
 
 /// The words of an error and of what caused it; the outermost alone only says `transport error`.
@@ -286,10 +250,7 @@ fn password(settings: &EtcdSettings) -> Result<Option<String>, SourceError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
-    fs::read(path).map_err(|error| SourceError::Io {
-        path: path.to_owned(),
-        error,
-    })
+    fs::read(path).map_err(|error| SourceError::Io { path: path.to_owned(), error })
 }
 
 #[cfg(test)]
@@ -298,18 +259,10 @@ mod tests {
 
     #[test]
     fn pages_adapt_to_the_size_of_values() {
-        for (page, bytes, expected) in [
-            (250, 0, 500),
-            (250, 4 << 20, 250),
-            (250, 20 << 20, 125),
-            (4_000, 0, 4_000),
-            (16, 400 << 20, 16),
-        ] {
-            assert_eq!(
-                next_page(page, bytes),
-                expected,
-                "{page} keys of {bytes} bytes"
-            );
+        for (page, bytes, expected) in
+            [(250, 0, 500), (250, 4 << 20, 250), (250, 20 << 20, 125), (4_000, 0, 4_000), (16, 400 << 20, 16)]
+        {
+            assert_eq!(next_page(page, bytes), expected, "{page} keys of {bytes} bytes");
         }
     }
 }

@@ -80,10 +80,7 @@ impl Held {
             let slot = self.prefix.slot(&listed.key);
             if let Slot::Document(id) = &slot
                 && let Some(raw) = old.documents.remove(id)
-                && listed
-                    .value
-                    .as_ref()
-                    .is_none_or(|value| **value == *raw.body)
+                && listed.value.as_ref().is_none_or(|value| **value == *raw.body)
             {
                 self.documents.insert(id.clone(), raw);
                 self.revisions.insert(listed.key, listed.mod_revision);
@@ -121,16 +118,12 @@ impl Held {
         match slot {
             Slot::Reserved => return,
             Slot::Document(id) => {
-                let raw = Raw {
-                    body: change.value.unwrap_or_default().into(),
-                    format: format(id.kind),
-                };
+                let raw = Raw { body: change.value.unwrap_or_default().into(), format: format(id.kind) };
                 self.documents.insert(id, Arc::new(raw));
             }
             Slot::Stray(problem) => drop(self.strays.insert(change.key.to_vec(), problem)),
         }
-        self.revisions
-            .insert(change.key.to_vec(), change.mod_revision);
+        self.revisions.insert(change.key.to_vec(), change.mod_revision);
     }
 
     /// Whether the held value of a listed key is the listed one, as far as its revision tells.
@@ -146,26 +139,16 @@ impl Held {
             .filter(|listed| self.prefix.slot(&listed.key) != Slot::Reserved)
             .map(|listed| (listed.key.as_slice(), listed))
             .collect();
-        let wrong = listed
-            .values()
-            .filter(|one| !self.agrees(one))
-            .map(|one| one.key.clone());
-        let surplus = self
-            .revisions
-            .keys()
-            .filter(|key| !listed.contains_key(key.as_slice()));
-        wrong
-            .chain(surplus.cloned())
-            .filter(|key| !touched.contains(key))
-            .collect()
+        let wrong = listed.values().filter(|one| !self.agrees(one)).map(|one| one.key.clone());
+        let surplus = self.revisions.keys().filter(|key| !listed.contains_key(key.as_slice()));
+        wrong.chain(surplus.cloned()).filter(|key| !touched.contains(key)).collect()
     }
 
     fn agrees(&self, listed: &Listed) -> bool {
         let same_value = match (self.prefix.slot(&listed.key), &listed.value) {
-            (Slot::Document(id), Some(value)) => self
-                .documents
-                .get(&id)
-                .is_some_and(|raw| *raw.body == **value),
+            (Slot::Document(id), Some(value)) => {
+                self.documents.get(&id).is_some_and(|raw| *raw.body == **value)
+            }
             _ => true,
         };
         same_value && self.has(listed)
@@ -183,10 +166,7 @@ mod tests {
             lease: 0,
             value: Some(value.as_bytes().to_vec()),
         });
-        Listing {
-            revision,
-            keys: keys.collect(),
-        }
+        Listing { revision, keys: keys.collect() }
     }
 
     fn held(keys: &[(&str, i64, &str)]) -> Held {
@@ -205,13 +185,8 @@ mod tests {
 
     fn told(held: &Held) -> Vec<String> {
         let set = held.set();
-        let documents = set
-            .documents
-            .iter()
-            .map(|(id, raw)| format!("{id}={:?}", raw.body));
-        documents
-            .chain(set.strays.iter().map(|p| p.document.clone()))
-            .collect()
+        let documents = set.documents.iter().map(|(id, raw)| format!("{id}={:?}", raw.body));
+        documents.chain(set.strays.iter().map(|p| p.document.clone())).collect()
     }
 
     #[test]
@@ -228,24 +203,10 @@ mod tests {
 
     #[test]
     fn a_listing_replaces_everything_and_keeps_equal_bodies() {
-        let mut held = held(&[
-            ("rules/a", 3, "1"),
-            ("rules/b", 4, "2"),
-            ("rules/c", 5, "3"),
-        ]);
+        let mut held = held(&[("rules/a", 3, "1"), ("rules/b", 4, "2"), ("rules/c", 5, "3")]);
         let before = held.set().documents;
-        held.replace(listing(
-            20,
-            &[
-                ("rules/a", 3, "1"),
-                ("rules/b", 15, "new"),
-                ("strange", 16, ""),
-            ],
-        ));
-        assert_eq!(
-            told(&held),
-            ["rules/a=\"1\"", "rules/b=\"new\"", "/g/strange"]
-        );
+        held.replace(listing(20, &[("rules/a", 3, "1"), ("rules/b", 15, "new"), ("strange", 16, "")]));
+        assert_eq!(told(&held), ["rules/a=\"1\"", "rules/b=\"new\"", "/g/strange"]);
         let after = held.set().documents;
         let a = DocumentId::parse("rules/a").unwrap();
         assert!(Arc::ptr_eq(&before[&a], &after[&a]));
@@ -269,26 +230,14 @@ mod tests {
         let none = BTreeSet::new();
         for (keys, expected) in [
             (&[("rules/a", 3, "1"), ("rules/b", 4, "2")][..], &[][..]),
-            (
-                &[("rules/a", 3, "1"), ("rules/b", 4, "2"), ("fleet/y", 9, "")],
-                &[],
-            ),
-            (
-                &[("rules/a", 3, "other"), ("rules/b", 4, "2")],
-                &["/g/rules/a"],
-            ),
+            (&[("rules/a", 3, "1"), ("rules/b", 4, "2"), ("fleet/y", 9, "")], &[]),
+            (&[("rules/a", 3, "other"), ("rules/b", 4, "2")], &["/g/rules/a"]),
             (&[("rules/a", 7, "1"), ("rules/b", 4, "2")], &["/g/rules/a"]),
             (&[("rules/a", 3, "1")], &["/g/rules/b"]),
-            (
-                &[("rules/a", 3, "1"), ("rules/b", 4, "2"), ("rules/c", 6, "")],
-                &["/g/rules/c"],
-            ),
+            (&[("rules/a", 3, "1"), ("rules/b", 4, "2"), ("rules/c", 6, "")], &["/g/rules/c"]),
         ] {
             let wrong = held.mismatches(&listing(10, keys), &none);
-            let wrong: Vec<_> = wrong
-                .iter()
-                .map(|key| String::from_utf8_lossy(key))
-                .collect();
+            let wrong: Vec<_> = wrong.iter().map(|key| String::from_utf8_lossy(key)).collect();
             assert_eq!(wrong, expected);
         }
         let touched = BTreeSet::from([b"/g/rules/a".to_vec(), b"/g/rules/b".to_vec()]);

@@ -73,9 +73,7 @@ fn help(rest: &str) -> String {
     match Kind::from_folder(folder) {
         Some(Kind::List) => "a list is `lists/<name>` or `lists/<name>/<part>`".to_owned(),
         Some(Kind::Instance) => "an instance is `instances/<service>/<id>`".to_owned(),
-        Some(_) => format!(
-            "its key ends in `{folder}/<name>`, with a name of A-Z, a-z, 0-9, `.`, `_`, `-`"
-        ),
+        Some(_) => format!("its key ends in `{folder}/<name>`, with a name of A-Z, a-z, 0-9, `.`, `_`, `-`"),
         None => match did_you_mean(folder, folders) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("behind the prefix comes one of {}", folders.join(", ")),
@@ -114,10 +112,7 @@ mod tests {
             };
             assert!(told.starts_with(expected), "{key}: {told}");
         }
-        assert!(matches!(
-            prefix.slot(b"/graygate/rules/\xff"),
-            Slot::Stray(_)
-        ));
+        assert!(matches!(prefix.slot(b"/graygate/rules/\xff"), Slot::Stray(_)));
     }
 
     #[test]

@@ -33,11 +33,7 @@ const GOOD_SESSION: Duration = Duration::from_secs(5);
 pub async fn load(settings: &EtcdSettings) -> Result<DocumentSet, SourceError> {
     let connection = Connection::any(settings).await?;
     let mut held = Held::new(settings.keys());
-    held.replace(
-        connection
-            .list(&settings.keys(), Extent::KeysAndValues)
-            .await?,
-    );
+    held.replace(connection.list(&settings.keys(), Extent::KeysAndValues).await?);
     Ok(held.set())
 }
 
@@ -71,9 +67,7 @@ async fn follow(settings: EtcdSettings, mut publisher: Publisher) {
         let begun = Instant::now();
         let end = match Connection::open(&settings, endpoint).await {
             Ok(connection) => {
-                Session::new(connection, settings.keys(), &mut held, &mut publisher)
-                    .run()
-                    .await
+                Session::new(connection, settings.keys(), &mut held, &mut publisher).run().await
             }
             Err(error) => End::Lost(error),
         };
@@ -85,10 +79,9 @@ async fn follow(settings: EtcdSettings, mut publisher: Publisher) {
                 publisher.lost(&error.to_string());
                 endpoints.next();
             }
-            End::Stale(reason) => tracing::warn!(
-                reason,
-                "the held documents may be out of date; listing them again"
-            ),
+            End::Stale(reason) => {
+                tracing::warn!(reason, "the held documents may be out of date; listing them again")
+            }
         }
         tokio::time::sleep(backoff.next(rand::random())).await;
     }

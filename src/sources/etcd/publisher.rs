@@ -20,20 +20,12 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub fn new(updates: UpdateSender, status: Arc<SourceStatus>) -> Publisher {
-        Publisher {
-            updates,
-            status,
-            complaints: BTreeSet::new(),
-        }
+        Publisher { updates, status, complaints: BTreeSet::new() }
     }
 
     pub fn publish(&self, held: &Held, seen_at: Instant) {
         let set = Arc::new(held.set());
-        tracing::debug!(
-            revision = set.revision,
-            documents = set.documents.len(),
-            "the documents changed"
-        );
+        tracing::debug!(revision = set.revision, documents = set.documents.len(), "the documents changed");
         self.status.set_from_cache(false);
         self.updates.send_replace(Some(Update { set, seen_at }));
     }
@@ -56,10 +48,7 @@ impl Publisher {
     pub fn lost(&mut self, error: &str) {
         self.status.lost();
         if self.complaints.len() < COMPLAINT_LIMIT && self.complaints.insert(error.to_owned()) {
-            tracing::warn!(
-                error,
-                "etcd cannot be followed; the last documents stay, and attempts go on"
-            );
+            tracing::warn!(error, "etcd cannot be followed; the last documents stay, and attempts go on");
         }
     }
 

@@ -91,14 +91,7 @@ impl<'a> Session<'a> {
         held: &'a mut Held,
         publisher: &'a mut Publisher,
     ) -> Session<'a> {
-        Session {
-            connection,
-            prefix,
-            held,
-            publisher,
-            burst: None,
-            comparison: None,
-        }
+        Session { connection, prefix, held, publisher, burst: None, comparison: None }
     }
 
     /// Lists, publishes, then follows the watch until something ends it.
@@ -126,8 +119,7 @@ impl<'a> Session<'a> {
         self.held.replace(listing);
         let mut stream = self.watch().await?;
         self.publisher.publish(self.held, begun);
-        self.publisher
-            .reached(self.connection.endpoint(), self.held);
+        self.publisher.reached(self.connection.endpoint(), self.held);
         let mut progress = interval(PROGRESS);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut compare = interval(COMPARE_EVERY);
@@ -158,17 +150,11 @@ impl<'a> Session<'a> {
 
     async fn list(&self) -> Result<Listing, SourceError> {
         if self.held.bytes() < BULK {
-            return self
-                .connection
-                .list(&self.prefix, Extent::KeysAndValues)
-                .await;
+            return self.connection.list(&self.prefix, Extent::KeysAndValues).await;
         }
         let mut listing = self.connection.list(&self.prefix, Extent::Keys).await?;
         if listing.revision < self.held.revision() {
-            return self
-                .connection
-                .list(&self.prefix, Extent::KeysAndValues)
-                .await;
+            return self.connection.list(&self.prefix, Extent::KeysAndValues).await;
         }
         self.connection.complete(&mut listing, self.held).await?;
         Ok(listing)
@@ -185,10 +171,7 @@ impl<'a> Session<'a> {
             .with_progress_notify();
         let mut watch = self.connection.watch.clone();
         let key = self.prefix.as_str().to_owned();
-        let mut stream = self
-            .connection
-            .request(watch.watch(key, Some(options)))
-            .await?;
+        let mut stream = self.connection.request(watch.watch(key, Some(options))).await?;
         let first = timeout(REQUEST_TIMEOUT, stream.message()).await;
         match first {
             Ok(Ok(Some(first))) if first.created() && !first.canceled() => {
@@ -196,10 +179,7 @@ impl<'a> Session<'a> {
                 Ok(stream)
             }
             Ok(Ok(Some(first))) => Err(self.canceled(&first)),
-            Ok(Ok(None)) => Err(self
-                .connection
-                .failed("the watch ended before it began")
-                .into()),
+            Ok(Ok(None)) => Err(self.connection.failed("the watch ended before it began").into()),
             Ok(Err(error)) => Err(self.connection.failed(explain(&error)).into()),
             Err(_) => Err(self.connection.failed("the watch was not answered").into()),
         }
@@ -209,10 +189,7 @@ impl<'a> Session<'a> {
         match timeout(PROGRESS, stream.request_progress()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.connection.failed(explain(&error)).into()),
-            Err(_) => Err(self
-                .connection
-                .failed("the connection takes no requests")
-                .into()),
+            Err(_) => Err(self.connection.failed("the connection takes no requests").into()),
         }
     }
 
@@ -260,14 +237,11 @@ impl<'a> Session<'a> {
 
     /// A revision below the held one can only come from a store whose data was replaced.
     fn check(&self, response: &WatchResponse) -> Result<(), End> {
-        let store = response
-            .header()
-            .map_or(i64::MAX, |header| header.revision());
+        let store = response.header().map_or(i64::MAX, |header| header.revision());
         match store < self.held.revision() {
-            true => Err(End::Stale(format!(
-                "its revision {store} is below the held {}",
-                self.held.revision()
-            ))),
+            true => {
+                Err(End::Stale(format!("its revision {store} is below the held {}", self.held.revision())))
+            }
             false => Ok(()),
         }
     }
@@ -276,9 +250,7 @@ impl<'a> Session<'a> {
         match response.compact_revision() {
             0 => {
                 let reason = response.cancel_reason();
-                self.connection
-                    .failed(format!("the watch was refused: {reason}"))
-                    .into()
+                self.connection.failed(format!("the watch was refused: {reason}")).into()
             }
             compacted => End::Stale(format!("revisions before {compacted} were compacted")),
         }
@@ -301,17 +273,11 @@ impl<'a> Session<'a> {
             tokio::time::sleep(COMPARE_SETTLE).await;
             Ok(listing)
         });
-        self.comparison = Some(Comparison {
-            listing,
-            touched: BTreeSet::new(),
-        });
+        self.comparison = Some(Comparison { listing, touched: BTreeSet::new() });
     }
 
     fn judge(&mut self, listing: Option<Listing>) -> Result<(), End> {
-        let touched = self
-            .comparison
-            .take()
-            .map(|mut one| std::mem::take(&mut one.touched));
+        let touched = self.comparison.take().map(|mut one| std::mem::take(&mut one.touched));
         // A comparison that failed says nothing; whether the store lives is the watch's to tell.
         let (Some(listing), Some(touched)) = (listing, touched) else {
             return Ok(());
@@ -322,10 +288,7 @@ impl<'a> Session<'a> {
         };
         self.publisher.count_mismatches(wrong.len());
         let first = String::from_utf8_lossy(first);
-        Err(End::Stale(format!(
-            "{} keys differ from the store's, the first is `{first}`",
-            wrong.len()
-        )))
+        Err(End::Stale(format!("{} keys differ from the store's, the first is `{first}`", wrong.len())))
     }
 }
 

@@ -58,13 +58,7 @@ pub struct EtcdTls {
 impl EtcdSettings {
     /// Settings without credentials.
     pub fn new(endpoints: Vec<String>, prefix: &str) -> EtcdSettings {
-        EtcdSettings {
-            endpoints,
-            prefix: prefix.to_owned(),
-            username: None,
-            password: None,
-            tls: None,
-        }
+        EtcdSettings { endpoints, prefix: prefix.to_owned(), username: None, password: None, tls: None }
     }
 
     pub(crate) fn keys(&self) -> Prefix {
@@ -74,8 +68,7 @@ impl EtcdSettings {
     /// Every mistake, as the field's path below these settings (empty for the whole) and a message.
     pub fn mistakes(&self) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
-        let mut tell =
-            |field: &str, message: &str| mistakes.push((field.to_owned(), message.to_owned()));
+        let mut tell = |field: &str, message: &str| mistakes.push((field.to_owned(), message.to_owned()));
         match self.endpoints.len() {
             0 => tell("endpoints", "at least one endpoint is needed"),
             1..=ENDPOINT_LIMIT => {}
@@ -107,9 +100,7 @@ impl EtcdSettings {
         let ca = self.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
         match uri.scheme_str() {
             _ if uri.host().is_none_or(str::is_empty) || !matches!(uri.path(), "" | "/") => wrong(),
-            Some("http") if self.tls.is_some() => {
-                Some("`tls` needs an `https://` endpoint".to_owned())
-            }
+            Some("http") if self.tls.is_some() => Some("`tls` needs an `https://` endpoint".to_owned()),
             Some("https") if !ca => Some("an `https://` endpoint needs `tls.ca`".to_owned()),
             Some("http" | "https") => None,
             _ => wrong(),
@@ -126,41 +117,13 @@ mod tests {
         let mut settings = EtcdSettings::new(vec!["http://127.0.0.1:2379".into()], DEFAULT_PREFIX);
         assert_eq!(settings.mistakes(), []);
         settings.username = Some("u".into());
-        settings.endpoints = [
-            "etcd:2379",
-            "https://etcd:2379",
-            "http://etcd/x",
-            "",
-            "http://etcd",
-        ]
-        .map(String::from)
-        .to_vec();
-        let fields: Vec<_> = settings
-            .mistakes()
-            .into_iter()
-            .map(|(field, _)| field)
-            .collect();
-        assert_eq!(
-            fields,
-            [
-                "endpoints[0]",
-                "endpoints[1]",
-                "endpoints[2]",
-                "endpoints[3]",
-                "password_file"
-            ]
-        );
-        settings.tls = Some(EtcdTls {
-            ca: Some("ca".into()),
-            key: Some("key".into()),
-            ..EtcdTls::default()
-        });
+        settings.endpoints =
+            ["etcd:2379", "https://etcd:2379", "http://etcd/x", "", "http://etcd"].map(String::from).to_vec();
+        let fields: Vec<_> = settings.mistakes().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, ["endpoints[0]", "endpoints[1]", "endpoints[2]", "endpoints[3]", "password_file"]);
+        settings.tls = Some(EtcdTls { ca: Some("ca".into()), key: Some("key".into()), ..EtcdTls::default() });
         settings.endpoints = vec!["http://etcd".into(), "https://etcd:2379".into()];
-        let fields: Vec<_> = settings
-            .mistakes()
-            .into_iter()
-            .map(|(field, _)| field)
-            .collect();
+        let fields: Vec<_> = settings.mistakes().into_iter().map(|(field, _)| field).collect();
         assert_eq!(fields, ["endpoints[0]", "password_file", "tls"]);
     }
 

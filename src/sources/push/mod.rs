@@ -16,9 +16,7 @@ use super::SourceError;
 use super::etcd::{Connection, EtcdSettings, Extent, Prefix};
 use crate::documents::DocumentSet;
 use crate::vocab::{Problem, Revision};
-use etcd_client::{
-    Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
-};
+use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use plan::{Step, Stored};
 
 /// Why nothing, or not everything, was written.
@@ -29,18 +27,10 @@ pub enum PushError {
     #[error("{} documents cannot be stored", .0.len())]
     Documents(Vec<Problem>),
     #[error("changed by somebody else meanwhile: {}; {done} of {of} transactions were written, push again", .documents.join(", "))]
-    Conflict {
-        documents: Vec<String>,
-        done: usize,
-        of: usize,
-    },
+    Conflict { documents: Vec<String>, done: usize, of: usize },
     /// The last transaction may or may not have been written.
     #[error("{error}; {done} of {of} transactions are known to be written, push again")]
-    Interrupted {
-        error: SourceError,
-        done: usize,
-        of: usize,
-    },
+    Interrupted { error: SourceError, done: usize, of: usize },
 }
 
 /// What a push did.
@@ -68,10 +58,7 @@ pub async fn write(settings: &EtcdSettings, plan: &Plan) -> Result<Written, Push
     let prefix = settings.keys();
     let transactions = plan.transactions(&prefix);
     let of = transactions.len();
-    let mut written = Written {
-        revision: 0,
-        transactions: 0,
-    };
+    let mut written = Written { revision: 0, transactions: 0 };
     if of == 0 {
         return Ok(written);
     }
@@ -83,11 +70,7 @@ pub async fn write(settings: &EtcdSettings, plan: &Plan) -> Result<Written, Push
             .map_err(|error| PushError::Interrupted { error, done, of })?;
         if !answer.succeeded() {
             let documents = conflicts(steps, &answer);
-            return Err(PushError::Conflict {
-                documents,
-                done,
-                of,
-            });
+            return Err(PushError::Conflict { documents, done, of });
         }
         let revision = answer.header().map_or(0, |header| header.revision());
         written.revision = Revision::try_from(revision).unwrap_or(0);
@@ -105,9 +88,7 @@ impl Connection {
 
 fn transaction(steps: &[Step], prefix: &Prefix) -> Txn {
     let key = |step: &Step| prefix.key(&step.id);
-    let guards = steps
-        .iter()
-        .map(|step| Compare::mod_revision(key(step), CompareOp::Equal, step.seen));
+    let guards = steps.iter().map(|step| Compare::mod_revision(key(step), CompareOp::Equal, step.seen));
     let operations = steps.iter().map(|step| match &step.body {
         Some(body) => {
             // Taking the lease away would make a registered instance immortal.
@@ -126,13 +107,10 @@ fn transaction(steps: &[Step], prefix: &Prefix) -> Txn {
 }
 
 fn conflicts(steps: &[Step], answer: &TxnResponse) -> Vec<String> {
-    let found = answer
-        .op_responses()
-        .into_iter()
-        .map(|response| match response {
-            TxnOpResponse::Get(got) => got.kvs().first().map_or(0, |pair| pair.mod_revision()),
-            _ => 0,
-        });
+    let found = answer.op_responses().into_iter().map(|response| match response {
+        TxnOpResponse::Get(got) => got.kvs().first().map_or(0, |pair| pair.mod_revision()),
+        _ => 0,
+    });
     steps
         .iter()
         .zip(found)

@@ -50,10 +50,7 @@ pub(super) struct StoredDocument {
 
 impl Stored {
     pub fn of(listing: Listing, prefix: &Prefix) -> Stored {
-        let mut stored = Stored {
-            documents: BTreeMap::new(),
-            strays: Vec::new(),
-        };
+        let mut stored = Stored { documents: BTreeMap::new(), strays: Vec::new() };
         for listed in listing.keys {
             match prefix.slot(&listed.key) {
                 Slot::Document(id) => {
@@ -108,18 +105,10 @@ impl Plan {
     }
 
     /// The difference between `local` and `stored`, or every reason why `local` cannot be written.
-    pub(super) fn of(
-        local: &DocumentSet,
-        stored: Stored,
-        surplus: Surplus,
-    ) -> Result<Plan, Vec<Problem>> {
+    pub(super) fn of(local: &DocumentSet, stored: Stored, surplus: Surplus) -> Result<Plan, Vec<Problem>> {
         let wanted = wanted(local, &stored)?;
-        let mut plan = Plan {
-            steps: Vec::new(),
-            differences: BTreeMap::new(),
-            kept: Vec::new(),
-            strays: stored.strays,
-        };
+        let mut plan =
+            Plan { steps: Vec::new(), differences: BTreeMap::new(), kept: Vec::new(), strays: stored.strays };
         let owned: BTreeSet<_> = stored.documents.keys().map(owner).collect();
         for (id, body) in &wanted {
             plan.put(id, body, stored.documents.get(id), &owned);
@@ -129,8 +118,7 @@ impl Plan {
                 plan.surplus(id, document, local, surplus);
             }
         }
-        plan.steps
-            .sort_by_key(|step| (step.body.is_none(), turn(step)));
+        plan.steps.sort_by_key(|step| (step.body.is_none(), turn(step)));
         Ok(plan)
     }
 
@@ -159,13 +147,7 @@ impl Plan {
     }
 
     /// A stored key that nothing local asks for.
-    fn surplus(
-        &mut self,
-        id: &DocumentId,
-        stored: &StoredDocument,
-        local: &DocumentSet,
-        surplus: Surplus,
-    ) {
+    fn surplus(&mut self, id: &DocumentId, stored: &StoredDocument, local: &DocumentSet, surplus: Surplus) {
         let owner = owner(id);
         // A key of a document that is there locally is its old form: a part that emptied, or a list before it was
         // split. Left behind, its members would stay members.
@@ -181,12 +163,7 @@ impl Plan {
             }
         };
         self.differences.insert(owner, difference);
-        self.steps.push(Step {
-            id: id.clone(),
-            seen: stored.mod_revision,
-            leased: false,
-            body: None,
-        });
+        self.steps.push(Step { id: id.clone(), seen: stored.mod_revision, leased: false, body: None });
     }
 
     /// The steps in as few transactions as etcd takes them.
@@ -209,10 +186,7 @@ impl Plan {
 }
 
 /// Every key the store should have, with its bytes.
-fn wanted(
-    local: &DocumentSet,
-    stored: &Stored,
-) -> Result<BTreeMap<DocumentId, Body>, Vec<Problem>> {
+fn wanted(local: &DocumentSet, stored: &Stored) -> Result<BTreeMap<DocumentId, Body>, Vec<Problem>> {
     let mut problems: Vec<_> = local.ambiguous.values().cloned().collect();
     let mut counts: BTreeMap<DocumentId, u32> = BTreeMap::new();
     for part in stored.documents.keys().filter_map(Part::parse) {
@@ -244,10 +218,7 @@ fn too_big(id: &DocumentId) -> Problem {
     Problem {
         document: id.to_string(),
         field: String::new(),
-        message: format!(
-            "larger than {} KiB, the most etcd takes at once",
-            DOCUMENT_LIMIT >> 10
-        ),
+        message: format!("larger than {} KiB, the most etcd takes at once", DOCUMENT_LIMIT >> 10),
         help: "divide it, or move long enumerations into a list".to_owned(),
     }
 }
@@ -257,8 +228,7 @@ fn taken_twice(id: &DocumentId) -> Problem {
         document: id.to_string(),
         field: String::new(),
         message: "another document has the name of one of its parts".to_owned(),
-        help: "`split-<number>-of-<number>` is the name of a big list's part; rename the other"
-            .to_owned(),
+        help: "`split-<number>-of-<number>` is the name of a big list's part; rename the other".to_owned(),
     }
 }
 
@@ -286,11 +256,7 @@ impl fmt::Display for Plan {
                 Difference::Removed => '-',
             };
             write!(f, "{sign} {id}")?;
-            let keys = self
-                .steps
-                .iter()
-                .filter(|step| owner(&step.id) == *id)
-                .count();
+            let keys = self.steps.iter().filter(|step| owner(&step.id) == *id).count();
             if keys > 1 {
                 write!(f, " ({keys} keys)")?;
             }
@@ -320,112 +286,51 @@ mod tests {
     }
 
     fn local(documents: &[(&str, &str)]) -> DocumentSet {
-        let documents = documents
-            .iter()
-            .map(|(name, body)| (id(name), Arc::new(Raw::yaml(*body))));
-        DocumentSet {
-            documents: documents.collect(),
-            ..DocumentSet::default()
-        }
+        let documents = documents.iter().map(|(name, body)| (id(name), Arc::new(Raw::yaml(*body))));
+        DocumentSet { documents: documents.collect(), ..DocumentSet::default() }
     }
 
     fn stored(documents: &[(&str, &str)]) -> Stored {
-        let documents = documents
-            .iter()
-            .zip(10..)
-            .map(|((name, body), mod_revision)| {
-                let leased = name.starts_with("instances/");
-                let body = body.as_bytes().to_vec();
-                (
-                    id(name),
-                    StoredDocument {
-                        body,
-                        mod_revision,
-                        leased,
-                    },
-                )
-            });
-        Stored {
-            documents: documents.collect(),
-            strays: Vec::new(),
-        }
+        let documents = documents.iter().zip(10..).map(|((name, body), mod_revision)| {
+            let leased = name.starts_with("instances/");
+            let body = body.as_bytes().to_vec();
+            (id(name), StoredDocument { body, mod_revision, leased })
+        });
+        Stored { documents: documents.collect(), strays: Vec::new() }
     }
 
     fn told(plan: &Plan) -> String {
-        plan.to_string()
-            .lines()
-            .map(str::trim)
-            .collect::<Vec<_>>()
-            .join("; ")
+        plan.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ")
     }
 
     #[test]
     fn only_what_differs_is_written() {
         let here = local(&[("rules/a", "1"), ("rules/b", "2"), ("rules/c", "3")]);
-        let there = || {
-            stored(&[
-                ("rules/a", "1"),
-                ("rules/b", "old"),
-                ("rules/z", "9"),
-                ("instances/p/1", "x"),
-            ])
-        };
+        let there =
+            || stored(&[("rules/a", "1"), ("rules/b", "old"), ("rules/z", "9"), ("instances/p/1", "x")]);
         let plan = Plan::of(&here, there(), Surplus::Keep).unwrap();
         assert_eq!(
             told(&plan),
             "~ rules/b; + rules/c; rules/z is only in etcd and stays; --prune removes it"
         );
-        let steps: Vec<_> = plan
-            .steps
-            .iter()
-            .map(|step| (step.id.to_string(), step.seen))
-            .collect();
-        assert_eq!(
-            steps,
-            [("rules/b".to_owned(), 11), ("rules/c".to_owned(), 0)]
-        );
+        let steps: Vec<_> = plan.steps.iter().map(|step| (step.id.to_string(), step.seen)).collect();
+        assert_eq!(steps, [("rules/b".to_owned(), 11), ("rules/c".to_owned(), 0)]);
         let plan = Plan::of(&here, there(), Surplus::Prune).unwrap();
-        assert_eq!(
-            told(&plan),
-            "~ rules/b; + rules/c; - rules/z",
-            "what has a lease is never pruned"
-        );
-        let plan = Plan::of(
-            &here,
-            stored(&[("rules/a", "1"), ("rules/b", "2"), ("rules/c", "3")]),
-            Surplus::Prune,
-        );
+        assert_eq!(told(&plan), "~ rules/b; + rules/c; - rules/z", "what has a lease is never pruned");
+        let plan =
+            Plan::of(&here, stored(&[("rules/a", "1"), ("rules/b", "2"), ("rules/c", "3")]), Surplus::Prune);
         assert_eq!(told(&plan.unwrap()), "nothing to write");
     }
 
     #[test]
     fn what_is_referred_to_comes_first_and_leaves_last() {
-        let here = local(&[
-            ("routes/a", ""),
-            ("rules/a", ""),
-            ("services/a", ""),
-            ("lists/a", ""),
-        ]);
-        let there = stored(&[
-            ("routes/z", ""),
-            ("rules/z", ""),
-            ("services/z", ""),
-            ("lists/z", ""),
-        ]);
+        let here = local(&[("routes/a", ""), ("rules/a", ""), ("services/a", ""), ("lists/a", "")]);
+        let there = stored(&[("routes/z", ""), ("rules/z", ""), ("services/z", ""), ("lists/z", "")]);
         let plan = Plan::of(&here, there, Surplus::Prune).unwrap();
         let order: Vec<_> = plan.steps.iter().map(|step| step.id.to_string()).collect();
         assert_eq!(
             order,
-            [
-                "services/a",
-                "lists/a",
-                "rules/a",
-                "routes/a",
-                "routes/z",
-                "rules/z",
-                "lists/z",
-                "services/z"
-            ]
+            ["services/a", "lists/a", "rules/a", "routes/a", "routes/z", "rules/z", "lists/z", "services/z"]
         );
     }
 
@@ -435,36 +340,21 @@ mod tests {
         let names: Vec<_> = (0..250).map(|n| format!("rules/r{n:03}")).collect();
         let small: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
         let plan = Plan::of(&local(&small), stored(&[]), Surplus::Keep).unwrap();
-        let sizes: Vec<_> = plan
-            .transactions(&prefix)
-            .iter()
-            .map(|steps| steps.len())
-            .collect();
+        let sizes: Vec<_> = plan.transactions(&prefix).iter().map(|steps| steps.len()).collect();
         assert_eq!(sizes, [120, 120, 10]);
         let big = "x".repeat(400 << 10);
-        let large: Vec<_> = names
-            .iter()
-            .take(5)
-            .map(|name| (name.as_str(), big.as_str()))
-            .collect();
+        let large: Vec<_> = names.iter().take(5).map(|name| (name.as_str(), big.as_str())).collect();
         let plan = Plan::of(&local(&large), stored(&[]), Surplus::Keep).unwrap();
-        let sizes: Vec<_> = plan
-            .transactions(&prefix)
-            .iter()
-            .map(|steps| steps.len())
-            .collect();
+        let sizes: Vec<_> = plan.transactions(&prefix).iter().map(|steps| steps.len()).collect();
         assert_eq!(sizes, [2, 2, 1]);
     }
 
     #[test]
     fn a_list_that_grows_into_parts_leaves_nothing_behind() {
         let big: String = (0..20_000).map(|n| format!("user-{n}\n")).collect();
-        let plan = Plan::of(
-            &local(&[("lists/pilot", &big)]),
-            stored(&[("lists/pilot", "user-1\n")]),
-            Surplus::Keep,
-        )
-        .unwrap();
+        let plan =
+            Plan::of(&local(&[("lists/pilot", &big)]), stored(&[("lists/pilot", "user-1\n")]), Surplus::Keep)
+                .unwrap();
         assert_eq!(told(&plan), "~ lists/pilot (9 keys)");
         let last = plan.steps.last().unwrap();
         assert_eq!(
@@ -493,10 +383,7 @@ mod tests {
         };
         here.ambiguous.insert(id("rules/b"), two);
         let problems = Plan::of(&here, stored(&[]), Surplus::Keep).err().unwrap();
-        let documents: Vec<_> = problems
-            .iter()
-            .map(|problem| problem.document.as_str())
-            .collect();
+        let documents: Vec<_> = problems.iter().map(|problem| problem.document.as_str()).collect();
         assert_eq!(documents, ["rules/b", "rules/a", "lists/line"]);
     }
 }

@@ -54,17 +54,11 @@ pub async fn pull(settings: &EtcdSettings, directory: &Path) -> Result<Pulled, P
     let stored = Stored::of(listing, &prefix);
     let directory = directory.to_owned();
     let writing = tokio::task::spawn_blocking(move || write(&directory, stored, revision));
-    writing
-        .await
-        .map_err(|error| SourceError::Internal(error.to_string()))?
+    writing.await.map_err(|error| SourceError::Internal(error.to_string()))?
 }
 
 fn write(directory: &Path, stored: Stored, revision: Revision) -> Result<Pulled, PullError> {
-    let leased = stored
-        .documents
-        .values()
-        .filter(|document| document.leased)
-        .count();
+    let leased = stored.documents.values().filter(|document| document.leased).count();
     let strays = stored.strays;
     let documents = joined(
         stored
@@ -76,22 +70,13 @@ fn write(directory: &Path, stored: Stored, revision: Revision) -> Result<Pulled,
     refuse_others(directory, &present, &documents)?;
     let mut written = Vec::new();
     for (id, body) in &documents {
-        let same = present
-            .documents
-            .get(id)
-            .is_some_and(|raw| *raw.body == **body);
+        let same = present.documents.get(id).is_some_and(|raw| *raw.body == **body);
         if !same {
             place(directory, id, body)?;
             written.push(id.clone());
         }
     }
-    Ok(Pulled {
-        revision,
-        unchanged: documents.len() - written.len(),
-        written,
-        leased,
-        strays,
-    })
+    Ok(Pulled { revision, unchanged: documents.len() - written.len(), written, leased, strays })
 }
 
 /// The documents as they are in a directory: the parts of a split list together are one file.
@@ -121,10 +106,7 @@ fn refuse_others(
     documents: &BTreeMap<DocumentId, Vec<u8>>,
 ) -> Result<(), PullError> {
     let problems = present.strays.iter().chain(present.ambiguous.values());
-    let only_here = present
-        .documents
-        .keys()
-        .filter(|id| !documents.contains_key(id));
+    let only_here = present.documents.keys().filter(|id| !documents.contains_key(id));
     let all: Vec<_> = problems
         .map(|problem| format!("`{}` ({})", problem.document, problem.message))
         .chain(only_here.map(|id| format!("`{id}`, which etcd does not")))
@@ -132,19 +114,11 @@ fn refuse_others(
     if all.is_empty() {
         return Ok(());
     }
-    let mut what = all
-        .iter()
-        .take(NAMED)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(", ");
+    let mut what = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     if let Some(more) = all.len().checked_sub(NAMED).filter(|more| *more > 0) {
         what = format!("{what} and {more} more");
     }
-    Err(PullError::NotOurs {
-        path: directory.to_owned(),
-        what,
-    })
+    Err(PullError::NotOurs { path: directory.to_owned(), what })
 }
 
 /// Writes one document under the file name it has, or under the usual one.
@@ -155,8 +129,7 @@ fn place(directory: &Path, id: &DocumentId, body: &[u8]) -> Result<(), PullError
         .map(|(extension, _)| *extension)
         .find(|extension| path(extension).exists());
     // A `.json` file promises JSON, which the store does not.
-    let json =
-        existing == Some(".json") && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    let json = existing == Some(".json") && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
     let extension = match existing {
         Some(".json") if !json => ".yaml",
         Some(extension) => extension,
@@ -178,11 +151,7 @@ fn replace(path: &Path, body: &[u8]) -> io::Result<()> {
     };
     fs::create_dir_all(folder)?;
     // The dot keeps it from being taken for a document while it is written.
-    let beside = folder.join(format!(
-        ".{}.{}",
-        name.to_string_lossy(),
-        std::process::id()
-    ));
+    let beside = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let mut file = File::create(&beside)?;
     file.write_all(body)?;
     file.sync_all()?;
@@ -190,8 +159,5 @@ fn replace(path: &Path, body: &[u8]) -> io::Result<()> {
 }
 
 fn failed(path: &Path, error: io::Error) -> PullError {
-    PullError::Io {
-        path: path.to_owned(),
-        error,
-    }
+    PullError::Io { path: path.to_owned(), error }
 }

@@ -68,11 +68,7 @@ pub(super) fn owner(id: &DocumentId) -> DocumentId {
 }
 
 /// The keys of a list. `stored` is the number of parts it has in the store now, 0 for none.
-pub(super) fn split(
-    id: &DocumentId,
-    body: &Body,
-    stored: u32,
-) -> Result<Vec<(DocumentId, Body)>, Problem> {
+pub(super) fn split(id: &DocumentId, body: &Body, stored: u32) -> Result<Vec<(DocumentId, Body)>, Problem> {
     let count = parts(body.len(), stored);
     if count == 1 {
         return Ok(vec![(id.clone(), body.clone())]);
@@ -169,10 +165,7 @@ mod tests {
     #[test]
     fn a_small_list_is_one_key_as_it_is() {
         let text = "# who\n b \n\na\n";
-        assert_eq!(
-            keys(text, 0),
-            BTreeMap::from([(id("lists/pilot"), text.into())])
-        );
+        assert_eq!(keys(text, 0), BTreeMap::from([(id("lists/pilot"), text.into())]));
     }
 
     #[test]
@@ -182,10 +175,7 @@ mod tests {
         assert!(before.values().all(|body| body.len() < 2 * PART_TARGET));
         let text = format!("{}user-new\n", list(100_000));
         let after = keys(&text, 64);
-        let moved: Vec<_> = after
-            .iter()
-            .filter(|(id, body)| before.get(id) != Some(body))
-            .collect();
+        let moved: Vec<_> = after.iter().filter(|(id, body)| before.get(id) != Some(body)).collect();
         assert_eq!(moved.len(), 1);
         assert_eq!(after.len(), 64);
     }
@@ -193,26 +183,18 @@ mod tests {
     #[test]
     fn order_and_spelling_of_a_file_make_no_difference() {
         let straight = list(10_000);
-        let mut lines: Vec<_> = straight
-            .lines()
-            .map(|line| format!(" {line}\t\r\n"))
-            .collect();
+        let mut lines: Vec<_> = straight.lines().map(|line| format!(" {line}\t\r\n")).collect();
         lines.reverse();
         lines.push(lines[0].clone());
-        assert_eq!(
-            keys(&straight, 4),
-            keys(&format!("\u{feff}{}", lines.concat()), 4)
-        );
+        assert_eq!(keys(&straight, 4), keys(&format!("\u{feff}{}", lines.concat()), 4));
     }
 
     #[test]
     fn nothing_is_lost_and_nothing_added() {
         let text = list(50_000);
         let parts = keys(&text, 0);
-        let lines = parts
-            .values()
-            .flat_map(|body| body.split(|b| *b == b'\n'))
-            .filter(|line| !line.is_empty());
+        let lines =
+            parts.values().flat_map(|body| body.split(|b| *b == b'\n')).filter(|line| !line.is_empty());
         let members: Vec<_> = lines.collect();
         assert_eq!(members.len(), 50_000);
         let distinct: BTreeSet<_> = members.into_iter().collect();
@@ -240,10 +222,7 @@ mod tests {
     fn part_names_read_what_they_print() {
         for (text, of) in [
             ("lists/pilot/split-00003-of-00008", Some("lists/pilot")),
-            (
-                "lists/pilot/p1.split-00003-of-00008",
-                Some("lists/pilot/p1"),
-            ),
+            ("lists/pilot/p1.split-00003-of-00008", Some("lists/pilot/p1")),
             ("lists/pilot/split-3-of-8", None),
             ("lists/pilot/split-00008-of-00008", None),
             ("lists/pilot/split-00003-of-00007", None),
@@ -252,11 +231,7 @@ mod tests {
             ("instances/a/split-00003-of-00008", None),
         ] {
             let part = Part::parse(&id(text));
-            assert_eq!(
-                part.map(|part| part.of.to_string()).as_deref(),
-                of,
-                "{text}"
-            );
+            assert_eq!(part.map(|part| part.of.to_string()).as_deref(), of, "{text}");
         }
         let long = id(&format!("lists/pilot/{}", "x".repeat(120)));
         assert!(split(&long, &list(10_000).as_str().into(), 0).is_err());
