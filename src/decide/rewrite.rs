@@ -160,7 +160,11 @@ pub fn location(
 ) -> Result<String, NotAHost> {
     let scheme = redirect.scheme.unwrap_or(origin.scheme);
     let host = match &redirect.host {
-        Some(template) => groups.host(template).ok_or(NotAHost)?,
+        // A port stands in `port` alone.
+        Some(template) => groups
+            .host(template)
+            .filter(|host| host.starts_with('[') || !host.contains(':'))
+            .ok_or(NotAHost)?,
         None if origin.host.is_empty() => return Err(NotAHost),
         None => origin.host.to_string(),
     };
@@ -181,7 +185,7 @@ pub fn location(
 }
 
 /// One edit of a header, ready to run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
     Remove(HeaderName),
     Set(HeaderName, HeaderValue),
