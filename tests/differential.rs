@@ -9,7 +9,9 @@ mod oracle;
 use std::collections::BTreeMap;
 
 use graygate::compile::{Compiled, Memory, compile};
-use graygate::decide::{self, Decision, Groups, Origin, PathBuffer, Request, Routed, Scratch, normalise_host};
+use graygate::decide::{
+    self, Decision, Groups, Origin, PathBuffer, Request, Routed, Scratch, normalise_host,
+};
 use graygate::documents::{DocumentId, DocumentSet};
 use oracle::cases::{Dice, ask, document_sets};
 use oracle::{Ask, Headers, Oracle, Served, Verdict};
@@ -29,8 +31,7 @@ fn compiled_documents_decide_as_the_contract_says() {
     }
     let cases = number("GRAYGATE_CASES").unwrap_or(CASES);
     let seeds = u32::try_from(cases.div_ceil(2 * REQUESTS)).unwrap();
-    let config =
-        Config { cases: seeds, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+    let config = Config { cases: seeds, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
     let tally = std::cell::RefCell::new(Tally::default());
     let seed = any::<u64>().prop_map(|seed| seed);
     let outcome = TestRunner::new(config)
@@ -150,7 +151,8 @@ fn disagree(sets: &[DocumentSet], ask: &Ask) -> bool {
 fn fewest(sets: &[DocumentSet], ask: &Ask) -> String {
     let mut sets = sets.to_vec();
     for at in 0..sets.len() {
-        let ids: Vec<DocumentId> = sets[at].documents.keys().chain(sets[at].ambiguous.keys()).cloned().collect();
+        let ids: Vec<DocumentId> =
+            sets[at].documents.keys().chain(sets[at].ambiguous.keys()).cloned().collect();
         for id in ids {
             let mut fewer = sets.clone();
             fewer[at].documents.remove(&id);

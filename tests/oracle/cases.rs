@@ -50,28 +50,84 @@ const SERVICES: [&str; 3] = ["s1", "s2", "s3"];
 const VERSIONS: [&str; 6] = ["release", "gray", "feat1", "beta", "v1", "v2"];
 const LISTS: [&str; 4] = ["texts", "nets", "mixed", "gone"];
 const ATTRIBUTES: [&str; 16] = [
-    "header:x-a", "header:X-A", "header:x-b", "header:x-dev", "cookie:uid", "cookie:gg", "query:q", "query:a b",
-    "path", "path", "host", "method", "scheme", "ip", "ip", "header:x-v",
+    "header:x-a",
+    "header:X-A",
+    "header:x-b",
+    "header:x-dev",
+    "cookie:uid",
+    "cookie:gg",
+    "query:q",
+    "query:a b",
+    "path",
+    "path",
+    "host",
+    "method",
+    "scheme",
+    "ip",
+    "ip",
+    "header:x-v",
 ];
 const TEXTS: [&str; 24] = [
-    "", "a", "b", "A", "ab", "AB", "user1", "USER1", "用户", "k", "\u{212a}", "ß", "ẞ", "ſ", "s", "/a", "/a/b", "/A",
-    "GET", "https", "a.test", "10.0.0.1", "a b", "%2F",
+    "", "a", "b", "A", "ab", "AB", "user1", "USER1", "用户", "k", "\u{212a}", "ß", "ẞ", "ſ", "s", "/a",
+    "/a/b", "/A", "GET", "https", "a.test", "10.0.0.1", "a b", "%2F",
 ];
 const NUMBERS: [&str; 9] = ["0", "10", "9.5", "-3", "9.50", "-3.1", "007", "99999999999999999999", "1"];
-const RANGES: [&str; 7] = [">=7.0.0, <8", "v7", ">v7.0", "=7.1.0", "<7.1.0-rc.1", "*", "~7.1, >=v7.0.1-alpha"];
+const RANGES: [&str; 7] =
+    [">=7.0.0, <8", "v7", ">v7.0", "=7.1.0", "<7.1.0-rc.1", "*", "~7.1, >=v7.0.1-alpha"];
 const PATTERNS: [&str; 8] = ["a|ab", "[a-z]+", ".*", "(?x) a b # end", "/a(/.*)?", "", "\\w+", "user[0-9]"];
 const NETS: [&str; 6] = ["10.0.0.0/8", "10.0.0.1", "10.1.2.3/16", "2001:db8::/32", "::1", "0.0.0.0/0"];
 const HOSTS: [&str; 7] = ["a.test", "b.a.test", "*.a.test", "*.b.a.test", "*.test", "[::1]", "A.Test."];
 const PATHS: [&str; 18] = [
-    r#"{"exact": "/"}"#, r#"{"exact": "/a"}"#, r#"{"exact": "/a/"}"#, r#"{"exact": "/用户"}"#, r#"{"exact": "/a%2Fb"}"#,
-    r#"{"prefix": "/"}"#, r#"{"prefix": "/a"}"#, r#"{"prefix": "/a/"}"#, r#"{"prefix": "/a/b"}"#, r#"{"prefix": "/用户"}"#,
-    r#"{"prefix": "/a b"}"#, r#"{"prefix": "/a%2Fb"}"#,
-    r#"{"regex": "/(?<g>[^/]+)"}"#, r#"{"regex": "/a/(?<g>.*)"}"#, r#"{"regex": "/(?<g>[^/]*)/(?<h>b)?.*"}"#,
-    r#"{"regex": ".*"}"#, r#"{"regex": "/A|/a"}"#, r#"{"regex": "/(?<h>.*)%2F(?<g>.*)"}"#,
+    r#"{"exact": "/"}"#,
+    r#"{"exact": "/a"}"#,
+    r#"{"exact": "/a/"}"#,
+    r#"{"exact": "/用户"}"#,
+    r#"{"exact": "/a%2Fb"}"#,
+    r#"{"prefix": "/"}"#,
+    r#"{"prefix": "/a"}"#,
+    r#"{"prefix": "/a/"}"#,
+    r#"{"prefix": "/a/b"}"#,
+    r#"{"prefix": "/用户"}"#,
+    r#"{"prefix": "/a b"}"#,
+    r#"{"prefix": "/a%2Fb"}"#,
+    r#"{"regex": "/(?<g>[^/]+)"}"#,
+    r#"{"regex": "/a/(?<g>.*)"}"#,
+    r#"{"regex": "/(?<g>[^/]*)/(?<h>b)?.*"}"#,
+    r#"{"regex": ".*"}"#,
+    r#"{"regex": "/A|/a"}"#,
+    r#"{"regex": "/(?<h>.*)%2F(?<g>.*)"}"#,
 ];
 const SEGMENTS: [&str; 30] = [
-    "a", "a", "a", "b", "b", "ab", "A", "%61", "用户", "%E7%94%A8%E6%88%B7", "a b", "a%20b", "a%2Fb", "a%2fb", "a%5cb",
-    "a\\b", "a", "b", "a", "b", "%25", "%252F", "%25%32f", "x;y=1", "", ".", "..", "%2e", ".%2E", "a%3Fb%23",
+    "a",
+    "a",
+    "a",
+    "b",
+    "b",
+    "ab",
+    "A",
+    "%61",
+    "用户",
+    "%E7%94%A8%E6%88%B7",
+    "a b",
+    "a%20b",
+    "a%2Fb",
+    "a%2fb",
+    "a%5cb",
+    "a\\b",
+    "a",
+    "b",
+    "a",
+    "b",
+    "%25",
+    "%252F",
+    "%25%32f",
+    "x;y=1",
+    "",
+    ".",
+    "..",
+    "%2e",
+    ".%2E",
+    "a%3Fb%23",
 ];
 const BAD_SEGMENTS: [&str; 8] = ["%", "%4", "%zz", "%00", "a\u{1}", "%ff", "a#b", "%7F"];
 
@@ -170,7 +226,8 @@ fn changed(first: &BTreeMap<DocumentId, Arc<Raw>>, dice: &mut Dice) -> DocumentS
 fn service_text(dice: &mut Dice) -> String {
     let mut fields = Vec::new();
     if dice.chance(60) {
-        let identity = dice.some(&["header:x-a", "cookie:uid", "cookie:gg", "query:q", "ip", "header:x-dev"], 3);
+        let identity =
+            dice.some(&["header:x-a", "cookie:uid", "cookie:gg", "query:q", "ip", "header:x-dev"], 3);
         fields.push(format!(r#""identity": [{}]"#, identity.join(", ")));
     }
     if dice.chance(30) {
@@ -224,7 +281,10 @@ fn route_text(dice: &mut Dice) -> String {
     if dice.chance(15) {
         fields.push(redirect_text(dice, &written));
     } else {
-        fields.push(format!(r#""service": "{}""#, dice.pick(&["s1", "s1", "s1", "s2", "s2", "s2", "s3", "s3", "s4"])));
+        fields.push(format!(
+            r#""service": "{}""#,
+            dice.pick(&["s1", "s1", "s1", "s2", "s2", "s2", "s3", "s3", "s4"])
+        ));
         let mut rewrite = Vec::new();
         match dice.below(6) {
             0 if written.contains("prefix") => rewrite.push(format!(r#""prefix": {}"#, text(dice, "/"))),
@@ -313,7 +373,12 @@ fn rule_text(dice: &mut Dice) -> String {
         fields.push(format!(r#""version": "{}""#, dice.pick(&VERSIONS)));
     } else {
         let shares = dice.pick(&[
-            &["10", "2.5", "0.01"][..], &["100"], &["0", "100"], &["50", "50"], &["33.33", "66.67", "0"], &["0.5"],
+            &["10", "2.5", "0.01"][..],
+            &["100"],
+            &["0", "100"],
+            &["50", "50"],
+            &["33.33", "66.67", "0"],
+            &["0.5"],
             &["20", "30", "25"],
         ]);
         let from = dice.below(VERSIONS.len());
@@ -358,7 +423,10 @@ fn condition_text(dice: &mut Dice, depth: usize) -> String {
         0 | 1 => format!(r#""equals": {}{case}"#, text(dice)),
         2 => format!(r#""in": [{}]{case}"#, dice.some(usual, 4).join(", ")),
         3 if dice.chance(20) => r#""in": []"#.into(),
-        3 | 4 => format!(r#""in_list": "{}""#, if attribute == "ip" { dice.pick(&LISTS[1..]) } else { dice.pick(&LISTS) }),
+        3 | 4 => format!(
+            r#""in_list": "{}""#,
+            if attribute == "ip" { dice.pick(&LISTS[1..]) } else { dice.pick(&LISTS) }
+        ),
         5 => format!(r#""prefix": {}{case}"#, text(dice)),
         6 => format!(r#""suffix": {}{case}"#, text(dice)),
         7 => format!(r#""contains": {}{case}"#, text(dice)),
@@ -388,18 +456,31 @@ pub fn ask(dice: &mut Dice) -> Ask {
         scheme: dice.pick(&["http", "https"]),
         host: dice
             .pick(&[
-                "a.test", "A.Test:8080", "a.test.", "b.a.test", "c.b.a.test:80", "test", "x.test", "[::1]:443",
-                "[0:0::1]", "", "other", "a.test:443", "a.test", "b.a.test", "c.b.a.test", "b.a.test:9", "a.test",
-                if bad { "a b" } else { "a.test:" }, if bad { "a.test:x" } else { "[::1]" },
+                "a.test",
+                "A.Test:8080",
+                "a.test.",
+                "b.a.test",
+                "c.b.a.test:80",
+                "test",
+                "x.test",
+                "[::1]:443",
+                "[0:0::1]",
+                "",
+                "other",
+                "a.test:443",
+                "a.test",
+                "b.a.test",
+                "c.b.a.test",
+                "b.a.test:9",
+                "a.test",
+                if bad { "a b" } else { "a.test:" },
+                if bad { "a.test:x" } else { "[::1]" },
             ])
             .into(),
         path: path(dice),
         query: dice.chance(60).then(|| query(dice)),
         headers: headers(dice),
-        client: dice
-            .pick(&["10.0.0.1", "10.1.9.9", "192.168.0.1", "2001:db8::1", "::1"])
-            .parse()
-            .unwrap(),
+        client: dice.pick(&["10.0.0.1", "10.1.9.9", "192.168.0.1", "2001:db8::1", "::1"]).parse().unwrap(),
         trusted: dice.chance(50),
         inherited,
         now: i128::from(dice.below(4) as u32) * 1_000_000_000 - i128::from(dice.below(2) as u32),
@@ -452,7 +533,8 @@ fn headers(dice: &mut Dice) -> HeaderMap {
         }
     }
     if dice.chance(50) {
-        let version = dice.pick(&["7", "v7.1", "7.1.0-rc.1", "8.0.0", "7.0.1+b", "07", "1.2.3.4", "V7", "6.9"]);
+        let version =
+            dice.pick(&["7", "v7.1", "7.1.0-rc.1", "8.0.0", "7.0.1+b", "07", "1.2.3.4", "V7", "6.9"]);
         headers.append("x-v", HeaderValue::from_static(version));
     }
     for _ in 0..2 {

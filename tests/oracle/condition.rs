@@ -73,26 +73,25 @@ impl Oracle {
             Operator::InList(name) => {
                 let lines = self.list(name.as_str()).unwrap_or_default();
                 match found.attribute {
-                    Attribute::Ip => {
-                        lines.iter().filter_map(|line| network(line)).any(|net| net.contains(&seen.ask.client))
-                    }
+                    Attribute::Ip => lines
+                        .iter()
+                        .filter_map(|line| network(line))
+                        .any(|net| net.contains(&seen.ask.client)),
                     _ => lines.iter().any(|line| line.as_bytes() == value),
                 }
             }
             Operator::Cidr(nets) => nets.iter().any(|net| net.contains(&seen.ask.client)),
             Operator::Exists(wanted) => *wanted,
             Operator::Semver(range) => version(value).is_some_and(|version| range.matches(&version)),
-            Operator::Compare(comparison, operand) => {
-                match (padded(value), padded(operand.as_bytes())) {
-                    (Some(value), Some(operand)) => match comparison {
-                        Comparison::AtLeast => value >= operand,
-                        Comparison::Above => value > operand,
-                        Comparison::AtMost => value <= operand,
-                        Comparison::Below => value < operand,
-                    },
-                    _ => false,
-                }
-            }
+            Operator::Compare(comparison, operand) => match (padded(value), padded(operand.as_bytes())) {
+                (Some(value), Some(operand)) => match comparison {
+                    Comparison::AtLeast => value >= operand,
+                    Comparison::Above => value > operand,
+                    Comparison::AtMost => value <= operand,
+                    Comparison::Below => value < operand,
+                },
+                _ => false,
+            },
         }
     }
 }

@@ -224,14 +224,16 @@ impl Oracle {
         });
         let decides = |rule: &Rule| {
             let wanted = |services: &Vec<Name>| services.iter().any(|one| one.as_str() == name);
-            let known = |services: &Vec<Name>| services.iter().all(|one| self.service(one.as_str()).is_some());
+            let known =
+                |services: &Vec<Name>| services.iter().all(|one| self.service(one.as_str()).is_some());
             rule.enabled
                 && rule.services.as_ref().is_none_or(|services| wanted(services) && known(services))
                 && rule.starts.is_none_or(|starts| seen.ask.now >= starts.unix_timestamp_nanos())
                 && rule.ends.is_none_or(|ends| seen.ask.now < ends.unix_timestamp_nanos())
-                && rule.when.as_ref().is_none_or(|when| {
-                    self.is_whole(when) && self.holds(when, seen, hidden(service, seen))
-                })
+                && rule
+                    .when
+                    .as_ref()
+                    .is_none_or(|when| self.is_whole(when) && self.holds(when, seen, hidden(service, seen)))
         };
         match rules.into_iter().find(|(_, rule)| decides(rule)) {
             None => Choice { version: "release".into(), reason: "default", rule: None, bucket: None },
