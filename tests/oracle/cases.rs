@@ -389,7 +389,8 @@ fn rule_text(dice: &mut Dice) -> String {
             .collect();
         fields.push(format!(r#""split": {{{}}}"#, branches.join(", ")));
         if dice.chance(30) {
-            let by = dice.some(&["header:x-a", "query:q", "header:x-dev", "ip", "cookie:uid"], 2);
+            let by =
+                dice.some(&["header:x-a", "query:q", "header:x-dev", "ip", "cookie:uid", "cookie:gg"], 2);
             fields.push(format!(r#""by": [{}]"#, by.join(", ")));
         }
         if dice.chance(30) {

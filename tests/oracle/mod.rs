@@ -316,11 +316,14 @@ fn apply(name: &str, rule: &Rule, service: &Service, seen: &Seen<'_>) -> (String
         Outcome::Version(version) => return (version.to_string(), None),
         Outcome::Split(shares) => shares,
     };
-    let found = match &rule.by {
-        Some(by) => hashed(by, seen, hidden(service, seen)),
-        None => hashed(&identity(service), seen, hidden(service, seen))
-            .or(service.issue_cookie.as_ref().and(seen.ask.fresh.clone().map(String::into_bytes))),
-    };
+    let hidden = hidden(service, seen);
+    let identity = identity(service);
+    let by = rule.by.as_ref().unwrap_or(&identity);
+    let issued = service.issue_cookie.as_ref().map(|cookie| Attribute::Cookie(cookie.name.clone()));
+    // The cookie that goes out with this very answer counts where a cookie that came in would.
+    let given = issued.filter(|cookie| by.contains(cookie) && hashed(&identity, seen, hidden).is_none());
+    let fresh = given.and(seen.ask.fresh.clone()).map(String::into_bytes);
+    let found = hashed(by, seen, hidden).or(fresh);
     let salt = rule.salt.as_deref().unwrap_or(name);
     let bucket = found.map(|value| bucket(&[salt.as_bytes(), b":", &value].concat()));
     let everyone = shares.iter().find(|(_, share)| share.to_string() == "100").map(|(version, _)| version);
