@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::kept::Memory;
 use crate::decide::{NetworkSet, ValueSet};
-use crate::documents::{Document, ListPart};
+use crate::documents::{Document, DocumentId};
 use crate::vocab::{Label, canonical_net};
 
 /// A list as both of its forms, each made when first asked for.
 #[derive(Clone, Default, Debug)]
 struct Built {
     /// The parts it was made from: the same parts mean the same sets.
-    parts: Vec<Arc<Document>>,
+    parts: Vec<(DocumentId, Arc<Document>)>,
     values: Option<Arc<ValueSet>>,
     networks: Option<Result<Arc<NetworkSet>, String>>,
 }
@@ -33,10 +33,10 @@ pub struct Lists {
 
 impl Lists {
     pub fn build(memory: &Memory, previous: &ListCache) -> Lists {
-        let mut parts: BTreeMap<Label, Vec<Arc<Document>>> = BTreeMap::new();
+        let mut parts: BTreeMap<Label, Vec<(DocumentId, Arc<Document>)>> = BTreeMap::new();
         for (id, document) in memory.good() {
             if matches!(&**document, Document::List(_)) {
-                parts.entry(id.head().into()).or_default().push(document.clone());
+                parts.entry(id.head().into()).or_default().push((id.clone(), document.clone()));
             }
         }
         let entries: ListCache = parts
@@ -44,7 +44,7 @@ impl Lists {
             .map(|(name, parts)| {
                 let unchanged = previous.get(&name).cloned().filter(|entry| {
                     entry.0.parts.len() == parts.len()
-                        && entry.0.parts.iter().zip(&parts).all(|(a, b)| Arc::ptr_eq(a, b))
+                        && entry.0.parts.iter().zip(&parts).all(|((_, a), (_, b))| Arc::ptr_eq(a, b))
                 });
                 let entry = unchanged.unwrap_or(ListEntry(Built { parts, ..Built::default() }));
                 (name, entry)
@@ -67,20 +67,20 @@ impl Lists {
         let mut entries = self.entries.borrow_mut();
         let built = &mut entries.get_mut(name)?.0;
         let values = built.values.get_or_insert_with(|| {
-            let members = members(&built.parts).map(|(_, value)| value.as_bytes());
+            let members = members(&built.parts).map(|(_, _, value)| value.as_bytes());
             Arc::new(members.collect())
         });
         Some(values.clone())
     }
 
-    /// The list's addresses and networks; the error names the first line that is neither.
+    /// The list's addresses and networks; the error names the first line that is neither, and its part.
     pub fn networks(&self, name: &str) -> Option<Result<Arc<NetworkSet>, String>> {
         let mut entries = self.entries.borrow_mut();
         let built = &mut entries.get_mut(name)?.0;
         let networks = built.networks.get_or_insert_with(|| {
-            let nets = members(&built.parts).map(|(line, value)| {
+            let nets = members(&built.parts).map(|(part, line, value)| {
                 canonical_net(value)
-                    .ok_or_else(|| format!("line {line}: `{value}` is not an address or a CIDR"))
+                    .ok_or_else(|| format!("`{value}` in line {line} of {part} is not an address or a CIDR"))
             });
             nets.collect::<Result<NetworkSet, String>>().map(Arc::new)
         });
@@ -96,12 +96,13 @@ impl Lists {
     }
 }
 
-fn members(parts: &[Arc<Document>]) -> impl Iterator<Item = (usize, &str)> {
+/// Every value with the part and the line it stands in.
+fn members(parts: &[(DocumentId, Arc<Document>)]) -> impl Iterator<Item = (&DocumentId, usize, &str)> {
     parts
         .iter()
-        .filter_map(|document| match &**document {
-            Document::List(part) => Some(part),
+        .filter_map(|(id, document)| match &**document {
+            Document::List(part) => Some((id, part)),
             _ => None,
         })
-        .flat_map(ListPart::values)
+        .flat_map(|(id, part)| part.values().map(move |(line, value)| (id, line, value)))
 }
