@@ -1,9 +1,11 @@
 //! Documents in, decisions and problems out: every table feeds texts as operators write them.
 
+mod conditions;
 mod held_back;
 mod order;
 mod services;
 mod splits;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
