@@ -84,7 +84,7 @@ fn get(target: &str) -> Ask {
         method: "GET",
         scheme: "http",
         host: rest[..slash].into(),
-        path: rest[slash..].as_bytes().to_vec(),
+        path: rest.as_bytes()[slash..].to_vec(),
         query,
         headers: HeaderMap::new(),
         client: "203.0.113.7",
