@@ -1,1 +1,7 @@
-fn main() {}
+//! The `graygate` binary: everything it can do lives in [`graygate::commands`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    graygate::commands::main()
+}

@@ -32,7 +32,7 @@ impl<'a> FromIterator<&'a [u8]> for ValueSet {
 }
 
 /// A set of addresses, kept as sorted ranges that do not touch: one binary search a lookup.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct NetworkSet {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,

@@ -12,6 +12,7 @@ mod request;
 mod rewrite;
 mod route;
 mod snapshot;
+mod trust;
 
 pub use bucket::{bucket, hash};
 pub use condition::{Comparison, Condition, Predicate, Test, fold};
@@ -27,3 +28,4 @@ pub use snapshot::{
     Choice, Decision, IssueCookie, Outcome, Pin, RELEASE, RuleId, RulePlan, ServiceId, ServicePlan, Snapshot,
     Standing, VersionId, VersionPlan,
 };
+pub use trust::{Admitted, Peer, Trust, remove_attribute, set_baggage, without_parameter};

@@ -117,8 +117,10 @@ fn decode_segment(segment: &[u8], out: &mut Vec<u8>) -> Result<(), BadPath> {
     Ok(())
 }
 
-/// The next byte decoded, whether it was escaped, and what follows.
-fn next_byte(text: &[u8]) -> Result<Option<(u8, bool, &[u8])>, BadPath> {
+/// A byte decoded, whether it was escaped, and what follows it.
+type Next<'t> = (u8, bool, &'t [u8]);
+
+fn next_byte(text: &[u8]) -> Result<Option<Next<'_>>, BadPath> {
     match text {
         [] => Ok(None),
         [b'%', high, low, rest @ ..] => {

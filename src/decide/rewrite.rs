@@ -187,7 +187,7 @@ fn names_port(host: &str) -> bool {
 }
 
 /// One edit of a header, ready to run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
     Remove(HeaderName),
     Set(HeaderName, HeaderValue),

@@ -31,7 +31,7 @@ use text::Syntax;
 /// A well-formed document.
 #[derive(Clone, Debug)]
 pub enum Document {
-    Route(Route),
+    Route(Box<Route>),
     Service(Box<Service>),
     Rule(Rule),
     List(ListPart),
@@ -79,7 +79,7 @@ fn read_tree(kind: Kind, raw: &Raw, notes: &Notes) -> Option<Document> {
     };
     let root = Field::root(&node, notes);
     Some(match kind {
-        Kind::Route => Document::Route(Route::read(&root)?),
+        Kind::Route => Document::Route(Box::new(Route::read(&root)?)),
         Kind::Service => Document::Service(Box::new(Service::read(&root)?)),
         Kind::Rule => Document::Rule(Rule::read(&root)?),
         Kind::Instance => Document::Instance(Instance::read(&root)?),

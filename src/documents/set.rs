@@ -178,9 +178,10 @@ impl Raw {
 pub struct DocumentSet {
     pub revision: Revision,
     pub documents: BTreeMap<DocumentId, Arc<Raw>>,
-    /// Files or keys that are no document: a bad extension or name, an unknown folder, unreadable. Sorted.
+    /// Files or keys that are no document: a bad extension or name, an unknown folder. Sorted.
     pub strays: Vec<Problem>,
-    /// One document under two file names (`x.yaml` and `x.json`): neither is taken, the last good one stays in force.
+    /// Documents that are there and cannot be had: under two file names (`x.yaml` and `x.json`), unreadable, or too
+    /// large. None is taken, and none is deleted: the last good one stays in force. Never also in `documents`.
     pub ambiguous: BTreeMap<DocumentId, Problem>,
 }
 

@@ -5,11 +5,13 @@
 //! Never: chooses; that is `pool`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::rotation::scatter;
 use super::spec::{InstanceSpec, OutlierSpec};
 use super::vitals::{Standing, Vitals};
 use crate::vocab::{InstanceState, Label, Name, StatusClass, TryOutcome};
@@ -20,10 +22,13 @@ pub struct Instance {
     pub(super) spec: InstanceSpec,
     pub(super) vitals: Arc<Vitals>,
     pub(super) ward: Arc<Ward>,
+    /// What hashing knows it by: made from the address alone, so that every proxy hashes alike.
+    pub(super) key: u64,
 }
 
 /// Everyone who wears one version of a service: the group an ejection must not empty.
 pub(super) struct Ward {
+    pub service: Name,
     pub outlier: Option<OutlierSpec>,
     /// Those that take requests; the others are no loss and no help.
     pub residents: Vec<Arc<Vitals>>,
@@ -31,7 +36,17 @@ pub(super) struct Ward {
     pub sole_may_go: bool,
 }
 
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.spec.version, self.spec.address)
+    }
+}
+
 impl Instance {
+    pub(super) fn of(spec: InstanceSpec, vitals: Arc<Vitals>, ward: Arc<Ward>) -> Instance {
+        Instance { key: address_key(spec.address), spec, vitals, ward }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.spec.address
     }
@@ -80,8 +95,9 @@ impl Instance {
         };
         if !bad {
             self.vitals.good();
-        } else if self.vitals.bad(outlier) {
-            self.ward.eject(&self.vitals, now);
+        } else if self.vitals.bad(outlier) && self.ward.eject(&self.vitals, now) {
+            let (service, version, address) = (&self.ward.service, self.version(), self.address());
+            tracing::warn!(%service, %version, %address, "instance is ejected");
         }
     }
 
@@ -89,6 +105,15 @@ impl Instance {
     pub(super) fn takes_requests(&self) -> bool {
         self.spec.weight > 0 && !self.spec.draining
     }
+}
+
+fn address_key(address: SocketAddr) -> u64 {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    let parts = [(ip >> 64) as u64, ip as u64, u64::from(address.port())];
+    parts.iter().fold(0, |key, part| scatter(key ^ part))
 }
 
 impl Ward {
@@ -112,16 +137,15 @@ impl Ward {
         }
     }
 
-    fn eject(&self, vitals: &Arc<Vitals>, now: Instant) {
+    /// Takes a resident out, unless too many are out already; true when it went.
+    fn eject(&self, vitals: &Arc<Vitals>, now: Instant) -> bool {
         let Some(outlier) = &self.outlier else {
-            return;
+            return false;
         };
         let _one_at_a_time = vitals.service.ejecting.lock();
         let is_resident = self.residents.iter().any(|one| Arc::ptr_eq(one, vitals));
         let others = self.residents.iter().filter(|one| one.is_ejected(now));
-        if is_resident && others.count() < self.limit(outlier) {
-            vitals.eject(outlier, now);
-        }
+        is_resident && others.count() < self.limit(outlier) && vitals.eject(outlier, now)
     }
 }
 
@@ -129,30 +153,40 @@ impl Ward {
 ///
 /// Drop it before the next pick of the same request: while it lives it counts, also towards
 /// `max_connections`.
-pub struct InFlight(Arc<Instance>);
+#[derive(Debug)]
+pub struct InFlight {
+    instance: Arc<Instance>,
+    /// Whether it counts for the service: only services with a limit pay for a counter that every
+    /// request of every thread touches.
+    is_limited: bool,
+}
 
 impl InFlight {
     /// Takes a place, unless the service has `limit` requests in flight already.
     pub(super) fn take(instance: &Arc<Instance>, limit: Option<usize>) -> Option<InFlight> {
-        let service = &instance.vitals.service;
-        let before = service.in_flight.fetch_add(1, Ordering::Relaxed);
-        if limit.is_some_and(|limit| before >= limit) {
-            service.in_flight.fetch_sub(1, Ordering::Relaxed);
-            return None;
+        if let Some(limit) = limit {
+            let limited = &instance.vitals.service.limited_in_flight;
+            if limited.fetch_add(1, Ordering::Relaxed) >= limit {
+                limited.fetch_sub(1, Ordering::Relaxed);
+                return None;
+            }
         }
         instance.vitals.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(InFlight(instance.clone()))
+        Some(InFlight { instance: instance.clone(), is_limited: limit.is_some() })
     }
 
     pub fn instance(&self) -> &Arc<Instance> {
-        &self.0
+        &self.instance
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let vitals = &self.0.vitals;
+        let vitals = &self.instance.vitals;
         vitals.in_flight.fetch_sub(1, Ordering::Relaxed);
-        vitals.service.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.is_limited {
+            let limited = &vitals.service.limited_in_flight;
+            limited.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

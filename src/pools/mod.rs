@@ -28,3 +28,6 @@ pub use spec::{
 };
 pub use vitals::{EJECTION_LIMIT, RECOVERY};
 pub use walk::{NoInstance, Picked, RETRIES_LIMIT, Walk};
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use super::registry::{Registry, Target};
 use super::schedule::Schedule;
 
 /// Checks under way at once: enough for thousands of instances, far below descriptor limits.
-const CHECKS_AT_ONCE: usize = 256;
+pub(super) const CHECKS_AT_ONCE: usize = 256;
 
 /// Runs the checks of every generation the registry builds, until `shutdown` resolves.
 ///

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::instance::{Instance, Ward};
-use super::pool::{Pool, scatter};
+use super::pool::Pool;
+use super::rotation::scatter;
 use super::service::{Group, Link, ServicePools};
 use super::spec::{HealthSpec, InstanceSpec, ServiceSpec, VersionSpec};
 use super::vitals::{ServiceVitals, Vitals};
@@ -77,6 +78,13 @@ impl Registry {
         drop(known);
         self.built.notify_one();
         built
+    }
+
+    /// How many services and instances are remembered.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let known = self.known.lock();
+        (known.services.len(), known.instances.len())
     }
 
     /// Every instance of the latest generation that has a check.
@@ -202,7 +210,7 @@ impl GroupMaker<'_> {
             .zip(states)
             .map(|(spec, vitals)| match before.get(&vitals.id) {
                 Some(one) if one.spec == **spec && Arc::ptr_eq(&one.ward, &ward) => (*one).clone(),
-                _ => Arc::new(Instance { spec: (*spec).clone(), vitals, ward: ward.clone() }),
+                _ => Arc::new(Instance::of((*spec).clone(), vitals, ward.clone())),
             })
             .collect();
         let mut open = Vec::new();
@@ -253,7 +261,12 @@ impl GroupMaker<'_> {
             .filter(|(spec, _)| takes_requests(spec))
             .map(|(_, vitals)| vitals.clone())
             .collect();
-        let ward = Ward { outlier: self.spec.outlier.clone(), residents, sole_may_go: !self.ends_a_chain() };
+        let ward = Ward {
+            service: self.spec.name.clone(),
+            outlier: self.spec.outlier.clone(),
+            residents,
+            sole_may_go: !self.ends_a_chain(),
+        };
         match self.before {
             Some(group) if group.ward.is_like(&ward) => group.ward.clone(),
             _ => Arc::new(ward),

@@ -3,13 +3,14 @@
 //! Answers: who is next, fair in every window and without bursts, for any weights?
 //! Owns: the laid-out turns and the candidates they stand for. Laid out again only when
 //! availability changes, inside memory that was reserved when the pool was made.
-//! Never: looks at a single request.
+//! Never: knows pools, chains or why somebody asks.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::instance::Instance;
 use super::vitals::{RECOVERY_STEPS, Standing};
+use super::walk::Tried;
 
 /// Most turns laid out for one pool, beside one for each instance: weights whose sum is larger
 /// are rounded to it, an error below 0.03 percent of the pool's requests.
@@ -25,9 +26,9 @@ pub(super) struct Rotation {
     /// Nobody is available: the turns are those of everyone, for a pool that fails open.
     pub dark: bool,
     /// Whether all candidates weigh the same, which makes hashing cheap.
-    pub level: bool,
-    pub candidates: Vec<Candidate>,
-    pub turns: Vec<Turn>,
+    level: bool,
+    candidates: Vec<Candidate>,
+    turns: Vec<Turn>,
 }
 
 /// An available instance.
@@ -37,14 +38,17 @@ pub(super) struct Candidate {
     pub member: u32,
     /// Weight in recovery steps, reduced by the common divisor.
     pub weight: u64,
+    /// The instance's id and hash key, copied so that choosing touches one piece of memory.
+    pub id: u64,
+    pub key: u64,
 }
 
 /// One turn; `at` is its place in the round, as a fraction of 2^32.
 #[derive(Clone, Copy)]
-pub(super) struct Turn {
+struct Turn {
     at: u32,
     /// Index into the candidates.
-    pub candidate: u32,
+    candidate: u32,
 }
 
 impl Rotation {
@@ -90,6 +94,37 @@ impl Rotation {
         self.arrange();
     }
 
+    /// The candidate of this turn, or of the first one after it that fits.
+    pub fn take_turn(&self, turn: u64, fits: impl Fn(&Candidate) -> bool) -> Option<&Candidate> {
+        let start = (turn % (self.turns.len() as u64).max(1)) as usize;
+        let (before, after) = self.turns.split_at_checked(start)?;
+        let candidate = |turn: &Turn| self.candidates.get(turn.candidate as usize);
+        let mut candidates = after.iter().chain(before).filter_map(candidate);
+        candidates.find(|one| fits(one))
+    }
+
+    /// Highest random weight: each candidate draws a number from the key and itself, the best
+    /// wins. When one leaves, only its own keys move. With unequal weights the draw is
+    /// exponential, -ln(u) / weight, of which the smallest wins with probability weight / total.
+    pub fn rendezvous(&self, tried: &Tried, key: u64) -> Option<&Candidate> {
+        let fresh = self.candidates.iter().filter(|one| !tried.contains(one.id));
+        let drawn = fresh.map(|one| (scatter(one.key ^ key), one));
+        if self.level {
+            return drawn.max_by_key(|(drawn, _)| *drawn).map(|(_, one)| one);
+        }
+        let mut best: (f64, Option<&Candidate>) = (f64::INFINITY, None);
+        for (drawn, one) in drawn {
+            // 53 bits and a half: never 0 and never 1, whose logarithms would not compare.
+            let unit = ((drawn >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0;
+            let weight = one.weight as f64;
+            // 1 - u never exceeds -ln(u): most candidates are out before a logarithm is taken.
+            if (1.0 - unit) < best.0 * weight && -unit.ln() < best.0 * weight {
+                best = (-unit.ln() / weight, Some(one));
+            }
+        }
+        best.1
+    }
+
     fn admit(&mut self, members: &[Arc<Instance>], now: Instant, fits: impl Fn(Standing) -> bool) {
         self.candidates.clear();
         for (member, instance) in members.iter().enumerate() {
@@ -102,6 +137,8 @@ impl Rotation {
                 self.candidates.push(Candidate {
                     member: member as u32,
                     weight: u64::from(instance.spec.weight) * u64::from(outlook.steps),
+                    id: instance.vitals.id,
+                    key: instance.key,
                 });
             }
         }
@@ -153,4 +190,12 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
         0 => a,
         _ => greatest_common_divisor(b, a % b),
     }
+}
+
+/// A well-mixed number from any other: the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+pub(super) fn scatter(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

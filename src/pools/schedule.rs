@@ -13,6 +13,9 @@ use super::registry::Target;
 /// instances, and of many proxies, do not fall together.
 const JITTER: f64 = 0.1;
 
+/// Shortest pause between two checks of an instance: a mistyped interval is no attack on it.
+const INTERVAL_LEAST: Duration = Duration::from_millis(10);
+
 #[derive(Default)]
 pub(super) struct Schedule {
     entries: HashMap<u64, Entry>,
@@ -83,5 +86,7 @@ impl Schedule {
 }
 
 fn jittered(interval: Duration, chance: f64) -> Duration {
-    interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance.clamp(0.0, 1.0))
+    let interval = interval.max(INTERVAL_LEAST);
+    let factor = 1.0 - JITTER + 2.0 * JITTER * chance.clamp(0.0, 1.0);
+    Duration::try_from_secs_f64(interval.as_secs_f64() * factor).unwrap_or(interval)
 }

@@ -76,9 +76,10 @@ impl ServicePools {
             .any(|link| self.groups.contains_key(&link.label))
     }
 
-    /// Requests in flight to all instances of the service, of all generations.
+    /// Requests in flight to the instances listed here, whatever generation began them.
     pub fn in_flight(&self) -> usize {
-        self.vitals.in_flight.load(Ordering::Relaxed)
+        let instances = self.labels().flat_map(|(_, instances)| instances);
+        instances.map(|one| one.in_flight()).sum()
     }
 
     /// Ejections since the process knows the service.

@@ -140,8 +140,10 @@ impl Authorities {
     /// Reads every certificate of a PEM file; `None` when there is none, or one that is broken.
     pub fn parse(pem: &[u8]) -> Option<Authorities> {
         let wrap = |der: CertificateDer<'_>| {
-            WrappedX509::try_new(der.to_vec(), |der| X509Certificate::from_der(der).map(|(_, certificate)| certificate))
-                .ok()
+            WrappedX509::try_new(der.to_vec(), |der| {
+                X509Certificate::from_der(der).map(|(_, certificate)| certificate)
+            })
+            .ok()
         };
         let certificates: Option<Vec<WrappedX509>> =
             CertificateDer::pem_slice_iter(pem).map(|der| wrap(der.ok()?)).collect();

@@ -27,7 +27,8 @@ pub(super) const RECOVERY_STEPS: u32 = 10;
 pub(super) struct ServiceVitals {
     /// Counts changes that alter who may be picked; pools compare it with what they last saw.
     pub epoch: AtomicU64,
-    pub in_flight: AtomicUsize,
+    /// Requests in flight that began under a limit.
+    pub limited_in_flight: AtomicUsize,
     pub ejections: AtomicU64,
     /// Held while an ejection is weighed, so that two at once cannot pass the limit together.
     pub ejecting: Mutex<()>,
@@ -142,11 +143,12 @@ impl Vitals {
         row.saturating_add(1) >= spec.consecutive_errors.max(1)
     }
 
-    /// Takes the instance out. The caller has checked the limit and holds `ejecting`.
-    pub fn eject(&self, spec: &OutlierSpec, now: Instant) {
+    /// Takes the instance out; false when it is out already. The caller has checked the limit and
+    /// holds `ejecting`.
+    pub fn eject(&self, spec: &OutlierSpec, now: Instant) -> bool {
         let mut record = self.record.lock();
         if record.ejected_until.is_some_and(|until| until > now) {
-            return;
+            return false;
         }
         let times = record.decayed(spec, now).saturating_add(1);
         let length = spec.eject_for.saturating_mul(times).min(EJECTION_LIMIT);
@@ -156,6 +158,7 @@ impl Vitals {
         self.errors_in_row.store(0, Ordering::Relaxed);
         self.service.ejections.fetch_add(1, Ordering::Relaxed);
         self.changed();
+        true
     }
 
     pub fn is_ejected(&self, now: Instant) -> bool {

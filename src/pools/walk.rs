@@ -112,6 +112,7 @@ impl Tried {
 }
 
 /// What a pick found.
+#[derive(Debug)]
 pub struct Picked<'a> {
     pub instance: &'a Arc<Instance>,
     /// The chain's word that serves, as an index into the service's versions.

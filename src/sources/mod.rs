@@ -5,11 +5,12 @@
 //! Never: reads a body, judges a document, or decides what runs. A source that is gone changes nothing:
 //! the last [`Update`] simply stays the last. Start at [`Update`], then `directory` or `etcd`.
 
-// pub mod cache;
+pub mod cache;
 pub mod directory;
-// pub mod etcd;
-// pub mod push;
+pub mod etcd;
+pub mod push;
 mod status;
+mod strays;
 
 pub use status::{SourceKind, SourceStatus};
 

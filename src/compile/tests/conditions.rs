@@ -189,6 +189,10 @@ fn every_attribute_has_its_value() {
     ] {
         check("{attribute: ip, in_list: nets}", &Ask { client, ..get("h/") }, expected);
     }
+    // A request that names no host has none.
+    check("{attribute: host, exists: true}", &get("h/"), true);
+    check("{attribute: host, exists: true}", &get("/"), false);
+    check("{attribute: host, equals: ''}", &get("/"), false);
     // A prefix of the text, unlike the prefix of a route.
     check("{attribute: path, prefix: /portal}", &get("h/portals"), true);
 }

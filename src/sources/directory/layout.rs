@@ -4,6 +4,7 @@
 //! Owns: extensions and depths of a document directory. Never: touches the disk.
 
 use crate::documents::{DocumentId, Format, Kind};
+use crate::sources::strays::stray;
 use crate::vocab::{Name, Problem, did_you_mean};
 
 /// What a path stands for.
@@ -18,11 +19,6 @@ pub(super) fn place(path: &str) -> Place {
         Ok((id, format)) => Place::Document(id, format),
         Err((message, help)) => Place::Stray(stray(path, message, help)),
     }
-}
-
-/// A problem of a file that is no document.
-pub(super) fn stray(path: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
-    Problem { document: path.to_owned(), field: String::new(), message: message.into(), help: help.into() }
 }
 
 /// The extensions of a kind, with the format each promises.

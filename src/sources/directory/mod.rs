@@ -28,6 +28,10 @@ const RESTLESS: u32 = 10;
 const RESCAN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// That walk may take one part in so many of the time.
 const RESCAN_SHARE: u32 = 50;
+/// Shortest and longest rest after any walk, notified or not, and how much longer than the walk it is: somebody
+/// who writes into the directory without pause must not keep a core busy.
+const REST: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+const REST_SHARE: u32 = 4;
 
 /// Where the documents are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,7 +103,9 @@ impl Follower {
             if again {
                 tokio::time::sleep(QUIET).await;
             } else {
-                let wait = (begun.elapsed() * RESCAN_SHARE).clamp(RESCAN.0, RESCAN.1);
+                let took = begun.elapsed();
+                tokio::time::sleep((took * REST_SHARE).clamp(REST.0, REST.1)).await;
+                let wait = (took * RESCAN_SHARE).clamp(RESCAN.0, RESCAN.1);
                 let _ = tokio::time::timeout(wait, woken.recv()).await;
             }
         }

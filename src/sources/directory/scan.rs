@@ -4,9 +4,10 @@
 //! Owns: the walk, its limits, and the memory of unchanged files, which keep their bodies from walk to walk.
 //! Never: waits for changes (see `mod.rs`) or decides what a path means (see `layout.rs`).
 
-use super::layout::{Place, place, stray};
+use super::layout::{Place, place};
 use crate::documents::{DocumentId, DocumentSet, Format, Raw};
 use crate::sources::SourceError;
+use crate::sources::strays::{capped, stray};
 use crate::vocab::Problem;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata};
@@ -24,8 +25,6 @@ const LIST_LIMIT: u64 = 256 << 20;
 const DEPTH_LIMIT: usize = 16;
 /// Most files and folders of one walk, so that a link to `/` ends in an error and not in a walk without end.
 const FILE_LIMIT: usize = 1_000_000;
-/// Most strays that are named one by one.
-const STRAY_LIMIT: usize = 1_000;
 /// A file changed this recently may change again within the same tick of the file system's clock without any
 /// visible difference, so it is read again instead of believed. Covers file systems that count in whole seconds.
 const RACY: Duration = Duration::from_secs(2);
@@ -330,14 +329,4 @@ fn two_names(id: &DocumentId, files: &[Candidate]) -> Problem {
         format!("one document under {} file names: {}", files.len(), names.join(", ")),
         "keep one of them",
     )
-}
-
-fn capped(mut strays: Vec<Problem>) -> Vec<Problem> {
-    strays.sort();
-    if strays.len() > STRAY_LIMIT {
-        let more = strays.len() - STRAY_LIMIT;
-        strays.truncate(STRAY_LIMIT);
-        strays.push(stray("", format!("{more} more files that are no documents"), ""));
-    }
-    strays
 }

@@ -128,3 +128,34 @@ fn a_missing_directory_is_an_error() {
     let error = load(&root.path().join("none")).unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
 }
+
+#[test]
+fn a_change_is_believed_once_two_walks_agree() {
+    let root = tempfile::tempdir().unwrap();
+    let (updates, seen) = tokio::sync::watch::channel(None);
+    let status = Arc::new(SourceStatus::new(crate::sources::SourceKind::Directory, Instant::now()));
+    let mut follower = Follower { updates, status, published: None, candidate: None, told: false };
+    let mut scanner = Scanner::new(root.path().to_owned());
+    let list = id("lists/pilot");
+    let mut walk = |text: &str| {
+        write(root.path(), "lists/pilot.txt", text);
+        let scan = scanner.scan(SystemTime::now()).unwrap();
+        let again = follower.consider(scan, Instant::now());
+        let set = seen.borrow().as_ref().unwrap().set.clone();
+        (again, set.revision, String::from_utf8(set.documents[&list].body.to_vec()).unwrap())
+    };
+    let told = |again, revision, text: &str| (again, revision, text.to_owned());
+    assert_eq!(walk("a\n"), told(true, 1, "a\n"), "the first set has nothing to lose");
+    assert_eq!(walk("a\n"), told(false, 1, "a\n"));
+    // A writer at work: every walk sees a little more.
+    assert_eq!(walk(""), told(true, 1, "a\n"));
+    assert_eq!(walk("b\n"), told(true, 1, "a\n"));
+    assert_eq!(walk("b\nc\n"), told(true, 1, "a\n"));
+    assert_eq!(walk("b\nc\n"), told(false, 2, "b\nc\n"));
+    // There and back again is no change.
+    assert_eq!(walk("torn"), told(true, 2, "b\nc\n"));
+    assert_eq!(walk("b\nc\n"), told(false, 2, "b\nc\n"));
+    // A directory that never rests is believed in the end.
+    let walks = (0..).position(|n| walk(&format!("{n}\n")).1 == 3);
+    assert_eq!(walks, Some(RESTLESS as usize));
+}

@@ -1,0 +1,78 @@
+//! What one pick costs, its place in flight included: by balance, number of instances, threads.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use graygate::pools::{Balance, InstanceSpec, Registry, ServicePools, ServiceSpec, VersionSpec, Walk};
+use graygate::vocab::Name;
+
+fn pools(balance: Balance, instances: u16, weights: u32) -> Arc<ServicePools> {
+    let instance = |port: u16| InstanceSpec {
+        address: SocketAddr::from(([10, 0, 0, 1], port)),
+        version: Name::release(),
+        weight: u32::from(port) % weights + 1,
+        tags: BTreeMap::new(),
+        draining: false,
+    };
+    let spec = ServiceSpec {
+        name: Name::release(),
+        versions: vec![VersionSpec { word: Name::release(), label: Name::release(), chain: vec![0] }],
+        instances: (1..=instances).map(instance).collect(),
+        balance,
+        health: None,
+        outlier: None,
+        max_connections: Some(10_000),
+        pin_tag: None,
+    };
+    Registry::new(7).build(&[spec]).remove(0)
+}
+
+fn pick(pools: &ServicePools, key: u64, now: Instant) {
+    let mut walk = Walk::new(Some(0), None, Some(key), 1);
+    drop(black_box(pools.pick(&mut walk, now)));
+}
+
+fn picks(criterion: &mut Criterion) {
+    let now = Instant::now();
+    for (name, balance, weights) in [
+        ("round_robin", Balance::RoundRobin, 1),
+        ("least_requests", Balance::LeastRequests, 1),
+        ("hash", Balance::Hash, 1),
+        ("hash_weighted", Balance::Hash, 5),
+    ] {
+        for instances in [2, 100, 1_000] {
+            let pools = pools(balance, instances, weights);
+            let mut key = 0;
+            criterion.bench_function(&format!("pick/{name}/{instances}"), |bencher| {
+                bencher.iter(|| {
+                    key += 1;
+                    pick(&pools, key, now);
+                });
+            });
+        }
+    }
+}
+
+/// Every thread picks from one pool: what the shared cursor and counters cost.
+fn contended(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let pools = pools(Balance::RoundRobin, 100, 1);
+    criterion.bench_function("pick/round_robin/100/2_threads", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let start = Instant::now();
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| (0..rounds).for_each(|key| pick(&pools, key, now)));
+                }
+            });
+            start.elapsed()
+        });
+    });
+}
+
+criterion_group!(benches, picks, contended);
+criterion_main!(benches);

@@ -1,0 +1,76 @@
+//! `graygate check`: every problem with its place, found by the compile that `run` uses.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::print_problems;
+use crate::compile::{Compiled, Memory, compile};
+use crate::config::{Config, DocumentsFrom};
+use crate::documents::{DocumentSet, Kind};
+use crate::sources::{directory, etcd};
+use crate::vocab::Problem;
+
+/// Checks a directory, or a process file and the documents it names.
+pub fn check(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let set = match (directory, config) {
+        (Some(directory), _) => directory::load(&directory)?,
+        (None, Some(file)) => match Config::load(&file) {
+            Ok(config) => load(&config.documents)?,
+            Err(problems) => return Ok(report(&problems)),
+        },
+        (None, None) => anyhow::bail!("nothing to check"),
+    };
+    let compiled = compile_now(&set);
+    if !compiled.problems.is_empty() {
+        return Ok(report(&compiled.problems));
+    }
+    let count = |kind| compiled.counts.documents.get(&kind).copied().unwrap_or_default();
+    println!(
+        "no problems: {} routes, {} services, {} rules, {} lists, {} instances",
+        count(Kind::Route),
+        count(Kind::Service),
+        count(Kind::Rule),
+        count(Kind::List),
+        count(Kind::Instance)
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints problems on standard output, where a check's findings belong.
+fn report(problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        println!("{problem}");
+    }
+    let noun = if problems.len() == 1 { "problem" } else { "problems" };
+    eprintln!("{} {noun}", problems.len());
+    ExitCode::FAILURE
+}
+
+/// Compiles without a past: what was never good is left out.
+pub fn compile_now(set: &DocumentSet) -> Compiled {
+    compile(set, &Memory::default(), &|path: &Path| std::fs::read(path))
+}
+
+/// Reads all documents once.
+pub fn load(from: &DocumentsFrom) -> anyhow::Result<DocumentSet> {
+    match from {
+        DocumentsFrom::Directory(settings) => Ok(directory::load(&settings.path)?),
+        DocumentsFrom::Etcd(settings) => block_on(async { Ok(etcd::load(settings).await?) }),
+    }
+}
+
+/// Runs one piece of asynchronous work on a small runtime of its own.
+pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(work)
+}
+
+/// The process file, or its mistakes on standard error.
+pub fn load_config(file: &Path) -> Result<Config, ExitCode> {
+    Config::load(file).map_err(|problems| {
+        print_problems(&problems);
+        ExitCode::FAILURE
+    })
+}

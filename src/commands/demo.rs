@@ -1,0 +1,131 @@
+//! `graygate demo`: the whole thing in one process on loopback, and what to type to see it work.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::{echo, run};
+use crate::config::Config;
+use crate::documents::fields::Notes;
+
+/// The sample documents, as they lie in `conf/documents`.
+const SAMPLES: [(&str, &str); 6] = [
+    ("routes/patient.yaml", include_str!("../../conf/documents/routes/patient.yaml")),
+    ("services/patient.yaml", include_str!("../../conf/documents/services/patient.yaml")),
+    ("rules/10-testers.yaml", include_str!("../../conf/documents/rules/10-testers.yaml")),
+    ("rules/20-pilot-users.yaml", include_str!("../../conf/documents/rules/20-pilot-users.yaml")),
+    ("rules/30-share.yaml", include_str!("../../conf/documents/rules/30-share.yaml")),
+    ("lists/pilot-users.txt", include_str!("../../conf/documents/lists/pilot-users.txt")),
+];
+
+/// The upstreams, with the addresses they have in the samples.
+const UPSTREAMS: [(&str, &str); 3] =
+    [("127.0.0.1:9001", "release"), ("127.0.0.1:9002", "release"), ("127.0.0.1:9003", "gray")];
+const PROXY: &str = "127.0.0.1:8080";
+const ADMIN: &str = "127.0.0.1:9090";
+
+pub fn demo() -> anyhow::Result<ExitCode> {
+    let mut samples = SAMPLES.map(|(file, text)| (file, text.to_string()));
+    for (address, version) in UPSTREAMS {
+        let listener = listen(address)?;
+        let actual = listener.local_addr()?.to_string();
+        for (_, text) in &mut samples {
+            *text = text.replace(address, &actual);
+        }
+        std::thread::Builder::new()
+            .name(format!("upstream {version}"))
+            .spawn(move || upstream(listener, version))?;
+    }
+    let directory = std::env::temp_dir().join(format!("graygate-demo-{}", std::process::id()));
+    write(&directory, &samples)?;
+    let (proxy, admin) = (free(PROXY)?, free(ADMIN)?);
+    let log = directory.with_extension("log");
+    let text = format!(
+        "listen: [{{address: \"{proxy}\"}}]\nadmin: {{address: \"{admin}\"}}\nrespond_version: always\n\
+         documents: {{directory: {:?}}}\naccess_log: {{path: {:?}}}\n",
+        directory.display().to_string(),
+        log.display().to_string()
+    );
+    let config = Config::parse(&text, Notes::of("the demo's process file")).map_err(|problems| {
+        anyhow::anyhow!("{}", problems.iter().map(ToString::to_string).collect::<String>())
+    })?;
+    print_what_to_try(proxy, admin, &directory, &log);
+    let done = run::start(config, false);
+    // Best effort: the system clears its temporary folder anyway.
+    let _ = std::fs::remove_dir_all(&directory);
+    done
+}
+
+/// The address wanted, or any free one where it is taken.
+fn listen(wanted: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(wanted)
+        .or_else(|_| TcpListener::bind("127.0.0.1:0"))
+        .context("no free port on the loopback address")
+}
+
+fn free(wanted: &str) -> anyhow::Result<SocketAddr> {
+    Ok(listen(wanted)?.local_addr()?)
+}
+
+fn upstream(listener: TcpListener, version: &'static str) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        if listener.set_nonblocking(true).is_ok()
+            && let Ok(listener) = tokio::net::TcpListener::from_std(listener)
+        {
+            // It ends with the process.
+            let _ = echo::serve(listener, version, std::future::pending()).await;
+        }
+    });
+}
+
+fn write(directory: &Path, samples: &[(&str, String)]) -> anyhow::Result<()> {
+    for (file, text) in samples {
+        let path: PathBuf = directory.join(file);
+        let parent = path.parent().unwrap_or(directory);
+        std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+        std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(())
+}
+
+fn print_what_to_try(proxy: SocketAddr, admin: SocketAddr, directory: &Path, log: &Path) {
+    let documents = directory.display();
+    println!(
+        r#"
+graygate runs on http://{proxy}, with two upstreams of the release and one of the gray version.
+Documents: {documents}
+Access log: {log}
+
+Every answer says which version was decided, and why:
+
+  # everybody: the release
+  curl -si http://{proxy}/patient/list -H 'x-user: user1' | grep -i '^x-gray'
+
+  # a tester, by header: gray
+  curl -si http://{proxy}/patient/list -H 'x-tester: yes' | grep -i '^x-gray'
+
+  # a user of the list: gray
+  curl -si http://{proxy}/patient/list -H 'x-user: alice' | grep -i '^x-gray'
+
+  # twenty percent of the users: each of them always the same
+  for i in 1 2 3 4 5 6 7 8 9 10; do curl -so /dev/null -w "user$i %header{{x-gray-version}}\n" http://{proxy}/patient/list -H "x-user: user$i"; done
+
+  # why?
+  curl -s http://{admin}/explain -d '{{"url": "http://localhost/patient/list", "headers": [["x-user", "user1"]]}}'
+
+Now change a rule, and the next request follows:
+
+  sed -i 's/gray: 20/gray: 100/' {documents}/rules/30-share.yaml
+
+Make a mistake, and nothing changes but the problem list:
+
+  echo 'verson: gray' > {documents}/rules/30-share.yaml; sleep 1; curl -s http://{admin}/status
+
+Metrics: http://{admin}/metrics    End: Ctrl-C
+"#,
+        log = log.display(),
+    );
+}

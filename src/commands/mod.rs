@@ -1,0 +1,180 @@
+//! The commands: arguments, wiring and exit codes.
+//!
+//! Answers: what can be typed, and which rooms does it set in motion? Exit status 0: done; 1: problems found or failed;
+//! 2: wrong usage. Never: logic of its own. Start at [`Command`].
+
+mod check;
+mod control;
+mod demo;
+mod echo;
+mod explain;
+mod push;
+mod run;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::vocab::{Name, Problem};
+
+/// An edge proxy that decides, for every request, which version of a service answers it.
+#[derive(Parser, Debug)]
+#[command(name = "graygate", version, about, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the proxy
+    Run {
+        /// The process file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Take the listeners over from the running process
+        #[arg(long)]
+        upgrade: bool,
+    },
+    /// Run the proxy with sample documents and three upstreams, and print what to try
+    Demo,
+    /// Print every problem of a document directory, or of a process file and its documents
+    Check {
+        /// A document directory
+        #[arg(value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
+        directory: Option<PathBuf>,
+        /// A process file
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Tell which version a request would get, and why
+    Explain(ExplainArguments),
+    /// Check a document directory, show what differs in etcd, and write it
+    Push {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        #[command(flatten)]
+        store: StoreArguments,
+        /// Show the difference and write nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Also remove what the directory does not have
+        #[arg(long)]
+        prune: bool,
+    },
+    /// Copy the documents of etcd into a directory
+    Pull {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        #[command(flatten)]
+        store: StoreArguments,
+    },
+    /// Print the bucket of a value under a salt
+    Bucket {
+        #[arg(allow_hyphen_values = true)]
+        salt: String,
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Run an upstream that says who it is and echoes requests as JSON
+    Echo {
+        #[arg(long)]
+        address: SocketAddr,
+        #[arg(long, value_parser = version_name)]
+        version: Name,
+    },
+}
+
+/// A request to explain, and the documents to explain it with.
+#[derive(Args, Debug)]
+struct ExplainArguments {
+    /// A document directory
+    #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
+    documents: Option<PathBuf>,
+    /// A process file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[arg(short = 'X', long = "request", value_name = "METHOD", default_value = "GET")]
+    method: String,
+    /// A header, `name: value`; `name:` is an empty one
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// The peer's address
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    ip: IpAddr,
+    /// Believe the peer, whatever `trust` and `version_from` say
+    #[arg(long)]
+    trusted: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    url: String,
+}
+
+/// Which etcd, and where in it.
+#[derive(Args, Debug)]
+struct StoreArguments {
+    /// An endpoint, or several with commas between them
+    #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+    etcd: Vec<String>,
+    #[arg(long, default_value = crate::sources::etcd::DEFAULT_PREFIX)]
+    prefix: String,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write `name: value`")?;
+    Ok((name.trim().into(), value.trim().into()))
+}
+
+fn version_name(text: &str) -> Result<Name, String> {
+    Name::parse(text).ok_or_else(|| "a version is 1 to 128 of A-Z a-z 0-9 . _ -".into())
+}
+
+/// Reads the arguments, does what they say, and turns the result into an exit status.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Run { config, upgrade } => run::run(&config, upgrade),
+        Command::Demo => demo::demo(),
+        Command::Check { directory, config } => check::check(directory, config),
+        Command::Explain(arguments) => explain::explain(arguments),
+        Command::Push { directory, store, dry_run, prune } => push::push(&directory, &store, dry_run, prune),
+        Command::Pull { directory, store } => push::pull(&directory, &store),
+        Command::Bucket { salt, value } => {
+            println!("{}", crate::decide::bucket(salt.as_bytes(), value.as_bytes()).number());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Echo { address, version } => run_echo(address, &version),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("graygate: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run_echo(address: SocketAddr, version: &Name) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let ended = async {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        echo::serve(listener, version.as_str(), ended).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Prints problems, each with its place.
+fn print_problems(problems: &[Problem]) {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+}

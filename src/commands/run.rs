@@ -1,0 +1,200 @@
+//! `graygate run`: the rooms wired together, in the order a change and a request meet them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use pingora::apps::http_app::HttpServer;
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::{Opt, ServerConf};
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
+use pingora::services::background::background_service;
+use pingora::services::listening::Service;
+
+use super::check::load_config;
+use super::control::Control;
+use crate::admin::{Admin, Explain, SourceView};
+use crate::config::{Config, DocumentsFrom};
+use crate::live::{self, Live, Publisher};
+use crate::pools::Registry;
+use crate::proxy::{Edge, Gate};
+use crate::sources::cache::Cache;
+use crate::sources::{SourceKind, SourceStatus};
+use crate::telemetry::{AccessLog, LogFormat, LogSettings, Metrics, start_log};
+
+/// Unused upstream connections kept for each thread.
+const UPSTREAM_POOL: usize = 1_024;
+/// Tries the framework allows one request; our own budget is always spent first.
+const FRAMEWORK_TRIES: usize = 32;
+
+pub fn run(file: &Path, upgrade: bool) -> anyhow::Result<ExitCode> {
+    let config = match load_config(file) {
+        Ok(config) => config,
+        Err(status) => return Ok(status),
+    };
+    start(config, upgrade)
+}
+
+/// Runs until a signal ends the process.
+pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
+    start_log(LogSettings { format: LogFormat::Text, filter: None })?;
+    let cache = config.cache.as_ref().map(|directory| Cache::new(directory, &origin(&config.documents)));
+    if let Some(cache) = &cache {
+        cache.check().context("the cache directory cannot be used")?;
+    }
+    if let DocumentsFrom::Directory(settings) = &config.documents {
+        std::fs::read_dir(&settings.path)
+            .with_context(|| format!("documents.directory: {} cannot be read", settings.path.display()))?;
+    }
+    if !upgrade {
+        for address in config.proxy.listen.iter().chain([&config.admin.address]) {
+            can_listen(*address)?;
+        }
+    }
+    let metrics = Metrics::new();
+    let access_log = config
+        .access_log
+        .clone()
+        .map(|settings| AccessLog::open(settings, metrics.access_log_dropped()))
+        .transpose()
+        .context("the access log cannot be opened")?;
+    serve(config, upgrade, Parts { metrics, access_log, cache })
+}
+
+/// What was opened before anything listens.
+struct Parts {
+    metrics: Metrics,
+    access_log: Option<AccessLog>,
+    cache: Option<Cache>,
+}
+
+fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode> {
+    let Parts { metrics, access_log, cache } = parts;
+    let live = Arc::new(Live::default());
+    let registry = Arc::new(Registry::new(rand::random()));
+    let kind = match &config.documents {
+        DocumentsFrom::Directory(_) => SourceKind::Directory,
+        DocumentsFrom::Etcd(_) => SourceKind::Etcd,
+    };
+    let status = Arc::new(SourceStatus::new(kind, Instant::now()));
+    let ending = Arc::new(AtomicBool::new(false));
+    let settings = Arc::new(config.proxy);
+    let options = Opt { upgrade, ..Opt::default() };
+    let mut server = Server::new_with_opt_and_conf(options, server_conf(&settings));
+
+    let gate = Gate {
+        live: live.clone(),
+        settings: settings.clone(),
+        metrics: metrics.clone(),
+        access_log: access_log.clone(),
+    };
+    let edge = Edge::new(
+        http_proxy(&server.configuration, gate),
+        settings.clone(),
+        metrics.clone(),
+        access_log.clone(),
+    );
+    let open = edge.open_connections();
+    let mut proxy = Service::new("proxy".into(), edge);
+    for address in &settings.listen {
+        proxy.add_tcp(&address.to_string());
+    }
+    let admin = Admin {
+        live: live.clone(),
+        metrics: metrics.clone(),
+        explain: explainer(&live, &settings),
+        started: SystemTime::now(),
+        source: source_view(&status),
+        ending: ending.clone(),
+    };
+    let mut admin_service = Service::new("admin".into(), HttpServer::new_app(admin));
+    admin_service.add_tcp(&config.admin.address.to_string());
+    admin_service.threads = Some(1);
+    let control = Control {
+        documents: config.documents,
+        status,
+        publisher: parking_lot::Mutex::new(Some(Publisher::new(live, registry.clone(), metrics.clone()))),
+        registry,
+        cache,
+        access_log: access_log.clone(),
+        open,
+        grace: settings.grace,
+    };
+
+    server.bootstrap();
+    server.add_service(background_service("control", control));
+    server.add_service(admin_service);
+    server.add_service(proxy);
+    for address in &settings.listen {
+        tracing::info!(%address, "listening for requests");
+    }
+    tracing::info!(address = %config.admin.address, "listening for questions");
+    server.run(RunArgs { shutdown_signal: Box::new(Ending(ending)) });
+    if let Some(log) = access_log {
+        log.close(Duration::from_secs(1));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
+    ServerConf {
+        threads: settings.threads,
+        grace_period_seconds: Some(settings.grace.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
+        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        max_retries: FRAMEWORK_TRIES,
+        ..ServerConf::default()
+    }
+}
+
+/// What a cache is of: a cache of other documents is not loaded.
+fn origin(documents: &DocumentsFrom) -> String {
+    match documents {
+        DocumentsFrom::Directory(settings) => format!("directory {}", settings.path.display()),
+        DocumentsFrom::Etcd(settings) => format!("etcd {}", settings.prefix.trim_end_matches('/')),
+    }
+}
+
+/// Binds and lets go: an address that is taken is said before anything runs.
+fn can_listen(address: SocketAddr) -> anyhow::Result<()> {
+    TcpListener::bind(address).map(drop).with_context(|| format!("cannot listen on {address}"))
+}
+
+fn explainer(live: &Arc<Live>, settings: &Arc<crate::proxy::Settings>) -> Box<Explain> {
+    let (live, settings) = (live.clone(), settings.clone());
+    Box::new(move |asked| {
+        let generation = live.running()?;
+        Some(live::explain(&generation, &settings.trust, asked, SystemTime::now()))
+    })
+}
+
+fn source_view(status: &Arc<SourceStatus>) -> Box<dyn Fn() -> SourceView + Send + Sync> {
+    let status = status.clone();
+    Box::new(move || SourceView {
+        kind: match status.kind() {
+            SourceKind::Directory => "directory",
+            SourceKind::Etcd => "etcd",
+        },
+        up: status.up(),
+        stale: status.stale_for(Instant::now()),
+        from_cache: status.from_cache(),
+    })
+}
+
+/// Signals, with a note for those who ask whether the process is ready.
+struct Ending(Arc<AtomicBool>);
+
+#[async_trait]
+impl ShutdownSignalWatch for Ending {
+    async fn recv(&self) -> ShutdownSignal {
+        let signal = UnixShutdownSignalWatch.recv().await;
+        self.0.store(true, Ordering::Relaxed);
+        tracing::info!("a signal ends the process; requests under way may finish");
+        signal
+    }
+}

@@ -1,0 +1,152 @@
+//! The process file: one YAML file that fills every room's settings.
+//!
+//! Answers: how is this process to run? Unknown keys are errors, and all errors are reported at once with their place.
+//! It reads operators' text with the documents' reader, so that both speak of mistakes in the same way.
+//! Never: running anything, or touching the network. Start at [`Config::parse`].
+
+mod access;
+mod documents;
+mod listen;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::admin;
+use crate::decide::{NetworkSet, Trust};
+use crate::documents::fields::{Emptiness, Field, Map, Notes};
+use crate::documents::text::{self, Syntax};
+use crate::proxy::{self, RespondVersion};
+use crate::sources::directory::DirectorySettings;
+use crate::sources::etcd::EtcdSettings;
+use crate::telemetry::AccessLogSettings;
+use crate::vocab::{Problem, canonical_net};
+
+/// The header that carries the version where the file names none.
+pub const VERSION_HEADER: HeaderName = HeaderName::from_static("x-gray-version");
+/// Requests that run get this long to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(20);
+const LISTEN: &str = "0.0.0.0:8080";
+const ADMIN: &str = "127.0.0.1:9090";
+
+/// Everything the process file says, with its defaults.
+#[derive(Debug)]
+pub struct Config {
+    pub proxy: proxy::Settings,
+    pub admin: admin::Settings,
+    pub documents: DocumentsFrom,
+    /// Where the last good state is kept; `None`: nowhere.
+    pub cache: Option<PathBuf>,
+    /// `None`: no access log.
+    pub access_log: Option<AccessLogSettings>,
+}
+
+/// Where documents come from.
+#[derive(Clone, Debug)]
+pub enum DocumentsFrom {
+    Directory(DirectorySettings),
+    Etcd(EtcdSettings),
+}
+
+impl Config {
+    /// Reads the file; the error holds every mistake.
+    pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+        let notes = Notes::of(path.display().to_string());
+        match std::fs::read_to_string(path) {
+            Ok(text) => Config::parse(&text, notes),
+            Err(error) => {
+                notes.note("", format!("cannot be read: {error}"), "");
+                Err(notes.into_problems())
+            }
+        }
+    }
+
+    /// Reads a process file's text; `notes` knows the file's name.
+    pub fn parse(text: &str, notes: Notes) -> Result<Config, Vec<Problem>> {
+        let node = match text::parse(text, Syntax::Yaml) {
+            Ok(node) => node,
+            Err(error) => {
+                notes.note("", error.to_string(), "");
+                return Err(notes.into_problems());
+            }
+        };
+        let config = Field::root(&node, &notes).map().and_then(|map| read(map));
+        match config {
+            Some(config) if notes.is_empty() => Ok(config),
+            _ => Err(notes.into_problems()),
+        }
+    }
+}
+
+fn read(mut map: Map<'_>) -> Option<Config> {
+    let threads = map.or("threads", cores(), |f| f.integer(1, 1024).and_then(|n| usize::try_from(n).ok()));
+    let listen = map.get("listen").and_then(|f| listen::read(&f));
+    let admin = map.get("admin").and_then(|f| read_admin(&f));
+    let documents = map.required("documents").and_then(|f| documents::read(&f));
+    let cache = map.get("cache").and_then(|f| f.text().map(PathBuf::from));
+    let trust = read_trust(&mut map);
+    let respond_version = map.or("respond_version", RespondVersion::Never, |f| {
+        f.word(&[
+            ("never", RespondVersion::Never),
+            ("trusted", RespondVersion::Trusted),
+            ("always", RespondVersion::Always),
+        ])
+    });
+    let access_log = access::read_log(&mut map);
+    let limits = map.or("limits", proxy::Limits::default(), access::read_limits);
+    let grace = map.or("shutdown", GRACE, |f| {
+        let mut inner = f.map()?;
+        let grace = inner.or("grace", GRACE, |f| f.duration());
+        inner.note_unknown();
+        Some(grace)
+    });
+    map.note_unknown();
+    let listen = listen.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    let admin = admin.or_else(|| ADMIN.parse().ok())?;
+    if listen.contains(&admin) {
+        map.wrong::<()>(
+            format!("`{admin}` is both a listener and the admin address"),
+            "give them different ports",
+        );
+    }
+    Some(Config {
+        proxy: proxy::Settings { threads, listen, trust, respond_version, limits, grace },
+        admin: admin::Settings { address: admin },
+        documents: documents?,
+        cache,
+        access_log,
+    })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn read_admin(field: &Field<'_>) -> Option<SocketAddr> {
+    let mut map = field.map()?;
+    let address = map.required("address").and_then(|f| listen::read_address(&f));
+    map.note_unknown();
+    address
+}
+
+fn read_trust(map: &mut Map<'_>) -> Trust {
+    let mut networks = |key| {
+        let nets = map.get(key).and_then(|f| {
+            f.list_of(Emptiness::Allowed, |item| {
+                item.parsed("an address or a CIDR like `10.0.0.0/8`", canonical_net)
+            })
+        });
+        nets.map(|nets| nets.into_iter().collect::<NetworkSet>())
+    };
+    let forwarded = networks("trust").unwrap_or_default();
+    let version = networks("version_from").unwrap_or_else(|| forwarded.clone());
+    let version_header = map.or("version_header", VERSION_HEADER, |f| {
+        f.parsed("a header's name", |text| HeaderName::from_bytes(text.as_bytes()).ok())
+    });
+    Trust { forwarded, version, version_header, baggage: map.or("baggage", false, |f| f.boolean()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! What of a request is believed: the client's address, the scheme, and a version decided before.
+//!
+//! Runs once before anything else looks at the headers, for the proxy and for explanations alike, so that both see the
+//! same request. Owns the removal of what an untrusted peer must not say.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::list::NetworkSet;
+use super::request::cookies;
+use super::rewrite::Edit;
+use crate::vocab::{Attribute, Name, read_address};
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+const BAGGAGE: &str = "baggage";
+/// The member of W3C baggage that carries the version.
+const BAGGAGE_MEMBER: &str = "gray.version";
+
+/// Who is believed what.
+#[derive(Debug)]
+pub struct Trust {
+    /// Peers that may set `X-Forwarded-*`.
+    pub forwarded: NetworkSet,
+    /// Peers that may set the version header, its baggage member and pins.
+    pub version: NetworkSet,
+    pub version_header: HeaderName,
+    /// Whether the version also travels in baggage.
+    pub baggage: bool,
+}
+
+/// What is believed of one request.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The client's address, canonical.
+    pub client: IpAddr,
+    /// `http` or `https`, as the client spoke it.
+    pub scheme: &'static str,
+    /// Whether the peer may set `X-Forwarded-*`.
+    pub forwarded_trusted: bool,
+    /// Whether the peer may set versions and pins.
+    pub version_trusted: bool,
+    /// The version a trusted peer decided before: always a [`Name`].
+    pub inherited: Option<HeaderValue>,
+    /// What has to be done to the headers before anything looks at them; nearly always nothing.
+    pub edits: Vec<Edit>,
+}
+
+impl Admitted {
+    pub fn inherited(&self) -> Option<&str> {
+        self.inherited.as_ref().and_then(|value| value.to_str().ok())
+    }
+}
+
+/// Who sent a request, as far as the connection says.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    pub address: IpAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Believed whatever the settings say: for explanations.
+    pub trusted: bool,
+}
+
+impl Trust {
+    /// Reads what a trusted peer says, and tells what of an untrusted one's words has to be removed.
+    pub fn admit(&self, peer: Peer, headers: &HeaderMap) -> Admitted {
+        let address = peer.address.to_canonical();
+        let forwarded_trusted = peer.trusted || self.forwarded.contains(address);
+        let version_trusted = peer.trusted || self.version.contains(address);
+        let (client, scheme) = match forwarded_trusted {
+            true => (self.client(address, headers), forwarded_scheme(headers).unwrap_or(peer.scheme)),
+            false => (address, peer.scheme),
+        };
+        let mut edits = Vec::new();
+        let inherited = match version_trusted {
+            true => self.inherit(headers, &mut edits),
+            false => {
+                if headers.contains_key(&self.version_header) {
+                    edits.push(Edit::Remove(self.version_header.clone()));
+                }
+                edits.extend(set_baggage(headers, None));
+                None
+            }
+        };
+        Admitted { client, scheme, forwarded_trusted, version_trusted, inherited, edits }
+    }
+
+    /// The right-most address that is not a trusted proxy. What is no address ends the walk.
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer;
+        let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
+            let Some(address) = std::str::from_utf8(hop).ok().and_then(read_address) else { break };
+            client = address;
+            if !self.forwarded.contains(address) {
+                break;
+            }
+        }
+        client
+    }
+
+    fn inherit(&self, headers: &HeaderMap, edits: &mut Vec<Edit>) -> Option<HeaderValue> {
+        let mut written = headers.get_all(&self.version_header).iter();
+        let first = written.next();
+        let is_name = |value: &&HeaderValue| value.to_str().is_ok_and(Name::is_name);
+        match first.filter(is_name) {
+            Some(version) => {
+                if written.next().is_some() {
+                    edits.push(Edit::Set(self.version_header.clone(), version.clone()));
+                }
+                Some(version.clone())
+            }
+            None => {
+                edits.extend(first.map(|_| Edit::Remove(self.version_header.clone())));
+                let member = self.baggage.then(|| baggage_version(headers)).flatten()?;
+                HeaderValue::from_str(&member).ok()
+            }
+        }
+    }
+}
+
+fn forwarded_scheme(headers: &HeaderMap) -> Option<&'static str> {
+    let line = headers.get(FORWARDED_PROTO)?.to_str().ok()?;
+    let first = line.split(',').next()?.trim();
+    ["http", "https"].into_iter().find(|scheme| first.eq_ignore_ascii_case(scheme))
+}
+
+/// The members of all baggage headers.
+fn baggage_members(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(BAGGAGE).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())
+}
+
+fn is_version_member(member: &str) -> bool {
+    member.split('=').next().is_some_and(|key| key.trim() == BAGGAGE_MEMBER)
+}
+
+fn baggage_version(headers: &HeaderMap) -> Option<String> {
+    let member = baggage_members(headers).find(|member| is_version_member(member))?;
+    let value = member.split_once('=')?.1.split(';').next()?.trim();
+    let value = percent_encoding::percent_decode_str(value).decode_utf8().ok()?;
+    Name::is_name(&value).then(|| value.into_owned())
+}
+
+/// The edit that makes `version` the only version member of the baggage; `None` removes it. Other members stay.
+pub fn set_baggage(headers: &HeaderMap, version: Option<&str>) -> Option<Edit> {
+    let present = headers
+        .get_all(BAGGAGE)
+        .iter()
+        .any(|line| line.as_bytes().windows(BAGGAGE_MEMBER.len()).any(|w| w == BAGGAGE_MEMBER.as_bytes()));
+    if !present && version.is_none() {
+        return None;
+    }
+    let own = version.map(|version| format!("{BAGGAGE_MEMBER}={version}"));
+    let kept: Vec<&str> = baggage_members(headers).filter(|member| !is_version_member(member)).collect();
+    let line = kept.into_iter().chain(own.as_deref()).collect::<Vec<_>>().join(",");
+    Some(set_or_remove(HeaderName::from_static(BAGGAGE), line.as_bytes()))
+}
+
+fn set_or_remove(name: HeaderName, value: &[u8]) -> Edit {
+    match HeaderValue::from_bytes(value) {
+        Ok(value) if !value.is_empty() => Edit::Set(name, value),
+        _ => Edit::Remove(name),
+    }
+}
+
+/// The edit that removes an attribute a request must not have: a pin from an untrusted client.
+pub fn remove_attribute(attribute: &Attribute, headers: &HeaderMap) -> Option<Edit> {
+    match attribute {
+        Attribute::Header(name) => headers.contains_key(name).then(|| Edit::Remove(name.clone())),
+        Attribute::Cookie(name) if cookies(headers).any(|(found, _)| found == name.as_bytes()) => {
+            let kept: Vec<Vec<u8>> = cookies(headers)
+                .filter(|(found, _)| *found != name.as_bytes())
+                .map(|(found, value)| [found, b"=", value].concat())
+                .collect();
+            Some(set_or_remove(header::COOKIE, &kept.join(&b"; "[..])))
+        }
+        _ => None,
+    }
+}
+
+/// The query without a parameter; `None` when it stays as it is.
+pub fn without_parameter(query: &str, name: &str) -> Option<String> {
+    let mut decoded = Vec::new();
+    let mut is_named = |pair: &str| {
+        super::request::decode_parameter(pair.split('=').next().unwrap_or_default().as_bytes(), &mut decoded);
+        decoded == name.as_bytes()
+    };
+    let pairs: Vec<&str> = query.split('&').collect();
+    let kept: Vec<&str> = pairs.iter().copied().filter(|pair| !is_named(pair)).collect();
+    (kept.len() < pairs.len()).then(|| kept.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::apply;
+    use crate::vocab::canonical_net;
+
+    fn trust(baggage: bool) -> Trust {
+        let nets = |text: &str| text.split(' ').filter_map(canonical_net).collect();
+        Trust {
+            forwarded: nets("10.0.0.0/8 2001:db8::/32"),
+            version: nets("10.0.0.0/8"),
+            version_header: HeaderName::from_static("x-gray-version"),
+            baggage,
+        }
+    }
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn peer(address: &str) -> Peer {
+        Peer { address: address.parse().unwrap(), scheme: "http", trusted: false }
+    }
+
+    #[test]
+    fn the_client_is_the_right_most_untrusted_address() {
+        for (from, forwarded, expected) in [
+            ("203.0.113.7", vec!["1.2.3.4"], "203.0.113.7"),
+            ("10.0.0.1", vec![], "10.0.0.1"),
+            ("10.0.0.1", vec!["1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", vec!["9.9.9.9, 1.2.3.4, 10.0.0.2"], "1.2.3.4"),
+            ("10.0.0.1", vec!["9.9.9.9", "1.2.3.4:5555, 10.0.0.2:80"], "1.2.3.4"),
+            ("10.0.0.1", vec!["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", vec!["1.2.3.4, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", vec!["1.2.3.4, unknown"], "10.0.0.1"),
+            ("10.0.0.1", vec!["[2001:db8::7]:80"], "2001:db8::7"),
+            ("::ffff:10.0.0.1", vec!["::ffff:1.2.3.4"], "1.2.3.4"),
+            ("2001:db8::1", vec!["1.2.3.4"], "1.2.3.4"),
+        ] {
+            let lines: Vec<_> = forwarded.iter().map(|line| ("x-forwarded-for", *line)).collect();
+            let admitted = trust(false).admit(peer(from), &headers(&lines));
+            assert_eq!(admitted.client.to_string(), expected, "{from} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_inherited_from_the_trusted_only() {
+        for (from, baggage, lines, expected, seen) in [
+            ("10.0.0.1", false, vec![("x-gray-version", "gray")], Some("gray"), Some("gray")),
+            ("1.1.1.1", false, vec![("x-gray-version", "gray")], None, None),
+            ("10.0.0.1", false, vec![("x-gray-version", "")], None, None),
+            ("10.0.0.1", false, vec![("x-gray-version", "a b")], None, None),
+            ("10.0.0.1", false, vec![("x-gray-version", "a"), ("x-gray-version", "b")], Some("a"), Some("a")),
+            ("10.0.0.1", false, vec![("x-gray-version", ""), ("x-gray-version", "b")], None, None),
+            ("10.0.0.1", false, vec![("baggage", "gray.version=a")], None, None),
+            ("10.0.0.1", true, vec![("baggage", "k=v, gray.version = a;p=1")], Some("a"), None),
+            (
+                "10.0.0.1",
+                true,
+                vec![("baggage", "gray.version=a"), ("x-gray-version", "b")],
+                Some("b"),
+                Some("b"),
+            ),
+            ("10.0.0.1", true, vec![("baggage", "gray.version=a"), ("x-gray-version", "")], Some("a"), None),
+            ("1.1.1.1", true, vec![("baggage", "gray.version=a")], None, None),
+        ] {
+            let mut headers = headers(&lines);
+            let admitted = trust(baggage).admit(peer(from), &headers);
+            apply(&admitted.edits, &mut headers);
+            assert_eq!(admitted.inherited(), expected, "{from} {lines:?}");
+            let left: Vec<_> = headers.get_all("x-gray-version").iter().collect();
+            assert_eq!(left, seen.into_iter().collect::<Vec<_>>(), "{from} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn baggage_keeps_its_other_members() {
+        let show = |headers: &HeaderMap| {
+            headers.get_all("baggage").iter().map(|v| v.to_str().unwrap().to_string()).collect::<Vec<_>>()
+        };
+        for (lines, version, expected) in [
+            (vec!["a=1, gray.version=x;p , b=2"], None, vec!["a=1,b=2"]),
+            (vec!["gray.version=x"], None, vec![]),
+            (vec!["a=1", "gray.version=x"], Some("y"), vec!["a=1,gray.version=y"]),
+            (vec![], Some("y"), vec!["gray.version=y"]),
+            (vec!["a=1"], None, vec!["a=1"]),
+            (vec!["xgray.version=1"], None, vec!["xgray.version=1"]),
+        ] {
+            let lines: Vec<_> = lines.into_iter().map(|line| ("baggage", line)).collect();
+            let mut headers = headers(&lines);
+            apply(set_baggage(&headers, version).as_slice(), &mut headers);
+            assert_eq!(show(&headers), expected);
+        }
+    }
+
+    #[test]
+    fn the_scheme_follows_a_trusted_proxy() {
+        for (from, proto, expected) in [
+            ("10.0.0.1", "https", "https"),
+            ("10.0.0.1", "HTTPS, http", "https"),
+            ("10.0.0.1", "ftp", "http"),
+            ("1.1.1.1", "https", "http"),
+        ] {
+            let admitted = trust(false).admit(peer(from), &headers(&[("x-forwarded-proto", proto)]));
+            assert_eq!(admitted.scheme, expected, "{from} {proto}");
+        }
+    }
+
+    #[test]
+    fn pins_are_removed_where_they_stand() {
+        let mut with_cookies = headers(&[("cookie", "a=1; dev=li; b=2"), ("x-dev", "li")]);
+        let mut remove = |attribute: &str| {
+            let edit = remove_attribute(&Attribute::parse(attribute).unwrap(), &with_cookies);
+            apply(edit.as_slice(), &mut with_cookies);
+        };
+        remove("cookie:dev");
+        remove("header:X-Dev");
+        assert_eq!(with_cookies.get("cookie").unwrap(), "a=1; b=2");
+        assert!(!with_cookies.contains_key("x-dev"));
+        assert_eq!(without_parameter("a=1&d%65v=x&b", "dev").as_deref(), Some("a=1&b"));
+        assert_eq!(without_parameter("a=1", "dev"), None);
+    }
+}

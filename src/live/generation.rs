@@ -1,0 +1,203 @@
+//! One compiled state of the documents, with everything a request needs resolved.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+
+use crate::compile::Counts;
+use crate::decide::{Choice, ServiceId, ServicePlan, Snapshot, VersionId};
+use crate::pools::{ServicePools, Transport};
+use crate::telemetry::{Counter, Metrics, VersionMetrics};
+use crate::vocab::{FallbackReason, Problem, Reason, Revision};
+
+/// The one cell. Requests load it once and keep what they found to their end.
+#[derive(Default)]
+pub struct Live {
+    running: ArcSwapOption<Generation>,
+    offered: AtomicU64,
+}
+
+impl Live {
+    /// What runs now; `None` before the first documents.
+    pub fn running(&self) -> Option<Arc<Generation>> {
+        self.running.load_full()
+    }
+
+    /// The newest revision the source has offered.
+    pub fn offered(&self) -> Revision {
+        self.offered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn offer(&self, revision: Revision) {
+        self.offered.store(revision, Ordering::Relaxed);
+    }
+
+    pub(super) fn replace(&self, generation: Arc<Generation>) {
+        self.running.store(Some(generation));
+    }
+}
+
+/// A state of all documents, compiled and running.
+pub struct Generation {
+    pub revision: Revision,
+    pub since: SystemTime,
+    pub snapshot: Snapshot,
+    /// In the order of the snapshot's services.
+    pub services: Box<[Arc<ServiceRuntime>]>,
+    /// Each with the time it was first seen.
+    pub problems: Vec<(Problem, SystemTime)>,
+    pub counts: Counts,
+}
+
+impl Generation {
+    pub fn service(&self, id: ServiceId) -> Option<&Arc<ServiceRuntime>> {
+        self.services.get(id)
+    }
+}
+
+/// A service's pools and counters, resolved when its generation was made.
+pub struct ServiceRuntime {
+    pub pools: Arc<ServicePools>,
+    pub transport: Transport,
+    versions: Box<[Arc<VersionMetrics>]>,
+    /// Of inherited words that no document names: label values never come from requests.
+    unknown_version: Arc<VersionMetrics>,
+    decisions: Decisions,
+    fallbacks: HashMap<(Option<VersionId>, VersionId, FallbackReason), Arc<Counter>>,
+}
+
+/// The label of a version that only a request has named.
+const UNKNOWN_VERSION: &str = "unknown";
+
+struct Decisions {
+    default: Arc<Counter>,
+    inherited: Box<[Arc<Counter>]>,
+    inherited_unknown: Arc<Counter>,
+    /// By rule; each with the versions it can give.
+    rules: Box<[RuleCounters]>,
+}
+
+type RuleCounters = Arc<[(VersionId, Arc<Counter>)]>;
+
+impl ServiceRuntime {
+    /// Resolves everything that is counted. `before` is this service in the previous generation: ten thousand rules
+    /// whose counters were found once are not looked up again for a change of one.
+    pub fn resolve(
+        plan: &ServicePlan,
+        pools: Arc<ServicePools>,
+        transport: Transport,
+        metrics: &Metrics,
+        before: Option<(&ServicePlan, &ServiceRuntime)>,
+    ) -> ServiceRuntime {
+        let service = plan.name.as_str();
+        let versions = plan.versions.iter().map(|version| metrics.version(service, version.word.as_str()));
+        ServiceRuntime {
+            pools,
+            transport,
+            versions: versions.collect(),
+            unknown_version: metrics.version(service, UNKNOWN_VERSION),
+            decisions: Decisions::resolve(plan, metrics, before),
+            fallbacks: fallbacks(plan, metrics),
+        }
+    }
+
+    pub fn version(&self, version: Option<VersionId>) -> &Arc<VersionMetrics> {
+        version.and_then(|id| self.versions.get(id)).unwrap_or(&self.unknown_version)
+    }
+
+    /// Counts a decision.
+    pub fn decided(&self, choice: &Choice) {
+        let decisions = &self.decisions;
+        let counter = match (choice.reason, choice.rule, choice.version) {
+            (Reason::Rule, Some(rule), Some(version)) => decisions.rules.get(rule).and_then(|counters| {
+                counters.iter().find(|(given, _)| *given == version).map(|(_, counter)| counter)
+            }),
+            (Reason::Inherited, _, Some(version)) => decisions.inherited.get(version),
+            (Reason::Inherited, _, None) => Some(&decisions.inherited_unknown),
+            _ => Some(&decisions.default),
+        };
+        if let Some(counter) = counter {
+            counter.increment();
+        }
+    }
+
+    /// Counts that a request decided for `from` was given to `to`.
+    pub fn fell_back(&self, from: Option<VersionId>, to: VersionId, reason: FallbackReason) {
+        if let Some(counter) = self.fallbacks.get(&(from, to, reason)) {
+            counter.increment();
+        }
+    }
+}
+
+impl Decisions {
+    fn resolve(
+        plan: &ServicePlan,
+        metrics: &Metrics,
+        before: Option<(&ServicePlan, &ServiceRuntime)>,
+    ) -> Decisions {
+        let service = plan.name.as_str();
+        let word = |id: VersionId| plan.version(id).map_or(UNKNOWN_VERSION, |version| version.word.as_str());
+        let count = |version: &str, reason, rule: &str| metrics.decision(service, version, reason, rule);
+        let known = RuleCounterIndex::of(plan, before);
+        let rules = plan.rules.iter().map(|rule| {
+            known.get(rule.name.as_str(), rule.outcome.versions()).unwrap_or_else(|| {
+                let versions = rule.outcome.versions();
+                versions.map(|id| (id, count(word(id), Reason::Rule, rule.name.as_str()))).collect()
+            })
+        });
+        Decisions {
+            default: count(word(0), Reason::Default, ""),
+            inherited: plan
+                .versions
+                .iter()
+                .map(|version| count(version.word.as_str(), Reason::Inherited, ""))
+                .collect(),
+            inherited_unknown: count(UNKNOWN_VERSION, Reason::Inherited, ""),
+            rules: rules.collect(),
+        }
+    }
+}
+
+/// Counters of the previous generation by rule; empty when versions have other numbers now.
+struct RuleCounterIndex<'a>(HashMap<&'a str, &'a RuleCounters>);
+
+impl<'a> RuleCounterIndex<'a> {
+    fn of(plan: &ServicePlan, before: Option<(&'a ServicePlan, &'a ServiceRuntime)>) -> RuleCounterIndex<'a> {
+        let words = |plan: &ServicePlan| plan.versions.iter().map(|v| v.word.clone()).collect::<Vec<_>>();
+        let Some((old, runtime)) = before.filter(|(old, _)| words(old) == words(plan)) else {
+            return RuleCounterIndex(HashMap::new());
+        };
+        let names = old.rules.iter().map(|rule| rule.name.as_str());
+        RuleCounterIndex(names.zip(runtime.decisions.rules.iter()).collect())
+    }
+
+    fn get(&self, rule: &str, versions: impl Iterator<Item = VersionId>) -> Option<RuleCounters> {
+        let counters = self.0.get(rule)?;
+        counters.iter().map(|(version, _)| *version).eq(versions).then(|| (*counters).clone())
+    }
+}
+
+fn fallbacks(
+    plan: &ServicePlan,
+    metrics: &Metrics,
+) -> HashMap<(Option<VersionId>, VersionId, FallbackReason), Arc<Counter>> {
+    let mut counters = HashMap::new();
+    let mut add = |from: Option<VersionId>, to: VersionId| {
+        let word = |id: VersionId| plan.version(id).map_or(UNKNOWN_VERSION, |version| version.word.as_str());
+        for reason in FallbackReason::ALL {
+            let from_word = from.map_or(UNKNOWN_VERSION, word);
+            let counter = metrics.fallback(plan.name.as_str(), from_word, word(to), *reason);
+            counters.insert((from, to, *reason), counter);
+        }
+    };
+    for (from, version) in plan.versions.iter().enumerate() {
+        for to in version.chain.iter().copied().filter(|to| *to != from) {
+            add(Some(from), to);
+        }
+    }
+    add(None, crate::decide::RELEASE);
+    counters
+}

@@ -1,0 +1,82 @@
+//! Answers the proxy gives itself: one line of text, the reason in a header, and the connection kept where it can be.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use crate::vocab::ErrorReason;
+
+/// The header that says why the proxy answered by itself.
+pub const ERROR_HEADER: &str = "x-graygate-error";
+
+/// Bodies larger than this are not read to the end just to keep a connection.
+const DRAIN_LIMIT: u64 = 64 << 10;
+
+/// The response header of an error.
+pub fn error_header(reason: ErrorReason) -> Result<ResponseHeader> {
+    let mut response = ResponseHeader::build(reason.status(), Some(4))?;
+    response.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))?;
+    response.insert_header(header::CONTENT_LENGTH, reason.line().len())?;
+    response.insert_header(ERROR_HEADER, HeaderValue::from_static(reason.as_str()))?;
+    Ok(response)
+}
+
+/// The same answer as bytes, for a connection whose request never became one.
+pub fn error_bytes(reason: ErrorReason) -> Vec<u8> {
+    let status = reason.status();
+    let phrase = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    format!(
+        "HTTP/1.1 {status} {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
+         {ERROR_HEADER}: {reason}\r\nconnection: close\r\n\r\n{}",
+        phrase.unwrap_or_default(),
+        reason.line().len(),
+        reason.line()
+    )
+    .into_bytes()
+}
+
+/// Answers with an error. A response that has begun cannot be taken back; then the connection ends.
+pub async fn error(session: &mut Session, reason: ErrorReason) -> Result<()> {
+    if session.response_written().is_some_and(|written| !written.status.is_informational()) {
+        session.set_keepalive(None);
+        return Ok(());
+    }
+    let header = error_header(reason)?;
+    send(session, header, Bytes::from_static(reason.line().as_bytes())).await
+}
+
+/// Answers with a redirect.
+pub async fn redirect(session: &mut Session, status: u16, location: &str) -> Result<()> {
+    let mut response = ResponseHeader::build(status, Some(3))?;
+    let location = HeaderValue::from_bytes(location.as_bytes())
+        .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the location is no header"))?;
+    response.insert_header(header::LOCATION, location)?;
+    response.insert_header(header::CONTENT_LENGTH, 0)?;
+    send(session, response, Bytes::new()).await
+}
+
+async fn send(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
+    keep_only_if_cheap(session);
+    let bodiless = body.is_empty() || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(header), bodiless).await?;
+    if !bodiless {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// A connection is kept only if what is left of the request's body is small.
+fn keep_only_if_cheap(session: &mut Session) {
+    let headers = &session.req_header().headers;
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let small = match length {
+        Some(length) => length <= DRAIN_LIMIT,
+        None => !headers.contains_key(header::TRANSFER_ENCODING),
+    };
+    if !small {
+        session.set_keepalive(None);
+    }
+}

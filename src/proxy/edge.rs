@@ -1,0 +1,199 @@
+//! Connections: from accept to the framework's session, and back for the next request.
+//!
+//! Answers: whose turn is it on this connection, and for how long may it wait? Reads every head itself, whole and
+//! against a deadline, so that a slow or ambiguous client is answered by us and counted. Never: routing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::error_bytes;
+use super::gate::Gate;
+use super::head::{self, Body, Head};
+use super::report;
+use super::settings::{Limits, Settings};
+use crate::telemetry::{AccessLog, Gauge, Metrics, Occupied};
+use crate::vocab::ErrorReason;
+
+/// First room for a head; most fit.
+const HEAD_ROOM: usize = 4 << 10;
+/// How long a refused client may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What the framework hands connections to.
+pub struct Edge {
+    proxy: Arc<HttpProxy<Gate>>,
+    settings: Arc<Settings>,
+    metrics: Metrics,
+    access_log: Option<AccessLog>,
+    open: Arc<AtomicUsize>,
+    listeners: Vec<(SocketAddr, Arc<Gauge>)>,
+}
+
+/// What came of waiting for a head.
+enum Arrived {
+    /// The head and what belongs to its request of the bytes behind it; the rest is the next request's.
+    Request {
+        bytes: BytesMut,
+        rest: BytesMut,
+    },
+    Refused(ErrorReason),
+    /// Nothing more comes.
+    Closed,
+}
+
+impl Edge {
+    pub fn new(
+        proxy: HttpProxy<Gate>,
+        settings: Arc<Settings>,
+        metrics: Metrics,
+        access_log: Option<AccessLog>,
+    ) -> Edge {
+        let listeners = settings
+            .listen
+            .iter()
+            .map(|address| (*address, metrics.connections(&address.to_string())))
+            .collect();
+        Edge { proxy: Arc::new(proxy), settings, metrics, access_log, open: Arc::default(), listeners }
+    }
+
+    /// How many connections are open, for those who wait for the last one.
+    pub fn open_connections(&self) -> Arc<AtomicUsize> {
+        self.open.clone()
+    }
+
+    /// Counts a connection at its listener.
+    fn occupy(&self, stream: &Stream) -> Option<Occupied> {
+        let local = stream.get_socket_digest()?.local_addr()?.as_inet().copied()?;
+        let exact = self.listeners.iter().find(|(address, _)| *address == local);
+        let by_port = || self.listeners.iter().find(|(address, _)| address.port() == local.port());
+        exact.or_else(by_port).map(|(_, gauge)| gauge.occupy())
+    }
+
+    /// Answers what never became a request, counts it and logs it, as every request is.
+    async fn refuse(&self, stream: &mut Stream, reason: ErrorReason) {
+        self.metrics.unrouted(reason.as_str()).increment();
+        if let Some(log) = &self.access_log {
+            let digest = stream.get_socket_digest();
+            let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().map(|peer| peer.ip()));
+            report::refused(log, peer, reason);
+        }
+        farewell(stream, reason).await;
+    }
+
+    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let limits = &self.settings.limits;
+        let mut bytes = BytesMut::with_capacity(HEAD_ROOM);
+        let mut wait = limits.header_timeout;
+        loop {
+            let arrived = tokio::select! {
+                biased;
+                arrived = arrival(&mut stream, bytes, wait, limits) => arrived,
+                () = ended(shutdown) => return,
+            };
+            let rest = match arrived {
+                Arrived::Closed => return,
+                Arrived::Refused(reason) => {
+                    self.refuse(&mut stream, reason).await;
+                    return;
+                }
+                Arrived::Request { bytes, rest } => {
+                    let mut session = ServerSession::new_http1(stream);
+                    session.set_pipelined_prefix(bytes);
+                    session.set_keepalive(Some(limits.keepalive.as_secs().max(1)));
+                    let Some(reusable) = self.proxy.process_new_http(session, shutdown).await else { return };
+                    stream = reusable.consume().0;
+                    rest
+                }
+            };
+            bytes = rest;
+            wait = limits.keepalive;
+        }
+    }
+}
+
+async fn ended(shutdown: &ShutdownWatch) {
+    let mut shutdown = shutdown.clone();
+    // A dropped sender is an end as well.
+    let _ = shutdown.wait_for(|end| *end).await;
+}
+
+/// Waits up to `wait` for a first byte, and from then on for the whole head.
+async fn arrival(stream: &mut Stream, mut bytes: BytesMut, wait: Duration, limits: &Limits) -> Arrived {
+    let mut deadline = Instant::now() + if bytes.is_empty() { wait } else { limits.header_timeout };
+    let bounds = (limits.header_bytes.0, limits.headers);
+    let mut seen = 0;
+    loop {
+        match head::find(&bytes, seen, bounds) {
+            Head::Complete { length, body } => return split(bytes, length, body),
+            Head::Refused(reason) => return Arrived::Refused(reason),
+            Head::Partial => {}
+        }
+        seen = bytes.len();
+        match timeout_at(deadline, stream.read_buf(&mut bytes)).await {
+            Ok(Ok(0) | Err(_)) => return Arrived::Closed,
+            Ok(Ok(_)) if seen == 0 => deadline = Instant::now() + limits.header_timeout,
+            Ok(Ok(_)) => {}
+            Err(_) if seen == 0 => return Arrived::Closed,
+            Err(_) => return Arrived::Refused(ErrorReason::Timeout),
+        }
+    }
+}
+
+/// Keeps what follows the request for the next one. A chunked body's end is not known yet: all of it goes on.
+fn split(mut bytes: BytesMut, length: usize, body: Body) -> Arrived {
+    let own = match body {
+        Body::Bytes(count) => {
+            usize::try_from(count).unwrap_or(usize::MAX).saturating_add(length).min(bytes.len())
+        }
+        Body::Chunked => bytes.len(),
+    };
+    let rest = bytes.split_off(own);
+    Arrived::Request { bytes, rest }
+}
+
+/// Sends the answer and closes; who does not listen is not waited for.
+async fn farewell(stream: &mut Stream, reason: ErrorReason) {
+    let answer = error_bytes(reason);
+    let farewell = async {
+        stream.write_all(&answer).await?;
+        stream.flush().await?;
+        stream.shutdown().await?;
+        // Closing on unread bytes would reset the connection, and the answer with it.
+        let mut ignored = [0; 4096];
+        while stream.read(&mut ignored).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+}
+
+#[async_trait]
+impl ServerApp for Edge {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let _occupied = self.occupy(&stream);
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        match before < self.settings.limits.connections {
+            true => self.serve(stream, shutdown).await,
+            false => {
+                self.refuse(&mut stream, ErrorReason::Overloaded).await;
+            }
+        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}

@@ -1,0 +1,188 @@
+//! The hooks of the framework, in the order they run: the table of contents of a request.
+//!
+//! Answers: what happens to a request, step by step? Owns the order; each step's work lives in a file of its own.
+//! Never: documents, or a decision of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+
+use super::answer;
+use super::context::Context;
+use super::intake::{self, Verdict};
+use super::report;
+use super::settings::Settings;
+use super::upstream;
+use crate::live::Live;
+use crate::telemetry::{AccessLog, Metrics};
+use crate::vocab::{ErrorReason, TryOutcome};
+
+/// Longest wait for a client that takes nothing of its response.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for the rest of a body nobody needs any more.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The proxy: what the framework calls for every request.
+pub struct Gate {
+    pub live: Arc<Live>,
+    pub settings: Arc<Settings>,
+    pub metrics: Metrics,
+    pub access_log: Option<AccessLog>,
+}
+
+#[async_trait]
+impl ProxyHttp for Gate {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::begin(Instant::now(), SystemTime::now())
+    }
+
+    // The framework would add response compression here, which costs every request and nobody asked for.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _context: &mut Context) -> Result<()> {
+        // 0 is the framework's "for ever"; its "off", which shutdown and `Connection: close` set, has to stay.
+        if session.get_keepalive() == Some(0) {
+            session.set_keepalive(Some(self.settings.limits.keepalive.as_secs().max(1)));
+        }
+        session.set_write_timeout(Some(WRITE_TIMEOUT));
+        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        let verdict = intake::take_in(self, session, context).await;
+        match verdict {
+            Verdict::Proxy => return Ok(false),
+            Verdict::Redirect(status, location) => answer::redirect(session, status, &location).await?,
+            Verdict::Error(reason) => {
+                context.error = Some(reason);
+                answer::error(session, reason).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.body_seen += body.as_ref().map_or(0, |body| body.len() as u64);
+        if context.body_seen > context.body_limit {
+            context.error = Some(ErrorReason::BodyTooLarge);
+            let error = Error::explain(ErrorType::HTTPStatus(413), "the request body is too large");
+            return Err(error.into_down());
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        upstream::next_peer(context, Instant::now())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        upstream::failed_to_connect(context, error, Instant::now())
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        #[cfg(unix)] _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        _context: &mut Context,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        upstream::edit_request(&self.settings, session, request, context)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        context: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let error = error.more_context(format!("peer {peer}"));
+        upstream::failed_after_sending(session, context, error, reused)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        if response.status.is_informational() && response.status != 101 {
+            return Ok(());
+        }
+        upstream::answered(context, response.status.as_u16(), Instant::now());
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        upstream::edit_response(&self.settings, response, context)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
+        let reason = context.error.or_else(|| upstream::reason_of(error));
+        context.error = reason;
+        let Some(reason) = reason else {
+            // The client is gone: nobody is there to answer.
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        session.set_keepalive(None);
+        if answer::error(session, reason).await.is_err() {
+            tracing::debug!(%reason, "the client left before the error was sent");
+        }
+        FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        upstream::tell(context, None, TryOutcome::ClientGone, Instant::now());
+        report::finish(self, session, error, context);
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        // The access log has one line for it; a second one would be a flood when an upstream is down.
+        true
+    }
+}

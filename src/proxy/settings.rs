@@ -1,0 +1,62 @@
+//! What the process file says about the proxy.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::decide::Trust;
+use crate::vocab::ByteSize;
+
+#[derive(Debug)]
+pub struct Settings {
+    /// Threads that serve requests.
+    pub threads: usize,
+    pub listen: Vec<SocketAddr>,
+    pub trust: Trust,
+    pub respond_version: RespondVersion,
+    pub limits: Limits,
+    /// How long requests may take to finish after SIGTERM.
+    pub grace: Duration,
+}
+
+/// Whether the version and the reason are also put on the response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RespondVersion {
+    Never,
+    /// For peers that may set the version.
+    Trusted,
+    Always,
+}
+
+/// Limits on what clients may ask of the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The whole head of a request.
+    pub header_bytes: ByteSize,
+    pub headers: usize,
+    /// From a head's first byte to its last.
+    pub header_timeout: Duration,
+    pub body: ByteSize,
+    /// Slowest body, bytes a second.
+    pub body_rate: ByteSize,
+    /// How long a connection may wait for its next request.
+    pub keepalive: Duration,
+    /// Connections of all listeners together.
+    pub connections: usize,
+    /// 0: no limit.
+    pub connections_per_ip: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            header_bytes: ByteSize(64 << 10),
+            headers: 100,
+            header_timeout: Duration::from_secs(10),
+            body: ByteSize(100 << 20),
+            body_rate: ByteSize(1 << 10),
+            keepalive: Duration::from_secs(60),
+            connections: 100_000,
+            connections_per_ip: 0,
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Towards the upstream: who is asked, what it is told, and what its failures mean.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::upstreams::peer::{ALPN, HttpPeer};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::context::{Context, Passage, Try};
+use super::intake::{remove_hidden, run, set};
+use super::settings::{RespondVersion, Settings};
+use crate::decide::{Admitted, Edit, set_baggage};
+use crate::pools::{NoInstance, Wire};
+use crate::vocab::{ErrorReason, StatusClass, TryOutcome};
+
+/// Retries of a request whose kept connection had died: more than this is not bad luck.
+const STALE_LIMIT: u8 = 3;
+/// Requests on one HTTP/2 connection at a time.
+const H2_STREAMS: usize = 100;
+
+const REASON_HEADER: HeaderName = HeaderName::from_static("x-gray-reason");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const VIA: &str = "graygate";
+
+/// Picks the next instance into the passage.
+pub fn pick(context: &mut Context, now: Instant) -> Result<(), NoInstance> {
+    let Some(passage) = context.passage.as_deref_mut() else { return Err(NoInstance::None) };
+    // The place of the failed try is given back first, or the request would count twice.
+    passage.current = None;
+    let pools = passage.runtime.pools.clone();
+    let picked = pools.pick(&mut passage.walk, now)?;
+    passage.fallback = picked.fallback;
+    passage.last = Some((picked.instance.clone(), picked.version));
+    passage.current = Some(Try {
+        instance: picked.instance.clone(),
+        version: picked.version,
+        began: now,
+        told: false,
+        _place: picked.in_flight,
+    });
+    Ok(())
+}
+
+/// The peer of the next try: the one picked before, or another one after a failure.
+pub fn next_peer(context: &mut Context, now: Instant) -> Result<Box<HttpPeer>> {
+    let spent =
+        context.passage.as_ref().is_some_and(|passage| passage.current.as_ref().is_none_or(|t| t.told));
+    if spent && let Err(none) = pick(context, now) {
+        context.error = Some(match none {
+            NoInstance::None => ErrorReason::NoInstance,
+            NoInstance::Overloaded => ErrorReason::Overloaded,
+        });
+        return Err(Error::explain(ErrorType::HTTPStatus(503), none.to_string()));
+    }
+    let left = remaining(context, now);
+    let passage = context.passage.as_deref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    let Some(attempt) = &passage.current else { return Err(Error::new(ErrorType::InternalError)) };
+    if left.is_zero() {
+        context.error = Some(ErrorReason::UpstreamTimeout);
+        return Err(Error::explain(ErrorType::HTTPStatus(504), "the request's time is used up"));
+    }
+    Ok(Box::new(peer(passage, attempt, left)))
+}
+
+/// What is left of the request's time.
+fn remaining(context: &Context, now: Instant) -> Duration {
+    let whole = context.passage.as_ref().map_or(Duration::ZERO, |passage| passage.timeouts.request);
+    whole.saturating_sub(now.saturating_duration_since(context.began))
+}
+
+fn peer(passage: &Passage, attempt: &Try, left: Duration) -> HttpPeer {
+    let transport = &passage.runtime.transport;
+    let name = transport.tls.as_ref().map(|tls| tls.server_name.clone());
+    let address = attempt.instance.address();
+    let sni = match name {
+        Some(name) if name.is_empty() => address.ip().to_string(),
+        Some(name) => name,
+        None => String::new(),
+    };
+    let mut peer = HttpPeer::new(address, transport.tls.is_some(), sni);
+    // Two versions at one address never share a connection: one of them may be on its way out.
+    peer.group_key = group_key(passage, attempt);
+    let options = &mut peer.options;
+    let connect = passage.timeouts.connect.min(left);
+    options.connection_timeout = Some(connect);
+    options.total_connection_timeout = Some(connect);
+    options.read_timeout = Some(passage.timeouts.read.min(left));
+    options.write_timeout = Some(passage.timeouts.read);
+    options.idle_timeout = Some(passage.timeouts.idle);
+    options.max_h2_streams = H2_STREAMS;
+    if transport.wire == Wire::Http2 {
+        options.alpn = ALPN::H2;
+        options.set_http_version(2, 2);
+    }
+    if let Some(tls) = &transport.tls {
+        options.verify_cert = tls.verify;
+        options.verify_hostname = tls.verify;
+        options.ca = tls.ca.as_ref().map(|authorities| authorities.0.clone());
+    }
+    peer
+}
+
+fn group_key(passage: &Passage, attempt: &Try) -> u64 {
+    let label = attempt.instance.version().as_str().as_bytes();
+    let service = passage.runtime.pools.name().as_str().as_bytes();
+    u64::from(crate::decide::hash(service, label))
+}
+
+/// Counts how the try under way ended, once.
+pub fn tell(context: &mut Context, status: Option<u16>, outcome: TryOutcome, now: Instant) {
+    let Some(passage) = context.passage.as_deref_mut() else { return };
+    let Some(attempt) = passage.current.as_mut().filter(|attempt| !attempt.told) else { return };
+    attempt.told = true;
+    attempt.instance.report(outcome, status.map(StatusClass::of), now);
+    let tried = passage.runtime.version(Some(attempt.version));
+    tried.tried(outcome);
+    if outcome == TryOutcome::Response {
+        let took = now.saturating_duration_since(attempt.began);
+        tried.upstream_answered(took);
+        passage.upstream = Some(took);
+    }
+}
+
+pub fn answered(context: &mut Context, status: u16, now: Instant) {
+    tell(context, Some(status), TryOutcome::Response, now);
+}
+
+/// Nothing was sent: another instance may be asked, whatever the method.
+pub fn failed_to_connect(context: &mut Context, mut error: Box<Error>, now: Instant) -> Box<Error> {
+    tell(context, None, TryOutcome::ConnectFailed, now);
+    let again = context.passage.as_ref().is_some_and(|passage| passage.walk.may_retry());
+    error.set_retry(again && !remaining(context, now).is_zero());
+    error
+}
+
+/// Something was sent: only what may be repeated is tried again.
+pub fn failed_after_sending(
+    session: &mut Session,
+    context: &mut Context,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
+    let now = Instant::now();
+    let repeatable = session.req_header().method.is_idempotent()
+        && !session.as_ref().retry_buffer_truncated()
+        && session.response_written().is_none()
+        && *error.esource() == ErrorSource::Upstream;
+    let died_unused = reused
+        && matches!(
+            error.etype(),
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+        );
+    if repeatable && died_unused && try_stale_again(context) {
+        // The instance did nothing wrong and the request cost nothing: the same one is asked again.
+        error.set_retry(true);
+        return error;
+    }
+    tell(context, None, outcome_of(&error), now);
+    let again = context.passage.as_ref().is_some_and(|passage| passage.walk.may_retry());
+    error.set_retry(repeatable && again && !remaining(context, now).is_zero());
+    error
+}
+
+fn try_stale_again(context: &mut Context) -> bool {
+    let Some(passage) = context.passage.as_deref_mut() else { return false };
+    let fresh = passage.current.as_ref().is_some_and(|attempt| !attempt.told);
+    passage.stale += u8::from(fresh && passage.stale <= STALE_LIMIT);
+    fresh && passage.stale <= STALE_LIMIT
+}
+
+fn outcome_of(error: &Error) -> TryOutcome {
+    use ErrorType::*;
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, _) => TryOutcome::ClientGone,
+        (_, ReadTimedout | WriteTimedout | ConnectTimedout | TLSHandshakeTimedout) => TryOutcome::Timeout,
+        (_, InvalidHTTPHeader | H1Error | H2Error | InvalidH2 | H2Downgrade) => TryOutcome::Invalid,
+        _ => TryOutcome::Reset,
+    }
+}
+
+/// What the client is told of a failure; `None` when it is gone.
+pub fn reason_of(error: &Error) -> Option<ErrorReason> {
+    use ErrorType::*;
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ReadTimedout) => Some(ErrorReason::Timeout),
+        (
+            ErrorSource::Downstream,
+            WriteError | ReadError | ConnectionClosed | WriteTimedout | ConnectError,
+        ) => None,
+        (ErrorSource::Downstream, HTTPStatus(413)) => Some(ErrorReason::BodyTooLarge),
+        (ErrorSource::Downstream, _) => Some(ErrorReason::BadRequest),
+        (_, ReadTimedout | WriteTimedout | ConnectTimedout | TLSHandshakeTimedout) => {
+            Some(ErrorReason::UpstreamTimeout)
+        }
+        (ErrorSource::Upstream, _) => Some(ErrorReason::UpstreamError),
+        _ => Some(ErrorReason::Internal),
+    }
+}
+
+/// Makes of the client's request what the upstream gets.
+pub fn edit_request(
+    settings: &Settings,
+    session: &Session,
+    request: &mut RequestHeader,
+    context: &Context,
+) -> Result<()> {
+    let (Some(passage), Some(admitted)) = (context.passage.as_deref(), context.admitted.as_ref()) else {
+        return Err(Error::new(ErrorType::InternalError));
+    };
+    remove_hidden(context, request);
+    let client_host = request.headers.get(header::HOST).cloned();
+    for edit in &passage.request_edits {
+        run(edit, request);
+    }
+    forward(session, request, admitted, client_host.as_ref());
+    if let Some(host) = &passage.host {
+        request.insert_header(header::HOST, host.clone())?;
+    }
+    request.set_raw_path(passage.target.as_bytes())?;
+    let plan = context
+        .generation
+        .as_ref()
+        .and_then(|generation| generation.snapshot.service(passage.choice.service));
+    let version = plan.and_then(|plan| plan.version(passage.choice.version?));
+    for (name, value) in version.iter().flat_map(|version| version.request_headers.iter()) {
+        request.insert_header(name.clone(), value.clone())?;
+    }
+    request.insert_header(settings.trust.version_header.clone(), passage.word.clone())?;
+    if settings.trust.baggage {
+        if let Some(edit) = set_baggage(&request.headers, passage.word.to_str().ok()) {
+            run(&edit, request);
+        }
+    }
+    Ok(())
+}
+
+/// Says who asked and how: appended behind a trusted proxy, set otherwise.
+fn forward(session: &Session, request: &mut RequestHeader, admitted: &Admitted, host: Option<&HeaderValue>) {
+    let peer = session.client_addr().and_then(|address| address.as_inet());
+    let peer = peer.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+    let joined = |name: &HeaderName, own: &str| {
+        let lines = request.headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+        let before = lines.filter(|_| admitted.forwarded_trusted).filter(|line| !line.is_empty());
+        let all: Vec<&str> = before.chain([own]).collect();
+        HeaderValue::from_str(&all.join(", ")).ok()
+    };
+    let version = if request.version == http::Version::HTTP_2 { "2" } else { "1.1" };
+    let lines = [
+        (FORWARDED_FOR, joined(&FORWARDED_FOR, &peer)),
+        (header::VIA, joined(&header::VIA, &format!("{version} {VIA}"))),
+        (FORWARDED_PROTO, Some(HeaderValue::from_static(admitted.scheme))),
+        (FORWARDED_HOST, kept(request, &FORWARDED_HOST, admitted).or(host.cloned())),
+    ];
+    for (name, value) in lines {
+        match value {
+            Some(value) => set(request, &name, value),
+            None => {
+                request.remove_header(&name);
+            }
+        }
+    }
+}
+
+fn kept(request: &RequestHeader, name: &HeaderName, admitted: &Admitted) -> Option<HeaderValue> {
+    request.headers.get(name).filter(|_| admitted.forwarded_trusted).cloned()
+}
+
+/// Headers that concern the upstream's connection and not the client's.
+const HOP_BY_HOP: [&str; 5] = ["keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer"];
+
+/// Makes of the upstream's response what the client gets.
+pub fn edit_response(settings: &Settings, response: &mut ResponseHeader, context: &Context) -> Result<()> {
+    let Some(passage) = context.passage.as_deref() else { return Ok(()) };
+    remove_hop_by_hop(response);
+    for edit in &passage.response_edits {
+        match edit {
+            Edit::Remove(name) => {
+                response.remove_header(name);
+            }
+            Edit::Set(name, value) => response.insert_header(name.clone(), value.clone())?,
+            Edit::SetIfAbsent(name, value) => {
+                if !response.headers.contains_key(name) {
+                    response.insert_header(name.clone(), value.clone())?;
+                }
+            }
+            Edit::Add(name, value) => {
+                response.append_header(name.clone(), value.clone())?;
+            }
+        }
+    }
+    if let Some(cookie) = &passage.cookie {
+        response.append_header(header::SET_COOKIE, cookie.clone())?;
+    }
+    let trusted = context.admitted.as_ref().is_some_and(|admitted| admitted.version_trusted);
+    let show = match settings.respond_version {
+        RespondVersion::Never => false,
+        RespondVersion::Trusted => trusted,
+        RespondVersion::Always => true,
+    };
+    if show {
+        response.insert_header(settings.trust.version_header.clone(), passage.word.clone())?;
+        response.insert_header(REASON_HEADER, HeaderValue::from_static(passage.choice.reason.as_str()))?;
+    }
+    Ok(())
+}
+
+fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    // A response that switches protocols needs its `Connection` and `Upgrade`.
+    if response.status == 101 {
+        return;
+    }
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH)
+        .collect();
+    for name in nominated {
+        response.remove_header(&name);
+    }
+    for name in HOP_BY_HOP {
+        response.remove_header(name);
+    }
+}

@@ -1,0 +1,58 @@
+//! The watcher's two voices: updates for those who run documents, a status for those who look.
+//!
+//! Owns: when a line is logged about the store, which is once a change of its state and not once an attempt.
+//! Never: talks to etcd.
+
+use super::held::Held;
+use crate::sources::{SourceStatus, Update, UpdateSender};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Different complaints that are logged during one outage; a cluster's members may fail in different ways.
+const COMPLAINT_LIMIT: usize = 8;
+
+pub(super) struct Publisher {
+    updates: UpdateSender,
+    status: Arc<SourceStatus>,
+    complaints: BTreeSet<String>,
+}
+
+impl Publisher {
+    pub fn new(updates: UpdateSender, status: Arc<SourceStatus>) -> Publisher {
+        Publisher { updates, status, complaints: BTreeSet::new() }
+    }
+
+    pub fn publish(&self, held: &Held, seen_at: Instant) {
+        let set = Arc::new(held.set());
+        tracing::debug!(revision = set.revision, documents = set.documents.len(), "the documents changed");
+        self.status.set_from_cache(false);
+        self.updates.send_replace(Some(Update { set, seen_at }));
+    }
+
+    pub fn reached(&mut self, endpoint: &str, held: &Held) {
+        if self.status.reached(Instant::now()) {
+            tracing::info!(
+                endpoint,
+                revision = held.revision(),
+                "the documents are read from etcd and watched"
+            );
+        }
+        self.complaints.clear();
+    }
+
+    pub fn touch(&self, now: Instant) {
+        self.status.touch(now);
+    }
+
+    pub fn lost(&mut self, error: &str) {
+        self.status.lost();
+        if self.complaints.len() < COMPLAINT_LIMIT && self.complaints.insert(error.to_owned()) {
+            tracing::warn!(error, "etcd cannot be followed; the last documents stay, and attempts go on");
+        }
+    }
+
+    pub fn count_mismatches(&self, count: usize) {
+        self.status.count_mismatches(count as u64);
+    }
+}
