@@ -101,6 +101,19 @@ fn every_operator_on_one_value_several_and_none() {
 }
 
 #[test]
+fn patterns_may_be_long_but_not_endless() {
+    let uuid = r"regex: '\w{8}-\w{4}-\w{4}-\w{4}-\w{12}'";
+    header(uuid, &["123e4567-e89b-12d3-a456-426614174000"], true);
+    header(&format!("{uuid}, ignore_case: true"), &["123e4567-e89b-12d3-a456-42661417400"], false);
+    let rule = "when: {attribute: header:x, regex: '((a{100}){100}){100}'}\nversion: gray";
+    let found = compiled(&[("rules/a", rule)]).problems;
+    assert_eq!(
+        show(&found),
+        ["rules/a: when.regex: the pattern is wrong: compiles to more than 10485760 bytes"]
+    );
+}
+
+#[test]
 fn ignore_case_folds_as_unicode_simple_folding_does() {
     for (operator, value, expected) in [
         ("equals: Ab", "aB", true),
