@@ -160,11 +160,8 @@ pub fn location(
 ) -> Result<String, NotAHost> {
     let scheme = redirect.scheme.unwrap_or(origin.scheme);
     let host = match &redirect.host {
-        // A port stands in `port` alone.
-        Some(template) => groups
-            .host(template)
-            .filter(|host| host.starts_with('[') || !host.contains(':'))
-            .ok_or(NotAHost)?,
+        // A group may not bring a port along: it has its own field.
+        Some(template) => groups.host(template).filter(|host| !names_port(host)).ok_or(NotAHost)?,
         None if origin.host.is_empty() => return Err(NotAHost),
         None => origin.host.to_string(),
     };
@@ -182,6 +179,11 @@ pub fn location(
         .unwrap_or_else(|| origin.path.upstream.to_string());
     let query = origin.query.map(|query| format!("?{query}")).unwrap_or_default();
     Ok(format!("{scheme}://{host}{port}{path}{query}"))
+}
+
+/// Behind the last bracket of an address a colon begins a port.
+fn names_port(host: &str) -> bool {
+    host.rsplit(']').next().is_some_and(|rest| rest.contains(':'))
 }
 
 /// One edit of a header, ready to run.

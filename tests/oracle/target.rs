@@ -99,7 +99,11 @@ pub fn host(template: &Template, matched: Option<&PathPattern>, seen: &Seen<'_>)
 pub fn location(redirect: &Redirect, matched: Option<&PathPattern>, seen: &Seen<'_>) -> Option<String> {
     let scheme = redirect.scheme.unwrap_or(seen.ask.scheme);
     let host = match &redirect.host {
-        Some(template) => host(template, matched, seen)?,
+        Some(template) => {
+            let text = host(template, matched, seen)?;
+            // The alphabet has no address in brackets here: a colon is a port.
+            (!text.contains(':')).then_some(text)?
+        }
         None => Some(seen.host.clone()).filter(|host| !host.is_empty())?,
     };
     let port = match (redirect.port, redirect.scheme) {
