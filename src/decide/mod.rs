@@ -19,7 +19,7 @@ pub use condition::{Comparison, Condition, Predicate, Test, fold};
 pub use list::{NetworkSet, ValueSet};
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
 pub use request::{Request, Scratch, cookies, decode_parameter, parameters};
-pub use rewrite::{Edit, Groups, NotAHost, Origin, Rewritten, apply, edits, location, rewrite};
+pub use rewrite::{BadTarget, Edit, Groups, Origin, Rewritten, apply, edits, location, rewrite};
 pub use route::{
     Candidate, HostMatch, PathMatch, PathRewrite, Redirect, RouteId, RoutePlan, Routed, Routes,
     ServiceTarget, Target,
