@@ -1,0 +1,21 @@
+//! The whole proxy from outside: the real binary, real sockets, a real etcd, and the contract sentence by sentence.
+
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "each target uses a part of what they share")]
+mod support;
+
+#[cfg(test)]
+#[path = "../support/harness.rs"]
+mod harness;
+
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod paths;
+#[cfg(test)]
+mod routing;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod version;
