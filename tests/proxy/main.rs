@@ -12,6 +12,10 @@ mod harness;
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
+mod fallback;
+#[cfg(test)]
 mod paths;
 #[cfg(test)]
 mod routing;
