@@ -25,7 +25,7 @@ async fn without_instances_the_chain_is_followed_and_counted() {
         assert_eq!(metrics.get("graygate_requests_total", &decided), Some(3.0), "by decided version");
         let tried = [("service", "s"), ("version", to), ("outcome", "response")];
         assert_eq!(metrics.get("graygate_upstream_tries_total", &tried), Some(3.0), "by version that was tried");
-        assert_eq!(proxy.log()[0]["fallback"], "no_instances");
+        assert_eq!(proxy.logged(3).await[0]["fallback"], "no_instances");
     }
 }
 
@@ -127,7 +127,7 @@ async fn a_refused_connection_is_retried_for_any_method_and_then_falls_back() {
     assert_eq!(metrics.get(name, &tries("release", "response")), Some(1.0));
     let counted = [("service", "s"), ("version", "gray"), ("status", "2xx")];
     assert_eq!(metrics.get("graygate_requests_total", &counted), Some(1.0), "the request is counted once");
-    let log = proxy.log();
+    let log = proxy.logged(1).await;
     assert_eq!((&log[0]["tries"], &log[0]["fallback"]), (&2.into(), &"connect_failed".into()));
 }
 

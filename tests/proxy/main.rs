@@ -10,11 +10,21 @@ mod support;
 mod harness;
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod ending;
+#[cfg(test)]
+mod etcd;
+#[cfg(test)]
 mod fallback;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod log;
 #[cfg(test)]
 mod paths;
 #[cfg(test)]

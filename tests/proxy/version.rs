@@ -83,8 +83,10 @@ async fn a_trusted_peer_s_version_is_inherited() {
         assert_eq!(seen.header("x-gray-version"), Some(word), "{headers:?}");
         assert_eq!(members(seen.header("baggage")), [format!("gray.version={word}")], "{headers:?}");
     }
-    let log = proxy.log();
-    assert!(log.len() < 9 || log[0]["reason"] == "inherited", "{log:?}");
+    let log = proxy.logged(9).await;
+    let reasons: Vec<&str> = log.iter().map(|line| line["reason"].as_str().unwrap()).collect();
+    let [i, d, r] = ["inherited", "default", "rule"];
+    assert_eq!(reasons, [i, i, i, i, d, d, r, i, i]);
     // No label of a metric comes from a request.
     assert!(!proxy.ask_admin("/metrics").await.text().contains("unheard-of"));
 }

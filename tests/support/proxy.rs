@@ -169,6 +169,18 @@ impl Proxy {
         fs::read_to_string(self.file("stderr")).unwrap_or_default()
     }
 
+    /// The access log, once it has this many lines.
+    #[track_caller]
+    pub fn logged(&self, lines: usize) -> impl Future<Output = Vec<Value>> {
+        let waiting = until(async move || self.log().len() >= lines);
+        async move {
+            waiting.await;
+            let log = self.log();
+            assert_eq!(log.len(), lines, "{log:?}");
+            log
+        }
+    }
+
     /// The lines of the access log so far.
     pub fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.file("access.log")).unwrap_or_default();
