@@ -18,7 +18,14 @@ fn keys(value: &Value) -> Vec<&str> {
 async fn health_readiness_and_wrong_questions() {
     let upstream = Upstream::named("up").await;
     let proxy = in_front_of("", &upstream).await;
-    for (target, status) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/status", 200), ("/", 404), ("/explain", 405)] {
+    for (target, status) in [
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/metrics", 200),
+        ("/status", 200),
+        ("/", 404),
+        ("/explain", 405),
+    ] {
         assert_eq!(proxy.ask_admin(target).await.status(), status, "{target}");
     }
     assert!(proxy.ask_admin("/status").await.header("content-type").unwrap().starts_with("application/json"));
@@ -28,10 +35,8 @@ async fn health_readiness_and_wrong_questions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_has_the_contract_s_shape() {
     let upstream = Upstream::named("up").await;
-    let service = format!(
-        "instances: [{{address: \"{}\", version: v1, weight: 2, tags: {{a: b}}}}]",
-        upstream.address
-    );
+    let service =
+        format!("instances: [{{address: \"{}\", version: v1, weight: 2, tags: {{a: b}}}}]", upstream.address);
     let documents = [
         ALL,
         WANTED,
@@ -43,7 +48,10 @@ async fn status_has_the_contract_s_shape() {
     ];
     let proxy = Proxy::start("", &documents).await;
     let status = proxy.status().await;
-    assert_eq!(keys(&status), sorted(["version", "started", "source", "revision", "problems", "services", "documents"]));
+    assert_eq!(
+        keys(&status),
+        sorted(["version", "started", "source", "revision", "problems", "services", "documents"])
+    );
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(keys(&status["source"]), sorted(["kind", "up", "stale_seconds", "from_cache"]));
     assert_eq!(status["source"]["kind"], "directory");
@@ -53,7 +61,8 @@ async fn status_has_the_contract_s_shape() {
     let expected = json!({"versions": {"v1": {"instances": [
         {"address": upstream.address.to_string(), "state": "healthy", "weight": 2, "tags": {"a": "b"}}]}}});
     assert_eq!(status["services"], json!({"s": expected}));
-    let documents = json!({"routes": 1, "services": 1, "rules": 1, "lists": 2, "list_members": 4, "instances": 0});
+    let documents =
+        json!({"routes": 1, "services": 1, "rules": 1, "lists": 2, "list_members": 4, "instances": 0});
     assert_eq!(keys(&status["documents"]), keys(&documents));
     assert_eq!(status["documents"]["lists"], 2);
     assert_eq!(status["documents"]["list_members"], 4);
@@ -116,8 +125,13 @@ async fn every_metric_is_there_with_exactly_its_labels() {
     let known = FAMILIES.map(|(name, _)| name);
     for sample in &metrics.0 {
         let ours = known.contains(&sample.name.as_str()) || sample.name.ends_with("_sum");
-        let further = ["graygate_ejections_total", "graygate_access_log_dropped_total"].contains(&&*sample.name);
-        assert!(ours || further || sample.name.starts_with("process_"), "{} is new: document it", sample.name);
+        let further =
+            ["graygate_ejections_total", "graygate_access_log_dropped_total"].contains(&&*sample.name);
+        assert!(
+            ours || further || sample.name.starts_with("process_"),
+            "{} is new: document it",
+            sample.name
+        );
         let from_request = sample.labels.values().any(|value| value.contains("secret"));
         assert!(!from_request, "{sample:?}");
     }
@@ -149,8 +163,10 @@ fn histogram(metrics: &crate::harness::proxy::Samples, name: &str) {
     }
 }
 
-const ANSWER_KEYS: [&str; 13] =
-    ["status", "route", "service", "version", "reason", "rule", "bucket", "path", "chain", "ip", "identity", "pin", "trace"];
+const ANSWER_KEYS: [&str; 13] = [
+    "status", "route", "service", "version", "reason", "rule", "bucket", "path", "chain", "ip", "identity",
+    "pin", "trace",
+];
 
 async fn explained() -> (Proxy, Upstream) {
     let upstream = Upstream::named("up").await;
@@ -161,8 +177,14 @@ async fn explained() -> (Proxy, Upstream) {
         ("routes/gone.yaml", "paths: [{prefix: /gone}]\nservice: gone"),
         ("routes/bare.yaml", "paths: [{prefix: /bare}]\nservice: bare"),
         ("routes/tls.yaml", "paths: [{prefix: /tls}]\nredirect: {scheme: https, status: 308}"),
-        ("rules/10-staff.yaml", "priority: 30\nservices: [s]\nwhen: {attribute: header:x-staff, exists: true}\nversion: strict"),
-        ("rules/20-half.yaml", "priority: 20\nservices: [s]\nwhen: {attribute: header:x-user, exists: true}\nsplit: {gray: 2.5}\nsalt: plan-1"),
+        (
+            "rules/10-staff.yaml",
+            "priority: 30\nservices: [s]\nwhen: {attribute: header:x-staff, exists: true}\nversion: strict",
+        ),
+        (
+            "rules/20-half.yaml",
+            "priority: 20\nservices: [s]\nwhen: {attribute: header:x-user, exists: true}\nsplit: {gray: 2.5}\nsalt: plan-1",
+        ),
         ("services/s.yaml", &service),
         ("services/bare.yaml", "{}"),
     ];
@@ -178,7 +200,8 @@ async fn explain_answers_in_the_contract_s_words() {
         answer.json()
     };
     let user = json!([["X-User", "user1"]]);
-    let answer = ask(json!({"url": "http://a.test/portal//list?x=1", "headers": user, "ip": "203.0.113.7"})).await;
+    let answer =
+        ask(json!({"url": "http://a.test/portal//list?x=1", "headers": user, "ip": "203.0.113.7"})).await;
     let mut expected = ANSWER_KEYS.to_vec();
     expected.sort_unstable();
     assert_eq!(keys(&answer), expected);
@@ -187,15 +210,24 @@ async fn explain_answers_in_the_contract_s_words() {
         "bucket": 247, "path": "/list", "chain": ["gray", "beta", "release"], "ip": "203.0.113.7", "identity": "user1",
         "pin": null, "trace": trace});
     assert_eq!(answer, whole);
-    assert_eq!(trace[0], json!({"rule": "10-staff", "matched": false, "because": "header:x-staff is absent"}));
+    assert_eq!(
+        trace[0],
+        json!({"rule": "10-staff", "matched": false, "because": "header:x-staff is absent"})
+    );
     assert_eq!((&trace[1]["rule"], &trace[1]["matched"]), (&json!("20-half"), &json!(true)));
     assert_eq!(trace.as_array().unwrap().len(), 2);
 
     let staff = ask(json!({"url": "http://a.test/portal", "headers": [["x-staff", ""]]})).await;
     assert_eq!((&staff["version"], &staff["chain"]), (&json!("strict"), &json!(["strict"])));
-    assert_eq!((&staff["bucket"], &staff["path"]), (&Value::Null, &json!("/")));
+    assert_eq!(
+        (&staff["bucket"], &staff["path"], &staff["status"]),
+        (&Value::Null, &Value::Null, &json!(503))
+    );
     let plain = ask(json!({"url": "/portal"})).await;
-    assert_eq!((&plain["version"], &plain["reason"], &plain["rule"]), (&json!("release"), &json!("default"), &Value::Null));
+    assert_eq!(
+        (&plain["version"], &plain["reason"], &plain["rule"]),
+        (&json!("release"), &json!("default"), &Value::Null)
+    );
     assert_eq!(plain["chain"], json!(["release"]));
     assert_eq!(plain["identity"], Value::Null);
 }
@@ -220,21 +252,40 @@ async fn explain_tells_refusals_redirects_and_trust() {
     assert_eq!((&redirect["status"], &redirect["location"]), (&json!(308), &json!("https://a.test/tls?x")));
     assert_eq!((&redirect["route"], &redirect["path"]), (&json!("tls"), &Value::Null));
 
-    let headers = json!([["x-gray-version", "gray"], ["x-forwarded-for", "203.0.113.9"], ["developer", "li"]]);
+    let headers =
+        json!([["x-gray-version", "gray"], ["x-forwarded-for", "203.0.113.9"], ["developer", "li"]]);
     for (ip, trusted, version, client, pin) in [
         ("203.0.113.7", false, "release", "203.0.113.7", Value::Null),
         ("10.0.0.1", false, "release", "203.0.113.9", Value::Null),
         ("10.1.0.1", false, "gray", "203.0.113.9", json!("li")),
         ("203.0.113.7", true, "gray", "203.0.113.9", json!("li")),
     ] {
-        let answer = ask(json!({"url": "http://a/portal", "headers": headers, "ip": ip, "trusted": trusted})).await;
-        assert_eq!((&answer["version"], &answer["ip"], &answer["pin"]), (&json!(version), &json!(client), &pin), "{ip}");
+        let answer =
+            ask(json!({"url": "http://a/portal", "headers": headers, "ip": ip, "trusted": trusted})).await;
+        assert_eq!(
+            (&answer["version"], &answer["ip"], &answer["pin"]),
+            (&json!(version), &json!(client), &pin),
+            "{ip}"
+        );
     }
-    for question in ["", "{}", "[]", r#"{"url": "ftp:"}"#, r#"{"url": "/", "ip": "x"}"#, r#"{"url": "/", "x": 1}"#, r#"{"url": "/", "method": "G T"}"#, r#"{"url": "/", "headers": [["a b", "c"]]}"#] {
-        let answer = crate::harness::wire::Connection::open(proxy.admin).await.ask(with_body("POST", "/explain", question)).await;
+    for question in [
+        "",
+        "{}",
+        "[]",
+        r#"{"url": "ftp:"}"#,
+        r#"{"url": "/", "ip": "x"}"#,
+        r#"{"url": "/", "x": 1}"#,
+        r#"{"url": "/", "method": "G T"}"#,
+        r#"{"url": "/", "headers": [["a b", "c"]]}"#,
+    ] {
+        let answer = crate::harness::wire::Connection::open(proxy.admin)
+            .await
+            .ask(with_body("POST", "/explain", question))
+            .await;
         assert_eq!(answer.status(), 400, "{question}");
     }
-    let get = crate::harness::wire::Connection::open(proxy.admin).await.ask(request("GET", "/explain", &[])).await;
+    let get =
+        crate::harness::wire::Connection::open(proxy.admin).await.ask(request("GET", "/explain", &[])).await;
     assert_eq!(get.status(), 405);
 }
 
@@ -244,18 +295,28 @@ async fn explain_and_the_proxy_agree() {
     let service = instances(&[("release", upstream.address)]) + "identity: [header:x-user]\n";
     let documents = [
         ALL,
-        ("rules/10-path.yaml", "priority: 10\nwhen: {any: [{attribute: path, regex: \"/p/[0-9]+\"}, {attribute: query:q, at_least: 5}]}\nversion: byPath"),
-        ("rules/20-cookie.yaml", "priority: 5\nwhen: {attribute: cookie:c, semver: \">=7.0.0, <8\"}\nversion: byCookie"),
+        (
+            "rules/10-path.yaml",
+            "priority: 10\nwhen: {any: [{attribute: path, regex: \"/p/[0-9]+\"}, {attribute: query:q, at_least: 5}]}\nversion: byPath",
+        ),
+        (
+            "rules/20-cookie.yaml",
+            "priority: 5\nwhen: {attribute: cookie:c, semver: \">=7.0.0, <8\"}\nversion: byCookie",
+        ),
         ("rules/30-split.yaml", "split: {a: 30, b: 30}"),
         ("services/s.yaml", &*service),
     ];
     let proxy = Proxy::start("respond_version: always", &documents).await;
     for n in 0..60_u32 {
         let user = format!("user{n}");
-        let (target, cookie) = (["/", "/p/12", "/p/x", "/?q=05.0"][n as usize % 4], ["c=v7.1", "c=8", "d=7.1.0"][n as usize % 3]);
+        let (target, cookie) = (
+            ["/", "/p/12", "/p/x", "/?q=05.0"][n as usize % 4],
+            ["c=v7.1", "c=8", "d=7.1.0"][n as usize % 3],
+        );
         let headers = [("x-user", &*user), ("cookie", cookie)];
         let answer = proxy.get(target, &headers).await;
-        let question = json!({"url": format!("http://app.test{target}"), "headers": headers, "ip": "127.0.0.1"});
+        let question =
+            json!({"url": format!("http://app.test{target}"), "headers": headers, "ip": "127.0.0.1"});
         let told = proxy.explain(&question).await.json();
         assert_eq!(answer.header("x-gray-version"), told["version"].as_str(), "{question}");
         assert_eq!(answer.header("x-gray-reason"), told["reason"].as_str(), "{question}");

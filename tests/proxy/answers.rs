@@ -91,7 +91,10 @@ async fn failing_upstreams_are_502_and_504() {
     connection.send(request("GET", "/half", &[])).await;
     assert!(connection.message(false).await.is_err());
     let tries = |outcome| [("service", "s"), ("version", "release"), ("outcome", outcome)];
-    until(async || proxy.metrics().await.get("graygate_upstream_tries_total", &tries("timeout")) == Some(2.0)).await;
+    until(async || {
+        proxy.metrics().await.get("graygate_upstream_tries_total", &tries("timeout")) == Some(2.0)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,7 +287,14 @@ async fn hop_by_hop_headers_stay_on_their_hop() {
     .await;
     let service = instances(&[("release", upstream.address), ("gray", upstream.address)]);
     let proxy = Proxy::start("", &[ALL, WANTED, ("services/s.yaml", &service)]).await;
-    let headers = [("Connection", "keep-alive, x-hop, x-gray-version"), ("X-Hop", "1"), ("Keep-Alive", "1"), ("Proxy-Connection", "a"), ("TE", "gzip"), ("X-End", "1")];
+    let headers = [
+        ("Connection", "keep-alive, x-hop, x-gray-version"),
+        ("X-Hop", "1"),
+        ("Keep-Alive", "1"),
+        ("Proxy-Connection", "a"),
+        ("TE", "gzip"),
+        ("X-End", "1"),
+    ];
     let answer = proxy.get("/", &headers).await;
     let seen = upstream.last();
     for name in ["x-hop", "keep-alive", "proxy-connection", "te"] {

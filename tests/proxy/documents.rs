@@ -105,7 +105,11 @@ async fn what_was_never_good_is_left_out_and_strays_are_problems() {
     let (proxy, _release, _gray) = proxy().await;
     proxy.write("rules/new.yaml", "version: gray\nwhen:");
     assert_eq!(problem(&proxy).await["field"], "when");
-    assert_eq!(proxy.served_by("/", &[]).await, "release", "a key with nothing behind it is never every request");
+    assert_eq!(
+        proxy.served_by("/", &[]).await,
+        "release",
+        "a key with nothing behind it is never every request"
+    );
     proxy.remove("rules/new.yaml");
     no_problem(&proxy).await;
     proxy.write("rules/readme.md", "hello");
@@ -171,7 +175,8 @@ async fn a_request_ends_where_it_began() {
     let held = Upstream::scripted(|_| Act::Hold(ok("held"))).await;
     let release = Upstream::named("release").await;
     let service = instances(&[("release", release.address), ("gray", held.address)]);
-    let proxy = Proxy::start("", &[ALL, ("rules/one.yaml", "version: gray"), ("services/s.yaml", &service)]).await;
+    let proxy =
+        Proxy::start("", &[ALL, ("rules/one.yaml", "version: gray"), ("services/s.yaml", &service)]).await;
     let mut begun = proxy.connect().await;
     begun.send(request("GET", "/", &[])).await;
     until(async || held.asked().len() == 1).await;

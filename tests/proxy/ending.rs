@@ -21,7 +21,10 @@ async fn a_running_request_finishes_and_then_the_process_ends() {
         let Ok(stream) = tokio::net::TcpStream::connect(proxy.admin).await else { return false };
         let mut connection = Connection::over(stream);
         connection.send(request("GET", "/readyz", &[])).await;
-        connection.message(false).await.is_ok_and(|answer| answer.is_some_and(|answer| answer.status() == 503))
+        connection
+            .message(false)
+            .await
+            .is_ok_and(|answer| answer.is_some_and(|answer| answer.status() == 503))
     });
     ready.await;
     upstream.release();
@@ -29,7 +32,11 @@ async fn a_running_request_finishes_and_then_the_process_ends() {
     let begun = std::time::Instant::now();
     let status = proxy.ended().await;
     assert_eq!(status.code(), Some(0), "{status}");
-    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "soon after the last request: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(5),
+        "soon after the last request: {:?}",
+        begun.elapsed()
+    );
     let log = proxy.log();
     assert_eq!(log.len(), 1, "the last lines are written");
 }

@@ -11,7 +11,11 @@ const GRAY: [(&str, &str); 1] = [("x-want", "gray")];
 async fn without_instances_the_chain_is_followed_and_counted() {
     let (release, beta) = (Upstream::named("release").await, Upstream::named("beta").await);
     let pools = instances(&[("release", release.address), ("beta", beta.address)]);
-    for (fallback, server, to) in [("", "release", "release"), ("fallback: {gray: [beta]}\n", "beta", "beta"), ("fallback: {gray: [nowhere, beta]}\n", "beta", "beta")] {
+    for (fallback, server, to) in [
+        ("", "release", "release"),
+        ("fallback: {gray: [beta]}\n", "beta", "beta"),
+        ("fallback: {gray: [nowhere, beta]}\n", "beta", "beta"),
+    ] {
         let service = pools.clone() + fallback;
         let proxy = Proxy::start("", &[ALL, WANTED, ("services/s.yaml", &service)]).await;
         for _ in 0..3 {
@@ -24,7 +28,11 @@ async fn without_instances_the_chain_is_followed_and_counted() {
         let decided = [("service", "s"), ("version", "gray"), ("status", "2xx")];
         assert_eq!(metrics.get("graygate_requests_total", &decided), Some(3.0), "by decided version");
         let tried = [("service", "s"), ("version", to), ("outcome", "response")];
-        assert_eq!(metrics.get("graygate_upstream_tries_total", &tried), Some(3.0), "by version that was tried");
+        assert_eq!(
+            metrics.get("graygate_upstream_tries_total", &tried),
+            Some(3.0),
+            "by version that was tried"
+        );
         assert_eq!(proxy.logged(3).await[0]["fallback"], "no_instances");
     }
 }
@@ -38,11 +46,20 @@ async fn no_fallback_means_none() {
     assert_eq!((answer.status(), answer.header("x-graygate-error")), (503, Some("no_instance")));
     assert!(release.asked().is_empty());
     assert_eq!(proxy.served_by("/", &[]).await, "release");
-    proxy.metric_becomes("graygate_requests_total", &[("service", "s"), ("version", "gray"), ("status", "5xx")], 1.0).await;
+    proxy
+        .metric_becomes(
+            "graygate_requests_total",
+            &[("service", "s"), ("version", "gray"), ("status", "5xx")],
+            1.0,
+        )
+        .await;
 }
 
 /// Healthy or not, as its flag says.
-fn checked(name: &'static str, healthy: &std::sync::Arc<std::sync::atomic::AtomicBool>) -> impl Future<Output = Upstream> + use<> {
+fn checked(
+    name: &'static str,
+    healthy: &std::sync::Arc<std::sync::atomic::AtomicBool>,
+) -> impl Future<Output = Upstream> + use<> {
     let healthy = healthy.clone();
     Upstream::scripted(move |message| match message.target() {
         "/healthz" if !healthy.load(std::sync::atomic::Ordering::SeqCst) => {
@@ -80,7 +97,11 @@ async fn an_unhealthy_pool_is_left_and_taken_again_and_the_last_one_fails_open()
         )
         .await;
     proxy
-        .metric_becomes("graygate_instances", &[("service", "s"), ("version", "gray"), ("state", "unhealthy")], 1.0)
+        .metric_becomes(
+            "graygate_instances",
+            &[("service", "s"), ("version", "gray"), ("state", "unhealthy")],
+            1.0,
+        )
         .await;
     release_up.store(false, SeqCst);
     until(async || state(&proxy.status().await, "release") == "unhealthy").await;
@@ -96,7 +117,8 @@ async fn a_refused_connection_is_retried_for_any_method_and_then_falls_back() {
     let refusing = Refusing::new();
     let (release, gray) = (Upstream::named("release").await, Upstream::named("gray").await);
     let off = "outlier: off\n";
-    let same_pool = instances(&[("release", release.address), ("gray", refusing.address), ("gray", gray.address)]) + off;
+    let same_pool =
+        instances(&[("release", release.address), ("gray", refusing.address), ("gray", gray.address)]) + off;
     let proxy = Proxy::start("", &[ALL, WANTED, ("services/s.yaml", &same_pool)]).await;
     let mut posted = with_body("POST", "/", "x");
     let head = "POST / HTTP/1.1\r\nx-want: gray\r\n";
@@ -107,7 +129,8 @@ async fn a_refused_connection_is_retried_for_any_method_and_then_falls_back() {
     assert_eq!(proxy.metrics().await.sum("graygate_fallbacks_total"), 0.0);
 
     let next_pool = instances(&[("release", release.address), ("gray", refusing.address)]) + off;
-    let proxy = Proxy::start("respond_version: always", &[ALL, WANTED, ("services/s.yaml", &next_pool)]).await;
+    let proxy =
+        Proxy::start("respond_version: always", &[ALL, WANTED, ("services/s.yaml", &next_pool)]).await;
     let answer = proxy.raw(&posted).await;
     assert_eq!(answer.text(), "release");
     assert_eq!(answer.header("x-gray-version"), Some("gray"), "a retry never changes the decision");
@@ -140,7 +163,8 @@ async fn tries_are_bounded_by_retries() {
         let proxy = Proxy::start("", &[ALL, ("services/s.yaml", &service)]).await;
         assert_eq!(proxy.get("/", &[]).await.status(), 502);
         let labels = [("service", "s"), ("version", "release"), ("outcome", "connect_failed")];
-        until(async || proxy.metrics().await.get("graygate_upstream_tries_total", &labels) == Some(tries)).await;
+        until(async || proxy.metrics().await.get("graygate_upstream_tries_total", &labels) == Some(tries))
+            .await;
     }
 }
 

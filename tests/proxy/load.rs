@@ -46,7 +46,10 @@ async fn fifty_changes_fail_no_request() {
         let good: f64 = ["release", "gray"]
             .iter()
             .filter_map(|version| {
-                metrics.get("graygate_requests_total", &[("service", "s"), ("version", version), ("status", "2xx")])
+                metrics.get(
+                    "graygate_requests_total",
+                    &[("service", "s"), ("version", version), ("status", "2xx")],
+                )
             })
             .sum();
         // The look for the last change may have taken several requests.

@@ -8,9 +8,29 @@ use crate::harness::wire::{request, with_body};
 use crate::sample::{ALL, instances};
 
 const KEYS: [&str; 23] = [
-    "time", "client", "method", "host", "path", "status", "bytes_in", "bytes_out", "duration_ms", "upstream_ms", "route",
-    "service", "version", "reason", "rule", "bucket", "served_by", "fallback", "tries", "error", "request_id",
-    "user_agent", "",
+    "time",
+    "client",
+    "method",
+    "host",
+    "path",
+    "status",
+    "bytes_in",
+    "bytes_out",
+    "duration_ms",
+    "upstream_ms",
+    "route",
+    "service",
+    "version",
+    "reason",
+    "rule",
+    "bucket",
+    "served_by",
+    "fallback",
+    "tries",
+    "error",
+    "request_id",
+    "user_agent",
+    "",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,12 +43,20 @@ async fn every_request_is_one_line_with_every_key() {
         ("routes/portal.yaml", "paths: [{prefix: /portal}]\nservice: s"),
         ("routes/gone.yaml", "paths: [{prefix: /gone}]\nservice: gone"),
         ("routes/tls.yaml", "paths: [{prefix: /tls}]\nredirect: {scheme: https}"),
-        ("rules/half.yaml", "services: [s]\nwhen: {attribute: header:x-user, exists: true}\nsplit: {gray: 2.5}\nsalt: plan-1"),
+        (
+            "rules/half.yaml",
+            "services: [s]\nwhen: {attribute: header:x-user, exists: true}\nsplit: {gray: 2.5}\nsalt: plan-1",
+        ),
         ("services/s.yaml", &*service),
     ];
     let proxy = Proxy::start("", &documents).await;
     let mut connection = proxy.connect().await;
-    let headers = [("Host", "Med.test:81"), ("X-User", "user1"), ("X-Request-Id", "id-1"), ("User-Agent", "test \"1\"")];
+    let headers = [
+        ("Host", "Med.test:81"),
+        ("X-User", "user1"),
+        ("X-Request-Id", "id-1"),
+        ("User-Agent", "test \"1\""),
+    ];
     connection.get("/portal//x?q=1", &headers).await;
     connection.get("/nowhere", &[]).await;
     connection.get("/gone", &[]).await;
@@ -69,7 +97,9 @@ async fn every_request_is_one_line_with_every_key() {
         assert_eq!(first[key], value, "{key}");
     }
     assert!(first["upstream_ms"].as_f64().unwrap() > 0.0);
-    let short = |line: &Value| (line["status"].clone(), line["reason"].clone(), line["error"].clone(), line["route"].clone());
+    let short = |line: &Value| {
+        (line["status"].clone(), line["reason"].clone(), line["error"].clone(), line["route"].clone())
+    };
     assert_eq!(short(&log[1]), (json!(404), json!("no_route"), json!("no_route"), Value::Null));
     assert_eq!(short(&log[2]), (json!(503), json!("no_service"), json!("no_service"), json!("gone")));
     assert_eq!(short(&log[3]), (json!(302), json!("redirect"), Value::Null, json!("tls")));
@@ -128,12 +158,19 @@ async fn the_log_goes_to_standard_output_or_nowhere() {
     let lines = async || std::fs::read_to_string(proxy.file("stdout")).unwrap().lines().count();
     until(async || lines().await == 1).await;
     let text = std::fs::read_to_string(proxy.file("stdout")).unwrap();
-    let first: Vec<&str> = KEYS[..22].iter().copied().filter(|key| text.contains(&format!("\"{key}\":"))).collect();
+    let first: Vec<&str> =
+        KEYS[..22].iter().copied().filter(|key| text.contains(&format!("\"{key}\":"))).collect();
     assert_eq!(first.len(), 22, "{text}");
     let places: Vec<usize> = first.iter().map(|key| text.find(&format!("\"{key}\":")).unwrap()).collect();
     assert!(places[..16].is_sorted(), "in the contract's order: {text}");
     let silent = crate::sample::in_front_of("access_log: {path: stdout, sample: 0%}", &upstream).await;
     silent.get("/", &[]).await;
-    silent.metric_becomes("graygate_requests_total", &[("service", "s"), ("version", "release"), ("status", "2xx")], 1.0).await;
+    silent
+        .metric_becomes(
+            "graygate_requests_total",
+            &[("service", "s"), ("version", "release"), ("status", "2xx")],
+            1.0,
+        )
+        .await;
     assert_eq!(std::fs::read_to_string(silent.file("stdout")).unwrap(), "");
 }

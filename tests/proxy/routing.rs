@@ -24,7 +24,10 @@ async fn host_path_method_and_conditions_choose_the_service() {
         ("routes/d-prefix.yaml", "paths: [{prefix: /portal/}]\nservice: t"),
         ("routes/e-exact.yaml", "paths: [{exact: /portal/home}]\nservice: s"),
         ("routes/f-method.yaml", "paths: [{prefix: /portal}]\nmethods: [PUT]\nservice: s"),
-        ("routes/g-when.yaml", "paths: [{prefix: /when}]\nwhen: {attribute: header:x-t, exists: true}\nservice: t"),
+        (
+            "routes/g-when.yaml",
+            "paths: [{prefix: /when}]\nwhen: {attribute: header:x-t, exists: true}\nservice: t",
+        ),
         ("routes/h-regex.yaml", "paths: [{regex: \"/[^/]+/api/.*\"}]\nservice: t"),
         ("routes/i-first.yaml", "paths: [{prefix: /first}]\npriority: 1\nservice: t"),
         ("routes/j-user.json", r#"{"paths": [{"prefix": "/用户"}, {"exact": "/a b"}], "service": "t"}"#),
@@ -123,7 +126,14 @@ async fn header_edits_run_in_their_order_both_ways() {
         \x20 set_if_absent: {orgcode: none, x-kept: edge, x-both: again}\n  add: {x-more: two}\n\
         response_headers:\n  remove: [x-debug]\n  set: {x-set: edge}\n  set_if_absent: {x-kept: edge, x-new: edge}\n  add: {x-kept: more}\n";
     let proxy = Proxy::start("trust: []", &[("routes/r.yaml", route), ("services/s.yaml", &service)]).await;
-    let headers = [("X-Debug", "1"), ("X-Debug", "2"), ("x-edge", "mine"), ("x-kept", "mine"), ("x-more", "one"), ("x-both", "0")];
+    let headers = [
+        ("X-Debug", "1"),
+        ("X-Debug", "2"),
+        ("x-edge", "mine"),
+        ("x-kept", "mine"),
+        ("x-more", "one"),
+        ("x-both", "0"),
+    ];
     let answer = proxy.get("/", &headers).await;
     let seen = upstream.last();
     assert_eq!(seen.all("x-debug"), [""; 0]);
@@ -143,8 +153,14 @@ async fn redirects_say_where_in_full() {
     let routes = [
         ("routes/a.yaml", "paths: [{prefix: /tls}]\nredirect: {scheme: https, status: 301}"),
         ("routes/b.yaml", "paths: [{prefix: /old}]\nredirect: {prefix: /new}"),
-        ("routes/c.yaml", "paths: [{prefix: /host}]\nredirect: {host: other.test, port: 81, path: /x, status: 308}"),
-        ("routes/d.yaml", "paths: [{regex: \"/u/(?<id>.*)\"}]\nredirect: {path: \"/user/${id}\", status: 307}"),
+        (
+            "routes/c.yaml",
+            "paths: [{prefix: /host}]\nredirect: {host: other.test, port: 81, path: /x, status: 308}",
+        ),
+        (
+            "routes/d.yaml",
+            "paths: [{regex: \"/u/(?<id>.*)\"}]\nredirect: {path: \"/user/${id}\", status: 307}",
+        ),
         ("routes/e.yaml", "paths: [{prefix: /see}]\nredirect: {path: /other, status: 303}"),
     ];
     let proxy = Proxy::start("trust: [127.0.0.1]", &routes).await;

@@ -20,7 +20,8 @@ async fn two_versions(config: &str, service: &str) -> (Proxy, Upstream, Upstream
 async fn the_upstream_gets_the_decided_version_exactly_once() {
     let service = "version_headers:\n  gray: {application_role: \"2\"}\n  release: {application_role: \"1\", x-base: b}\n";
     let (proxy, release, gray) = two_versions("version_header: application_version", service).await;
-    let claims = [("application_version", "mine"), ("Application_Version", "yours"), ("application_role", "9")];
+    let claims =
+        [("application_version", "mine"), ("Application_Version", "yours"), ("application_role", "9")];
     assert_eq!(proxy.served_by("/", &claims).await, "release");
     let seen = release.last();
     assert_eq!(seen.header("application_version"), Some("release"));
@@ -95,7 +96,8 @@ async fn a_trusted_peer_s_version_is_inherited() {
 async fn version_from_overrules_trust_for_versions_only() {
     let config = "trust: [127.0.0.1]\nversion_from: [10.0.0.0/8]\nrespond_version: trusted";
     let (proxy, release, _gray) = two_versions(config, "").await;
-    let headers = [("x-gray-version", "gray"), ("x-forwarded-for", "203.0.113.7"), ("x-forwarded-proto", "https")];
+    let headers =
+        [("x-gray-version", "gray"), ("x-forwarded-for", "203.0.113.7"), ("x-forwarded-proto", "https")];
     let answer = proxy.get("/", &headers).await;
     assert_eq!(answer.text(), "release");
     assert_eq!(answer.header("x-gray-version"), None);
@@ -108,14 +110,20 @@ async fn version_from_overrules_trust_for_versions_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_untrusted_client_claims_is_seen_by_no_condition() {
     let upstream = Upstream::named("release").await;
-    let service = instances(&[("release", upstream.address)])
-        + "pin: {attribute: header:developer, tag: developer}\n";
+    let service =
+        instances(&[("release", upstream.address)]) + "pin: {attribute: header:developer, tag: developer}\n";
     let claimed = "when: {any: [{attribute: header:x-gray-version, exists: true}, {attribute: header:developer, exists: true},\n\
         {attribute: header:baggage, contains: gray.version}]}\nversion: gray\n";
     let route = "service: s\npriority: 1\nwhen: {attribute: header:x-gray-version, exists: true}\nrequest_headers: {set: {x-routed: claimed}}\n";
-    let documents = [ALL, ("routes/claimed.yaml", route), ("rules/claimed.yaml", claimed), ("services/s.yaml", &service)];
+    let documents =
+        [ALL, ("routes/claimed.yaml", route), ("rules/claimed.yaml", claimed), ("services/s.yaml", &service)];
     let proxy = Proxy::start("baggage: true\nrespond_version: always", &documents).await;
-    let headers = [("x-gray-version", "gray"), ("developer", "li"), ("baggage", "gray.version=gray"), ("x-other", "kept")];
+    let headers = [
+        ("x-gray-version", "gray"),
+        ("developer", "li"),
+        ("baggage", "gray.version=gray"),
+        ("x-other", "kept"),
+    ];
     let answer = proxy.get("/", &headers).await;
     assert_eq!(answer.header("x-gray-version"), Some("release"));
     let seen = upstream.last();
@@ -173,9 +181,15 @@ async fn a_cookie_gives_an_anonymous_client_an_identity_that_lasts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bucket_is_the_published_one() {
-    let (proxy, _release, _gray) = two_versions("respond_version: always", "identity: [header:x-user]\n").await;
+    let (proxy, _release, _gray) =
+        two_versions("respond_version: always", "identity: [header:x-user]\n").await;
     // user1 has bucket 247 and 用户一 8997 under the salt plan-1.
-    for (share, first, second) in [("2.47", "release", "release"), ("2.48", "gray", "release"), ("89.97", "gray", "release"), ("89.98", "gray", "gray")] {
+    for (share, first, second) in [
+        ("2.47", "release", "release"),
+        ("2.48", "gray", "release"),
+        ("89.97", "gray", "release"),
+        ("89.98", "gray", "gray"),
+    ] {
         proxy.write("rules/20-share.yaml", &format!("split: {{gray: {share}}}\nsalt: plan-1\n"));
         let version = async |user: &str| {
             let answer = proxy.get("/", &[("x-user", user)]).await;
@@ -234,7 +248,8 @@ async fn forwarding_headers_are_set_for_strangers_and_appended_behind_a_trusted_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_s_address_is_the_right_most_untrusted_one() {
-    let (proxy, _release, _gray) = two_versions("trust: [127.0.0.0/8, 10.0.0.0/8]\nrespond_version: always", "").await;
+    let (proxy, _release, _gray) =
+        two_versions("trust: [127.0.0.0/8, 10.0.0.0/8]\nrespond_version: always", "").await;
     proxy.write("rules/20-ip.yaml", "when: {attribute: ip, cidr: [203.0.113.0/24]}\nversion: inside\n");
     let version = async |chain: &str| {
         let answer = proxy.get("/", &[("x-forwarded-for", chain)]).await;

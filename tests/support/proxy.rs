@@ -49,7 +49,8 @@ impl Proxy {
     fn spawn(directory: Arc<TempDir>, config: &str) -> Proxy {
         let [address, admin] = free_addresses();
         let path = directory.path();
-        let mut text = format!("threads: 2\nlisten: [{{address: \"{address}\"}}]\nadmin: {{address: \"{admin}\"}}\n");
+        let mut text =
+            format!("threads: 2\nlisten: [{{address: \"{address}\"}}]\nadmin: {{address: \"{admin}\"}}\n");
         if !config.contains("documents:") {
             text.push_str(&format!("documents: {{directory: {}}}\n", path.join("documents").display()));
         }
