@@ -18,8 +18,12 @@ const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 /// One way to ask a snapshot.
 type Ask = fn(&Snapshot, &Request<'_>, &mut Scratch);
 const ASKS: [(&str, Ask); 2] = [
-    ("index", |snapshot, request, scratch| drop(black_box(snapshot.decide(request, scratch)))),
-    ("linear", |snapshot, request, scratch| drop(black_box(snapshot.decide_linear(request, scratch)))),
+    ("index", |snapshot, request, scratch| {
+        black_box(snapshot.decide(request, scratch));
+    }),
+    ("linear", |snapshot, request, scratch| {
+        black_box(snapshot.decide_linear(request, scratch));
+    }),
 ];
 
 #[derive(Default)]
