@@ -7,6 +7,7 @@
 mod condition;
 mod kept;
 mod lists;
+mod notes;
 mod route;
 mod rule;
 mod service;
@@ -20,6 +21,7 @@ use crate::pools::{ServiceSpec, Transport};
 use crate::vocab::{Label, Problem};
 
 pub use kept::Memory;
+pub use notes::notes;
 
 /// What a set of documents becomes.
 #[derive(Debug)]
