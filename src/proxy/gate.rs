@@ -81,7 +81,7 @@ impl ProxyHttp for Gate {
         context: &mut Context,
     ) -> Result<()> {
         if end {
-            upstream::arrived_whole(session, context, Instant::now());
+            upstream::sent_whole(session, context, Instant::now());
         }
         context.body_seen += body.as_ref().map_or(0, |body| body.len() as u64);
         if context.body_seen > context.body_limit {
@@ -146,6 +146,9 @@ impl ProxyHttp for Gate {
         context: &mut Context,
     ) -> Result<()> {
         if upstream::is_interim(response) {
+            if context.due.is_some() {
+                upstream::sent_whole(session, context, Instant::now());
+            }
             return Ok(());
         }
         upstream::answered(context, response.status.as_u16(), Instant::now());

@@ -75,14 +75,18 @@ fn remaining(context: &Context, now: Instant) -> Duration {
     context.due.map_or(whole, |due| due.saturating_duration_since(now))
 }
 
-/// The request's last byte was read: from now on its time runs, until the response header is here. `read` bounds each
-/// wait for bytes; an upstream that sends one at a time would never be late.
-pub fn arrived_whole(session: &Session, context: &mut Context, now: Instant) {
+/// A try has sent the whole request: its response header has to be here in time.
+///
+/// The framework bounds each wait for bytes, and an upstream that sends one at a time would never be late. A header may
+/// take one `read` until it begins and one until it is whole, and no more than what is left of `request`, which runs
+/// from the request's last byte.
+pub fn sent_whole(session: &Session, context: &mut Context, now: Instant) {
     let Some(passage) = context.passage.as_deref().filter(|_| !context.has_answered) else { return };
-    let due = context.due.or_else(|| now.checked_add(passage.timeouts.request));
-    context.due = due;
-    if let Some((line, due)) = line(session).zip(due) {
-        line.expect_response(due);
+    let Some(due) = context.due.or_else(|| now.checked_add(passage.timeouts.request)) else { return };
+    let header_due = now.checked_add(passage.timeouts.read.saturating_mul(2)).map_or(due, |one| one.min(due));
+    context.due = Some(due);
+    if let Some(line) = line(session) {
+        line.expect_response(header_due);
     }
 }
 
@@ -225,8 +229,7 @@ pub fn failed_after_sending(
 ) -> Box<Error> {
     let now = Instant::now();
     if line(session).is_some_and(Line::take_late) {
-        error = Error::explain(ErrorType::ReadTimedout, "no response header within the request's time");
-        return ended_late(context, error.into_up(), now);
+        error = Error::explain(ErrorType::ReadTimedout, "no response header in time").into_up();
     }
     if is_client_slow(session, &error) {
         error = Error::explain(ErrorType::ReadTimedout, "the request's body stopped").into_down();
@@ -241,18 +244,15 @@ pub fn failed_after_sending(
         error.set_retry(true);
         return error;
     }
-    let outcome = outcome_of(&error);
+    let outcome = match outcome_of(&error) {
+        TryOutcome::Timeout if remaining(context, now).is_zero() => TryOutcome::RequestTimeout,
+        outcome => outcome,
+    };
     tell(context, outcome, now);
     if *error.esource() == ErrorSource::Upstream {
         settle(context, Some(outcome), now);
     }
     error.set_retry(repeatable && may_retry(context, now));
-    error
-}
-
-fn ended_late(context: &mut Context, mut error: Box<Error>, now: Instant) -> Box<Error> {
-    tell(context, TryOutcome::RequestTimeout, now);
-    error.set_retry(false);
     error
 }
 
