@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("proxy", &["live", "decide", "pools", "telemetry", "vocab"]),
     ("telemetry", &["vocab"]),
     ("admin", &["live", "compile", "documents", "telemetry", "vocab"]),
-    ("config", &["documents", "sources", "proxy", "telemetry", "admin", "live", "pools", "vocab"]),
+    ("config", &["documents", "decide", "sources", "proxy", "telemetry", "admin", "live", "pools", "vocab"]),
 ];
 /// Wiring: may use everything.
 const WIRING: [&str; 1] = ["commands"];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::lists::ListCache;
 use super::problem;
+use crate::decide::PatternSets;
 use crate::documents::{self, Document, DocumentId, DocumentSet, Raw};
 use crate::vocab::Problem;
 
@@ -13,6 +14,7 @@ use crate::vocab::Problem;
 pub struct Memory {
     documents: BTreeMap<DocumentId, Kept>,
     pub(super) list_cache: ListCache,
+    pub(super) pattern_sets: PatternSets,
 }
 
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ impl Memory {
             let good = Some((raw.clone(), Arc::new(document)));
             Some((id, Kept { seen: Some(raw), problems: Arc::new([]), good }))
         });
-        Memory { documents: kept.collect(), list_cache: ListCache::default() }
+        Memory { documents: kept.collect(), ..Memory::default() }
     }
 
     /// The documents in force.

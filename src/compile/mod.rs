@@ -56,12 +56,15 @@ pub fn compile(set: &DocumentSet, previous: &Memory, read_file: ReadFile<'_>) ->
     let lists = lists::Lists::build(&memory, &previous.list_cache);
     let services = service::Services::gather(&memory, &mut problems);
     let rules = rule::gather(&memory, &services, &lists, &mut problems);
-    let plans = service::build(&services, &rules, read_file, &mut problems);
-    let routes = route::build(&memory, &plans.snapshot, &lists, &mut problems);
+    let mut sets = previous.pattern_sets.clone();
+    let plans = service::build(&services, &rules, read_file, (&mut sets, &mut problems));
+    let routes = route::build(&memory, &plans.snapshot, &lists, (&mut sets, &mut problems));
+    sets.turn();
     problems.sort();
     problems.dedup();
     let counts = count(&memory, &lists);
     memory.list_cache = lists.into_cache();
+    memory.pattern_sets = sets;
     Compiled {
         snapshot: Snapshot { routes, services: plans.snapshot.into() },
         services: plans.services,

@@ -1,9 +1,11 @@
 //! Documents in, decisions and problems out: every table feeds texts as operators write them.
 
+mod conditions;
 mod held_back;
 mod order;
 mod services;
 mod splits;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
@@ -82,7 +84,7 @@ fn get(target: &str) -> Ask {
         method: "GET",
         scheme: "http",
         host: rest[..slash].into(),
-        path: rest[slash..].as_bytes().to_vec(),
+        path: rest.as_bytes()[slash..].to_vec(),
         query,
         headers: HeaderMap::new(),
         client: "203.0.113.7",

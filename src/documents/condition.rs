@@ -9,8 +9,9 @@ use semver::VersionReq;
 use super::fields::{Emptiness, Field, Map};
 use crate::vocab::{Attribute, Decimal, Name, canonical_net, did_you_mean};
 
-/// A compiled pattern larger than this is a mistake or an attack, bytes.
-const REGEX_SIZE_LIMIT: usize = 1 << 20;
+/// A compiled pattern larger than this is a mistake or an attack, bytes. It is the limit that `regex` itself has: `\w`
+/// is every letter of every script, and a tenth of it would refuse `\w{32}`.
+const REGEX_SIZE_LIMIT: usize = 10 << 20;
 
 #[derive(Clone, Debug)]
 pub enum Condition {
@@ -60,8 +61,10 @@ pub struct Pattern {
 
 impl Pattern {
     pub fn parse(text: &str, ignore_case: bool) -> Result<Pattern, String> {
+        // A flag in the text, not in the builder: the text alone then says what the pattern matches.
+        let flag = if ignore_case { "(?i)" } else { "" };
         let build = |pattern: &str| {
-            RegexBuilder::new(pattern).size_limit(REGEX_SIZE_LIMIT).case_insensitive(ignore_case).build()
+            RegexBuilder::new(&format!("{flag}{pattern}")).size_limit(REGEX_SIZE_LIMIT).build()
         };
         // Alone first: `a)|(b` would otherwise become well-formed inside the group.
         build(text).map_err(|e| explain(&e))?;

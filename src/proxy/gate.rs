@@ -190,15 +190,14 @@ impl ProxyHttp for Gate {
             // The client is gone: nobody is there to answer.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        // The framework gives the connection up after every failed upstream; a client whose request was read whole
-        // need not pay for that with a new one.
-        let has_begun = upstream::has_begun(session);
-        let may_stay = !has_begun && upstream::is_read_whole(session);
-        if !may_stay {
+        if upstream::has_begun(session) {
+            // What has begun cannot be taken back: only the connection's end says that it is not whole.
             session.set_keepalive(None);
         }
         match answer::error(session, reason).await {
-            Ok(()) if may_stay && session.get_keepalive().is_some() => {
+            // The framework gives the connection up after every failed upstream; a client whose request was read
+            // whole need not pay for that with a new one.
+            Ok(()) if session.get_keepalive().is_some() && upstream::is_read_whole(session) => {
                 if let Some(line) = line(session) {
                     line.keep();
                 }

@@ -371,6 +371,8 @@ fn rule_text(dice: &mut Dice) -> String {
     }
     if dice.chance(50) {
         fields.push(format!(r#""version": "{}""#, dice.pick(&VERSIONS)));
+    } else if dice.chance(30) {
+        fields.extend(edge_split(dice));
     } else {
         let shares = dice.pick(&[
             &["10", "2.5", "0.01"][..],
@@ -400,6 +402,18 @@ fn rule_text(dice: &mut Dice) -> String {
     format!("{{{}}}", fields.join(", "))
 }
 
+/// A split with a range that ends where one of the usual users falls, and one that holds only that user's bucket.
+fn edge_split(dice: &mut Dice) -> [String; 3] {
+    let user = dice.pick(&["user1", "a", "k", "用户", "10", "10.0.0.1"]);
+    let bucket = super::bucket(format!("edge:{user}").as_bytes());
+    let percent = format!("{}.{:02}", bucket / 100, bucket % 100);
+    [
+        format!(r#""split": {{"gray": {percent}, "feat1": 0.01}}"#),
+        r#""by": ["header:x-a", "query:q", "cookie:uid", "ip"]"#.into(),
+        r#""salt": "edge""#.into(),
+    ]
+}
+
 fn condition_text(dice: &mut Dice, depth: usize) -> String {
     if depth > 0 && dice.chance(40) {
         let inner: Vec<String> = (0..1 + dice.below(3)).map(|_| condition_text(dice, depth - 1)).collect();
@@ -408,6 +422,13 @@ fn condition_text(dice: &mut Dice, depth: usize) -> String {
             1 => format!(r#"{{"any": [{}]}}"#, inner.join(", ")),
             _ => format!(r#"{{"not": {}}}"#, condition_text(dice, depth - 1)),
         };
+    }
+    // Some operators say something only about values made for them.
+    match dice.below(10) {
+        0 => return folding_text(dice),
+        1 => return number_text(dice, "header:x-n"),
+        2 => return format!(r#"{{"attribute": "header:x-v", "semver": "{}"}}"#, dice.pick(&RANGES)),
+        _ => {}
     }
     let attribute = dice.pick(&ATTRIBUTES);
     // What the attribute often has, so that conditions hold often enough.
@@ -435,12 +456,27 @@ fn condition_text(dice: &mut Dice, depth: usize) -> String {
         9 | 10 if attribute == "ip" => format!(r#""cidr": [{}]"#, dice.some(&NETS, 2).join(", ")),
         9 | 10 => format!(r#""exists": {}"#, dice.chance(60)),
         11 => format!(r#""semver": "{}""#, dice.pick(&RANGES)),
-        12 => format!(r#""at_least": {}"#, json_number(dice)),
-        13 => format!(r#""above": {}"#, json_number(dice)),
-        _ if dice.chance(50) => format!(r#""at_most": {}"#, json_number(dice)),
-        _ => format!(r#""below": {}"#, json_number(dice)),
+        _ => return number_text(dice, attribute),
     };
     format!(r#"{{"attribute": "{attribute}", {operator}}}"#)
+}
+
+/// Texts that are one or another when their case is folded.
+const FOLDED: [&str; 12] = ["k", "K", "\u{212a}", "s", "S", "ſ", "ß", "ẞ", "ss", "ak", "AK", "Ж"];
+
+fn folding_text(dice: &mut Dice) -> String {
+    let text = quoted(dice.pick(&FOLDED));
+    let operator = match dice.below(6) {
+        0 => format!(r#""in": [{text}, "none"]"#),
+        1 => format!(r#""regex": {text}"#),
+        at => format!(r#""{}": {text}"#, ["equals", "prefix", "suffix", "contains"][at - 2]),
+    };
+    format!(r#"{{"attribute": "header:x-f", {operator}, "ignore_case": {}}}"#, dice.chance(70))
+}
+
+fn number_text(dice: &mut Dice, attribute: &str) -> String {
+    let operator = dice.pick(&["at_least", "above", "at_most", "below"]);
+    format!(r#"{{"attribute": "{attribute}", "{operator}": {}}}"#, json_number(dice))
 }
 
 fn json_number(dice: &mut Dice) -> &'static str {
@@ -537,6 +573,12 @@ fn headers(dice: &mut Dice) -> HeaderMap {
         let version =
             dice.pick(&["7", "v7.1", "7.1.0-rc.1", "8.0.0", "7.0.1+b", "07", "1.2.3.4", "V7", "6.9"]);
         headers.append("x-v", HeaderValue::from_static(version));
+    }
+    if dice.chance(60) {
+        headers.append("x-f", HeaderValue::from_bytes(dice.pick(&FOLDED).as_bytes()).unwrap());
+    }
+    if dice.chance(60) {
+        headers.append("x-n", HeaderValue::from_static(dice.pick(&NUMBERS)));
     }
     for _ in 0..2 {
         if dice.chance(30) {

@@ -50,6 +50,10 @@ impl<'a> Seen<'a> {
             Attribute::Cookie(name) => self.cookies(name),
             Attribute::Query(name) => self.parameters(name),
             Attribute::Path => one(&self.view),
+            // A request that names no host has none.
+            Attribute::Host if self.host.is_empty() => Vec::new(),
+            // A request that names no host has none.
+            Attribute::Host if self.host.is_empty() => Vec::new(),
             Attribute::Host => one(&self.host),
             Attribute::Method => one(&self.ask.method),
             Attribute::Scheme => one(self.ask.scheme),
@@ -125,7 +129,7 @@ fn letters(raw: &[u8]) -> Option<Vec<Letter>> {
 }
 
 /// The two forms of a path: the view and what the upstream gets. `None`: answered 400.
-fn normal_path(raw: &[u8]) -> Option<(String, String)> {
+pub fn normal_path(raw: &[u8]) -> Option<(String, String)> {
     let letters = letters(raw)?;
     let text: Vec<u8> = letters.iter().map(|letter| letter.byte).collect();
     String::from_utf8(text).ok()?;
