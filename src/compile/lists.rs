@@ -1,7 +1,9 @@
 //! Lists: parts united, once as texts and, where a rule looks at addresses, once as networks.
+//!
+//! A part that changed costs what it holds, and not what its list holds: the set of texts is edited, not made anew.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::kept::Memory;
@@ -9,12 +11,12 @@ use crate::decide::{NetworkSet, ValueSet};
 use crate::documents::{Document, ListPart};
 use crate::vocab::{Label, canonical_net};
 
-/// A list as both of its forms, each made when first asked for.
+/// A list as both of its forms; networks are made when first asked for.
 #[derive(Clone, Default, Debug)]
 struct Built {
     /// The parts it was made from: the same parts mean the same sets.
     parts: Vec<Arc<Document>>,
-    values: Option<Arc<ValueSet>>,
+    values: Arc<ValueSet>,
     networks: Option<Result<Arc<NetworkSet>, String>>,
 }
 
@@ -42,35 +44,17 @@ impl Lists {
         let entries: ListCache = parts
             .into_iter()
             .map(|(name, parts)| {
-                let unchanged = previous.get(&name).cloned().filter(|entry| {
-                    entry.0.parts.len() == parts.len()
-                        && entry.0.parts.iter().zip(&parts).all(|(a, b)| Arc::ptr_eq(a, b))
-                });
-                let entry = unchanged.unwrap_or(ListEntry(Built { parts, ..Built::default() }));
+                let entry = ListEntry(Built::of(parts, previous.get(&name).map(|entry| &entry.0)));
                 (name, entry)
             })
             .collect();
-        let mut lists = Lists { entries: RefCell::new(entries), sizes: Vec::new() };
-        let names: Vec<Label> = lists.entries.borrow().keys().cloned().collect();
-        lists.sizes = names
-            .into_iter()
-            .filter_map(|name| {
-                let size = lists.values(&name)?.len() as u64;
-                Some((name, size))
-            })
-            .collect();
-        lists
+        let sizes = entries.iter().map(|(name, entry)| (name.clone(), entry.0.values.len() as u64)).collect();
+        Lists { entries: RefCell::new(entries), sizes }
     }
 
     /// The list's texts; `None` when there is no such list.
     pub fn values(&self, name: &str) -> Option<Arc<ValueSet>> {
-        let mut entries = self.entries.borrow_mut();
-        let built = &mut entries.get_mut(name)?.0;
-        let values = built.values.get_or_insert_with(|| {
-            let members = members(&built.parts).map(|(_, value)| value.as_bytes());
-            Arc::new(members.collect())
-        });
-        Some(values.clone())
+        Some(self.entries.borrow().get(name)?.0.values.clone())
     }
 
     /// The list's addresses and networks; the error names the first line that is neither.
@@ -87,6 +71,7 @@ impl Lists {
         Some(networks.clone())
     }
 
+    /// Distinct members of each list.
     pub fn sizes(&self) -> Vec<(Label, u64)> {
         self.sizes.clone()
     }
@@ -96,12 +81,46 @@ impl Lists {
     }
 }
 
+impl Built {
+    /// What these parts make, out of what was there before as far as it goes.
+    fn of(parts: Vec<Arc<Document>>, before: Option<&Built>) -> Built {
+        let Some(before) = before else { return Built::anew(parts) };
+        if before.parts.iter().map(Arc::as_ptr).eq(parts.iter().map(Arc::as_ptr)) {
+            return before.clone();
+        }
+        let (old, new) = (pointers(&before.parts), pointers(&parts));
+        let removed: Vec<_> = before.parts.iter().filter(|part| !new.contains(&Arc::as_ptr(part))).collect();
+        let added: Vec<_> = parts.iter().filter(|part| !old.contains(&Arc::as_ptr(part))).collect();
+        if removed.len() + added.len() > parts.len() {
+            return Built::anew(parts);
+        }
+        let hashed = |part: &&Arc<Document>| before.values.hash_part(texts(part));
+        let values = before.values.edited(removed.iter().map(hashed), added.iter().map(hashed));
+        Built { parts, values: Arc::new(values), networks: None }
+    }
+
+    fn anew(parts: Vec<Arc<Document>>) -> Built {
+        let values = Arc::new(ValueSet::of_parts(parts.iter().map(|part| texts(part))));
+        Built { parts, values, networks: None }
+    }
+}
+
+fn pointers(parts: &[Arc<Document>]) -> HashSet<*const Document> {
+    parts.iter().map(Arc::as_ptr).collect()
+}
+
 fn members(parts: &[Arc<Document>]) -> impl Iterator<Item = (usize, &str)> {
-    parts
-        .iter()
-        .filter_map(|document| match &**document {
-            Document::List(part) => Some(part),
-            _ => None,
-        })
-        .flat_map(ListPart::values)
+    parts.iter().flat_map(|part| lines(part))
+}
+
+fn texts(part: &Document) -> impl Iterator<Item = &[u8]> {
+    lines(part).map(|(_, value)| value.as_bytes())
+}
+
+fn lines(part: &Document) -> impl Iterator<Item = (usize, &str)> {
+    let list = match part {
+        Document::List(list) => Some(list),
+        _ => None,
+    };
+    list.into_iter().flat_map(ListPart::values)
 }

@@ -7,6 +7,7 @@
 mod bucket;
 mod condition;
 mod list;
+mod members;
 mod path;
 mod request;
 mod rewrite;
@@ -16,7 +17,8 @@ mod trust;
 
 pub use bucket::{bucket, hash};
 pub use condition::{Comparison, Condition, Predicate, Test, fold};
-pub use list::{NetworkSet, ValueSet};
+pub use list::NetworkSet;
+pub use members::{Hashed, ValueSet};
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
 pub use request::{Request, Scratch, cookies, decode_parameter, parameters};
 pub use rewrite::{Edit, Groups, NotAHost, Origin, Rewritten, apply, edits, location, rewrite};
