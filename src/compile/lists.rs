@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::kept::Memory;
 use crate::decide::{NetworkSet, ValueSet};
-use crate::documents::{Document, ListPart};
+use crate::documents::{Document, Kind, ListPart};
 use crate::vocab::{Label, canonical_net};
 
 /// A list as both of its forms; networks are made when first asked for.
@@ -34,17 +34,18 @@ pub struct Lists {
 }
 
 impl Lists {
-    pub fn build(memory: &Memory, previous: &ListCache) -> Lists {
+    pub fn build(memory: &Memory, mut previous: ListCache) -> Lists {
         let mut parts: BTreeMap<Label, Vec<Arc<Document>>> = BTreeMap::new();
-        for (id, document) in memory.good() {
-            if matches!(&**document, Document::List(_)) {
-                parts.entry(id.head().into()).or_default().push(document.clone());
+        for (id, good) in memory.good(Kind::List) {
+            match parts.get_mut(id.head()) {
+                Some(parts) => parts.push(good.document.clone()),
+                None => drop(parts.insert(id.head().into(), vec![good.document.clone()])),
             }
         }
         let entries: ListCache = parts
             .into_iter()
             .map(|(name, parts)| {
-                let entry = ListEntry(Built::of(parts, previous.get(&name).map(|entry| &entry.0)));
+                let entry = ListEntry(Built::of(parts, previous.remove(&name).map(|entry| entry.0)));
                 (name, entry)
             })
             .collect();
@@ -83,10 +84,10 @@ impl Lists {
 
 impl Built {
     /// What these parts make, out of what was there before as far as it goes.
-    fn of(parts: Vec<Arc<Document>>, before: Option<&Built>) -> Built {
+    fn of(parts: Vec<Arc<Document>>, before: Option<Built>) -> Built {
         let Some(before) = before else { return Built::anew(parts) };
         if before.parts.iter().map(Arc::as_ptr).eq(parts.iter().map(Arc::as_ptr)) {
-            return before.clone();
+            return before;
         }
         let (old, new) = (pointers(&before.parts), pointers(&parts));
         let removed: Vec<_> = before.parts.iter().filter(|part| !new.contains(&Arc::as_ptr(part))).collect();

@@ -12,8 +12,7 @@ use icu_casemap::CaseMapper;
 use regex::bytes::Regex;
 use semver::{BuildMetadata, Prerelease, Version, VersionReq};
 
-use super::list::NetworkSet;
-use super::members::ValueSet;
+use super::list::{NetworkSet, ValueSet};
 use super::request::{Request, Scratch, any_value};
 use crate::vocab::{Attribute, Decimal};
 

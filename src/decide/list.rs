@@ -1,8 +1,10 @@
-//! Membership in sets of networks.
+//! Membership: sets of networks, and the door to sets of texts.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+pub use super::members::{Hashed, ValueSet};
 
 /// A set of addresses, kept as sorted ranges that do not touch: one binary search a lookup.
 #[derive(Clone, Default, Debug)]

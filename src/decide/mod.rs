@@ -17,8 +17,7 @@ mod trust;
 
 pub use bucket::{bucket, hash};
 pub use condition::{Comparison, Condition, Predicate, Test, fold};
-pub use list::NetworkSet;
-pub use members::{Hashed, ValueSet};
+pub use list::{Hashed, NetworkSet, ValueSet};
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
 pub use request::{Request, Scratch, cookies, decode_parameter, parameters};
 pub use rewrite::{Edit, Groups, NotAHost, Origin, Rewritten, apply, edits, location, rewrite};

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::generation::{Generation, Live, ServiceRuntime};
-use crate::compile::{CompiledService, Memory, ReadFile, compile};
+use super::guard::Admitted;
+use crate::compile::{CompiledService, Memory, ReadFile, compile_next};
 use crate::decide::ServicePlan;
-use crate::documents::{DocumentId, DocumentSet, Raw};
+use crate::documents::{DocumentId, Raw};
 use crate::pools::{Registry, ServiceSpec};
 use crate::telemetry::Metrics;
 use crate::vocab::{Name, Problem};
@@ -21,13 +22,6 @@ pub struct Publisher {
     problems: BTreeMap<Problem, SystemTime>,
 }
 
-/// What a publication put in force.
-pub struct Published {
-    pub generation: Arc<Generation>,
-    /// The text of every document in force: what is worth keeping for a start without the source.
-    pub good_texts: BTreeMap<DocumentId, Arc<Raw>>,
-}
-
 impl Publisher {
     pub fn new(live: Arc<Live>, registry: Arc<Registry>, metrics: Metrics) -> Publisher {
         Publisher { live, registry, metrics, memory: Memory::default(), problems: BTreeMap::new() }
@@ -38,11 +32,12 @@ impl Publisher {
         self.memory = memory;
     }
 
-    /// Puts a set in force. `waited` is how long ago its first change was seen.
-    pub fn publish(&mut self, set: &DocumentSet, now: SystemTime, read_file: ReadFile<'_>) -> Published {
-        self.live.offer(set.revision);
-        self.metrics.set_offered(set.revision);
-        let compiled = compile(set, &self.memory, read_file);
+    /// Puts what was admitted in force.
+    pub fn publish(&mut self, admitted: &Admitted, now: SystemTime, read_file: ReadFile<'_>) -> Arc<Generation> {
+        let set = &*admitted.set;
+        self.live.offer(admitted.offered);
+        self.metrics.set_offered(admitted.offered);
+        let compiled = compile_next(set, std::mem::take(&mut self.memory), read_file);
         self.note_problems(&compiled.problems, now);
         let services = self.resolve(&compiled.snapshot.services, compiled.services);
         let generation = Arc::new(Generation {
@@ -64,12 +59,18 @@ impl Publisher {
             problems = generation.problems.len(),
             "generation is running"
         );
-        Published { generation, good_texts: self.memory.good_texts() }
+        generation
     }
 
-    /// How long a change took from being seen to running.
-    pub fn applied(&self, took: Duration) {
+    /// The text of every document in force: what is worth keeping for a start without the source.
+    pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
+        self.memory.good_texts()
+    }
+
+    /// After a change runs: how long it took from being seen. Forgets the counters of what is long gone.
+    pub fn applied(&self, took: Duration, now: Instant) {
         self.metrics.applied(took);
+        self.metrics.sweep(now);
     }
 
     /// Logs each problem once when it appears and once when it is gone.

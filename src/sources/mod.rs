@@ -8,6 +8,7 @@
 pub mod cache;
 pub mod directory;
 pub mod etcd;
+pub mod fleet;
 pub mod push;
 mod status;
 mod strays;

@@ -14,7 +14,8 @@ mod publisher;
 mod session;
 mod settings;
 
-pub(in crate::sources) use client::{Connection, REQUEST_TIMEOUT, explain};
+pub(in crate::sources) use backoff::Backoff;
+pub(in crate::sources) use client::Connection;
 pub use fingerprint::Fingerprint;
 pub use held::{Change, Listed, Listing};
 pub(in crate::sources) use keyspace::{Prefix, Slot};
@@ -22,7 +23,6 @@ pub use settings::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
 
 use super::{Shutdown, SourceError, SourceStatus, UpdateSender, ended};
 use crate::documents::DocumentSet;
-use backoff::Backoff;
 use held::Held;
 pub(in crate::sources) use mirror::Extent;
 use mirror::Mirror;
