@@ -81,7 +81,12 @@ enum Command {
         json: bool,
     },
     /// Print the bucket of a value under a salt
-    Bucket { salt: String, value: String },
+    Bucket {
+        #[arg(allow_hyphen_values = true)]
+        salt: String,
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
     /// Run an upstream that says who it is and echoes requests as JSON
     Echo {
         #[arg(long)]

@@ -93,7 +93,12 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
         metrics: metrics.clone(),
         access_log: access_log.clone(),
     };
-    let edge = Edge::new(http_proxy(&server.configuration, gate), settings.clone(), metrics.clone());
+    let edge = Edge::new(
+        http_proxy(&server.configuration, gate),
+        settings.clone(),
+        metrics.clone(),
+        access_log.clone(),
+    );
     let open = edge.open_connections();
     let mut proxy = Service::new("proxy".into(), edge);
     for address in &settings.listen {

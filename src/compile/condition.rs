@@ -78,7 +78,7 @@ fn list_test(attribute: &Attribute, name: &str, lists: &Lists) -> Result<Test, S
     match attribute {
         Attribute::Ip => match lists.networks(name).ok_or_else(missing)? {
             Ok(networks) => Ok(Test::InNetworks(networks)),
-            Err(line) => Err(format!("the list `{name}` is used for addresses, and in {line}")),
+            Err(why) => Err(format!("the list `{name}` is used for addresses, and {why}")),
         },
         _ => lists.values(name).map(Test::Member).ok_or_else(missing),
     }

@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use super::kept::Memory;
 use crate::decide::{NetworkSet, ValueSet};
-use crate::documents::{Document, Kind, ListPart};
+use crate::documents::{Document, DocumentId, Kind, ListPart};
 use crate::vocab::{Label, canonical_net};
+
+/// A list's parts in their order; the same documents mean the same sets.
+type Parts = Vec<(DocumentId, Arc<Document>)>;
 
 /// A list as both of its forms; networks are made when first asked for.
 #[derive(Clone, Default, Debug)]
 struct Built {
     /// The parts it was made from: the same parts mean the same sets.
-    parts: Vec<Arc<Document>>,
+    parts: Parts,
     values: Arc<ValueSet>,
     networks: Option<Result<Arc<NetworkSet>, String>>,
 }
@@ -35,11 +38,11 @@ pub struct Lists {
 
 impl Lists {
     pub fn build(memory: &Memory, mut previous: ListCache) -> Lists {
-        let mut parts: BTreeMap<Label, Vec<Arc<Document>>> = BTreeMap::new();
+        let mut parts: BTreeMap<Label, Parts> = BTreeMap::new();
         for (id, good) in memory.good(Kind::List) {
             match parts.get_mut(id.head()) {
-                Some(parts) => parts.push(good.document.clone()),
-                None => drop(parts.insert(id.head().into(), vec![good.document.clone()])),
+                Some(parts) => parts.push((id.clone(), good.document.clone())),
+                None => drop(parts.insert(id.head().into(), vec![(id.clone(), good.document.clone())])),
             }
         }
         let entries: ListCache = parts
@@ -58,14 +61,14 @@ impl Lists {
         Some(self.entries.borrow().get(name)?.0.values.clone())
     }
 
-    /// The list's addresses and networks; the error names the first line that is neither.
+    /// The list's addresses and networks; the error names the first line that is neither, and its part.
     pub fn networks(&self, name: &str) -> Option<Result<Arc<NetworkSet>, String>> {
         let mut entries = self.entries.borrow_mut();
         let built = &mut entries.get_mut(name)?.0;
         let networks = built.networks.get_or_insert_with(|| {
-            let nets = members(&built.parts).map(|(line, value)| {
+            let nets = members(&built.parts).map(|(part, line, value)| {
                 canonical_net(value)
-                    .ok_or_else(|| format!("line {line}: `{value}` is not an address or a CIDR"))
+                    .ok_or_else(|| format!("`{value}` in line {line} of {part} is not an address or a CIDR"))
             });
             nets.collect::<Result<NetworkSet, String>>().map(Arc::new)
         });
@@ -84,34 +87,36 @@ impl Lists {
 
 impl Built {
     /// What these parts make, out of what was there before as far as it goes.
-    fn of(parts: Vec<Arc<Document>>, before: Option<Built>) -> Built {
+    fn of(parts: Parts, before: Option<Built>) -> Built {
         let Some(before) = before else { return Built::anew(parts) };
-        if before.parts.iter().map(Arc::as_ptr).eq(parts.iter().map(Arc::as_ptr)) {
+        if pointers(&before.parts).eq(pointers(&parts)) {
             return before;
         }
-        let (old, new) = (pointers(&before.parts), pointers(&parts));
-        let removed: Vec<_> = before.parts.iter().filter(|part| !new.contains(&Arc::as_ptr(part))).collect();
-        let added: Vec<_> = parts.iter().filter(|part| !old.contains(&Arc::as_ptr(part))).collect();
+        let old: HashSet<_> = pointers(&before.parts).collect();
+        let new: HashSet<_> = pointers(&parts).collect();
+        let removed: Vec<_> = before.parts.iter().filter(|(_, part)| !new.contains(&Arc::as_ptr(part))).collect();
+        let added: Vec<_> = parts.iter().filter(|(_, part)| !old.contains(&Arc::as_ptr(part))).collect();
         if removed.len() + added.len() > parts.len() {
             return Built::anew(parts);
         }
-        let hashed = |part: &&Arc<Document>| before.values.hash_part(texts(part));
+        let hashed = |(_, part): &&(DocumentId, Arc<Document>)| before.values.hash_part(texts(part));
         let values = before.values.edited(removed.iter().map(hashed), added.iter().map(hashed));
         Built { parts, values: Arc::new(values), networks: None }
     }
 
-    fn anew(parts: Vec<Arc<Document>>) -> Built {
-        let values = Arc::new(ValueSet::of_parts(parts.iter().map(|part| texts(part))));
+    fn anew(parts: Parts) -> Built {
+        let values = Arc::new(ValueSet::of_parts(parts.iter().map(|(_, part)| texts(part))));
         Built { parts, values, networks: None }
     }
 }
 
-fn pointers(parts: &[Arc<Document>]) -> HashSet<*const Document> {
-    parts.iter().map(Arc::as_ptr).collect()
+fn pointers(parts: &[(DocumentId, Arc<Document>)]) -> impl Iterator<Item = *const Document> {
+    parts.iter().map(|(_, part)| Arc::as_ptr(part))
 }
 
-fn members(parts: &[Arc<Document>]) -> impl Iterator<Item = (usize, &str)> {
-    parts.iter().flat_map(|part| lines(part))
+/// Part, line number and value of every member.
+fn members(parts: &[(DocumentId, Arc<Document>)]) -> impl Iterator<Item = (&DocumentId, usize, &str)> {
+    parts.iter().flat_map(|(id, part)| lines(part).map(move |(line, value)| (id, line, value)))
 }
 
 fn texts(part: &Document) -> impl Iterator<Item = &[u8]> {

@@ -86,6 +86,14 @@ fn plan(
     lists: &Lists,
     problems: &mut Vec<Problem>,
 ) -> Option<RoutePlan> {
+    let service = match &route.target {
+        Target::Service { name, .. } => services.iter().position(|service| service.name == *name),
+        Target::Redirect(_) => None,
+    };
+    if let (Target::Service { name, .. }, None) = (&route.target, service) {
+        let message = format!("the service `{name}` does not exist");
+        problems.push(problem(id, "service", message, "its requests are answered 503 until then"));
+    }
     let when = match route.when.as_ref().map(|when| condition::compile(when, "when", lists)) {
         None => None,
         Some(Ok(when)) => Some(Arc::new(when)),
@@ -98,14 +106,6 @@ fn plan(
             return None;
         }
     };
-    let service = match &route.target {
-        Target::Service { name, .. } => services.iter().position(|service| service.name == *name),
-        Target::Redirect(_) => None,
-    };
-    if let (Target::Service { name, .. }, None) = (&route.target, service) {
-        let message = format!("the service `{name}` does not exist");
-        problems.push(problem(id, "service", message, "its requests are answered 503 until then"));
-    }
     let service = service.and_then(|at| Some((at, services.get(at)?)));
     Some(RoutePlan {
         name,

@@ -228,11 +228,17 @@ pub fn read_version(value: &[u8]) -> Option<Version> {
         Some(pre) => Prerelease::new(pre).ok()?,
         None => Prerelease::EMPTY,
     };
-    if build.is_some_and(|build| build.is_empty() || BuildMetadata::new(build).is_err()) {
+    if !build.is_none_or(is_build) {
         return None;
     }
     let [major, minor, patch] = parts;
     written.next().is_none().then_some(Version { major, minor, patch, pre, build: BuildMetadata::EMPTY })
+}
+
+/// Build metadata says nothing about order, so it is only looked at: `BuildMetadata` would keep it, on the heap.
+fn is_build(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    text.split('.').all(|part| !part.is_empty() && part.bytes().all(allowed))
 }
 
 /// Digits without leading zeros, as semantic versioning asks for.
@@ -276,6 +282,13 @@ mod tests {
             ("7.0.1-beta.2", Some("7.0.1-beta.2")),
             ("7.0.1+build", Some("7.0.1")),
             ("7-rc1", Some("7.0.0-rc1")),
+            ("7.0.1+20261122.a-b.007", Some("7.0.1")),
+            ("7.0.1-rc-1+b", Some("7.0.1-rc-1")),
+            ("7.0.1+", None),
+            ("7.0.1+a..b", None),
+            ("7.0.1+a_b", None),
+            ("7.0.1-rc_1", None),
+            ("7.0.1-01", None),
             ("1.2.3.4", None),
             ("", None),
             ("v", None),

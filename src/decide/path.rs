@@ -87,7 +87,8 @@ fn already_normal(raw: &[u8]) -> Option<&str> {
             b'%' | b'\\' | b'#' => true,
             b'/' => previous == b'/',
             b'.' => previous == b'/',
-            _ => !(0x20..0x7f).contains(&byte),
+            // A raw space goes on as `%20`, beside an escape or alone.
+            _ => !(0x21..0x7f).contains(&byte),
         };
         if odd || (i == 0 && byte != b'/') {
             return None;
@@ -274,6 +275,8 @@ mod tests {
             ("/a/.%2e", Ok(("/", "/"))),
             ("/.a/..b/c.", Ok(("/.a/..b/c.", "/.a/..b/c."))),
             ("/a%20b", Ok(("/a b", "/a%20b"))),
+            ("/a b", Ok(("/a b", "/a%20b"))),
+            ("/a b/%61", Ok(("/a b/a", "/a%20b/%61"))),
             ("/%61", Ok(("/a", "/%61"))),
             ("/%E7%94%A8", Ok(("/用", "/%E7%94%A8"))),
             ("/用", Ok(("/用", "/%E7%94%A8"))),

@@ -65,7 +65,8 @@ pub(super) fn any_value(
             test(&scratch.value, folded)
         }),
         Attribute::Path => test(request.path.view.as_bytes(), folded),
-        Attribute::Host => test(request.host.as_bytes(), folded),
+        // A request that names no host has none.
+        Attribute::Host => !request.host.is_empty() && test(request.host.as_bytes(), folded),
         Attribute::Method => test(request.method.as_bytes(), folded),
         Attribute::Scheme => test(request.scheme.as_bytes(), folded),
         Attribute::Ip => {

@@ -160,7 +160,8 @@ pub fn location(
 ) -> Result<String, NotAHost> {
     let scheme = redirect.scheme.unwrap_or(origin.scheme);
     let host = match &redirect.host {
-        Some(template) => groups.host(template).ok_or(NotAHost)?,
+        // A group may not bring a port along: it has its own field.
+        Some(template) => groups.host(template).filter(|host| !names_port(host)).ok_or(NotAHost)?,
         None if origin.host.is_empty() => return Err(NotAHost),
         None => origin.host.to_string(),
     };
@@ -180,8 +181,13 @@ pub fn location(
     Ok(format!("{scheme}://{host}{port}{path}{query}"))
 }
 
+/// Behind the last bracket of an address a colon begins a port.
+fn names_port(host: &str) -> bool {
+    host.rsplit(']').next().is_some_and(|rest| rest.contains(':'))
+}
+
 /// One edit of a header, ready to run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
     Remove(HeaderName),
     Set(HeaderName, HeaderValue),

@@ -253,12 +253,24 @@ impl ServicePlan {
         let mut read = Some(read);
         let mut once = |value: &[u8]| read.take().map(|read| read(value));
         let found = with_identity(by.unwrap_or(&self.identity), request, hidden, scratch, &mut once);
-        match (found, by, request.fresh_identity) {
-            (Some(found), _, _) => found,
-            // A client that is given an identity has it from this first request on.
-            (None, None, Some(fresh)) if self.issue_cookie.is_some() => once(fresh.as_bytes()),
-            _ => None,
+        if let Some(found) = found {
+            return found;
         }
+        let fresh = request.fresh_identity.filter(|_| self.asks_issued_cookie(by))?;
+        // A client that is given an identity has it from this first request on; one that has another is given none.
+        match self.has_identity(request, scratch) {
+            true => None,
+            false => once(fresh.as_bytes()),
+        }
+    }
+
+    /// Whether what is hashed may be the cookie that this service issues.
+    fn asks_issued_cookie(&self, by: Option<&[Attribute]>) -> bool {
+        let issued = |attribute: &Attribute| match (attribute, &self.issue_cookie) {
+            (Attribute::Cookie(name), Some(cookie)) => *name == cookie.name,
+            _ => false,
+        };
+        by.unwrap_or(&self.identity).iter().any(issued)
     }
 
     /// The pin's value, if the request is trusted to have one.

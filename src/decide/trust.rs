@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::list::NetworkSet;
 use super::request::cookies;
+use super::rewrite::Edit;
 use crate::vocab::{Attribute, Name, read_address};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -42,6 +43,8 @@ pub struct Admitted {
     pub version_trusted: bool,
     /// The version a trusted peer decided before: always a [`Name`].
     pub inherited: Option<HeaderValue>,
+    /// What has to be done to the headers before anything looks at them; nearly always nothing.
+    pub edits: Vec<Edit>,
 }
 
 impl Admitted {
@@ -61,8 +64,8 @@ pub struct Peer {
 }
 
 impl Trust {
-    /// Reads what a trusted peer says, and removes from `headers` what an untrusted one says.
-    pub fn admit(&self, peer: Peer, headers: &mut HeaderMap) -> Admitted {
+    /// Reads what a trusted peer says, and tells what of an untrusted one's words has to be removed.
+    pub fn admit(&self, peer: Peer, headers: &HeaderMap) -> Admitted {
         let address = peer.address.to_canonical();
         let forwarded_trusted = peer.trusted || self.forwarded.contains(address);
         let version_trusted = peer.trusted || self.version.contains(address);
@@ -70,15 +73,18 @@ impl Trust {
             true => (self.client(address, headers), forwarded_scheme(headers).unwrap_or(peer.scheme)),
             false => (address, peer.scheme),
         };
+        let mut edits = Vec::new();
         let inherited = match version_trusted {
-            true => self.inherit(headers),
+            true => self.inherit(headers, &mut edits),
             false => {
-                headers.remove(&self.version_header);
-                set_baggage(headers, None);
+                if headers.contains_key(&self.version_header) {
+                    edits.push(Edit::Remove(self.version_header.clone()));
+                }
+                edits.extend(set_baggage(headers, None));
                 None
             }
         };
-        Admitted { client, scheme, forwarded_trusted, version_trusted, inherited }
+        Admitted { client, scheme, forwarded_trusted, version_trusted, inherited, edits }
     }
 
     /// The right-most address that is not a trusted proxy. What is no address ends the walk.
@@ -95,16 +101,19 @@ impl Trust {
         client
     }
 
-    fn inherit(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
-        let first = headers.get(&self.version_header).cloned();
-        let is_name = |value: &HeaderValue| value.to_str().is_ok_and(Name::is_name);
+    fn inherit(&self, headers: &HeaderMap, edits: &mut Vec<Edit>) -> Option<HeaderValue> {
+        let mut written = headers.get_all(&self.version_header).iter();
+        let first = written.next();
+        let is_name = |value: &&HeaderValue| value.to_str().is_ok_and(Name::is_name);
         match first.filter(is_name) {
             Some(version) => {
-                headers.insert(&self.version_header, version.clone());
-                Some(version)
+                if written.next().is_some() {
+                    edits.push(Edit::Set(self.version_header.clone(), version.clone()));
+                }
+                Some(version.clone())
             }
             None => {
-                headers.remove(&self.version_header);
+                edits.extend(first.map(|_| Edit::Remove(self.version_header.clone())));
                 let member = self.baggage.then(|| baggage_version(headers)).flatten()?;
                 HeaderValue::from_str(&member).ok()
             }
@@ -135,49 +144,40 @@ fn baggage_version(headers: &HeaderMap) -> Option<String> {
     Name::is_name(&value).then(|| value.into_owned())
 }
 
-/// Makes `version` the only version member of the baggage; `None` removes it. Other members stay as they are.
-pub fn set_baggage(headers: &mut HeaderMap, version: Option<&str>) {
+/// The edit that makes `version` the only version member of the baggage; `None` removes it. Other members stay.
+pub fn set_baggage(headers: &HeaderMap, version: Option<&str>) -> Option<Edit> {
     let present = headers
         .get_all(BAGGAGE)
         .iter()
         .any(|line| line.as_bytes().windows(BAGGAGE_MEMBER.len()).any(|w| w == BAGGAGE_MEMBER.as_bytes()));
     if !present && version.is_none() {
-        return;
+        return None;
     }
     let own = version.map(|version| format!("{BAGGAGE_MEMBER}={version}"));
     let kept: Vec<&str> = baggage_members(headers).filter(|member| !is_version_member(member)).collect();
     let line = kept.into_iter().chain(own.as_deref()).collect::<Vec<_>>().join(",");
-    match HeaderValue::from_str(&line) {
-        Ok(line) if !line.is_empty() => {
-            headers.insert(BAGGAGE, line);
-        }
-        _ => {
-            headers.remove(BAGGAGE);
-        }
+    Some(set_or_remove(HeaderName::from_static(BAGGAGE), line.as_bytes()))
+}
+
+fn set_or_remove(name: HeaderName, value: &[u8]) -> Edit {
+    match HeaderValue::from_bytes(value) {
+        Ok(value) if !value.is_empty() => Edit::Set(name, value),
+        _ => Edit::Remove(name),
     }
 }
 
-/// Removes an attribute that a request must not have: a pin from an untrusted client.
-pub fn remove_attribute(attribute: &Attribute, headers: &mut HeaderMap) {
+/// The edit that removes an attribute a request must not have: a pin from an untrusted client.
+pub fn remove_attribute(attribute: &Attribute, headers: &HeaderMap) -> Option<Edit> {
     match attribute {
-        Attribute::Header(name) => {
-            headers.remove(name);
-        }
+        Attribute::Header(name) => headers.contains_key(name).then(|| Edit::Remove(name.clone())),
         Attribute::Cookie(name) if cookies(headers).any(|(found, _)| found == name.as_bytes()) => {
             let kept: Vec<Vec<u8>> = cookies(headers)
                 .filter(|(found, _)| *found != name.as_bytes())
                 .map(|(found, value)| [found, b"=", value].concat())
                 .collect();
-            match HeaderValue::from_bytes(&kept.join(&b"; "[..])) {
-                Ok(line) if !line.is_empty() => {
-                    headers.insert(header::COOKIE, line);
-                }
-                _ => {
-                    headers.remove(header::COOKIE);
-                }
-            }
+            Some(set_or_remove(header::COOKIE, &kept.join(&b"; "[..])))
         }
-        _ => {}
+        _ => None,
     }
 }
 
@@ -196,6 +196,7 @@ pub fn without_parameter(query: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::apply;
     use crate::vocab::canonical_net;
 
     fn trust(baggage: bool) -> Trust {
@@ -236,7 +237,7 @@ mod tests {
             ("2001:db8::1", vec!["1.2.3.4"], "1.2.3.4"),
         ] {
             let lines: Vec<_> = forwarded.iter().map(|line| ("x-forwarded-for", *line)).collect();
-            let admitted = trust(false).admit(peer(from), &mut headers(&lines));
+            let admitted = trust(false).admit(peer(from), &headers(&lines));
             assert_eq!(admitted.client.to_string(), expected, "{from} {forwarded:?}");
         }
     }
@@ -263,7 +264,8 @@ mod tests {
             ("1.1.1.1", true, vec![("baggage", "gray.version=a")], None, None),
         ] {
             let mut headers = headers(&lines);
-            let admitted = trust(baggage).admit(peer(from), &mut headers);
+            let admitted = trust(baggage).admit(peer(from), &headers);
+            apply(&admitted.edits, &mut headers);
             assert_eq!(admitted.inherited(), expected, "{from} {lines:?}");
             let left: Vec<_> = headers.get_all("x-gray-version").iter().collect();
             assert_eq!(left, seen.into_iter().collect::<Vec<_>>(), "{from} {lines:?}");
@@ -285,7 +287,7 @@ mod tests {
         ] {
             let lines: Vec<_> = lines.into_iter().map(|line| ("baggage", line)).collect();
             let mut headers = headers(&lines);
-            set_baggage(&mut headers, version);
+            apply(set_baggage(&headers, version).as_slice(), &mut headers);
             assert_eq!(show(&headers), expected);
         }
     }
@@ -298,7 +300,7 @@ mod tests {
             ("10.0.0.1", "ftp", "http"),
             ("1.1.1.1", "https", "http"),
         ] {
-            let admitted = trust(false).admit(peer(from), &mut headers(&[("x-forwarded-proto", proto)]));
+            let admitted = trust(false).admit(peer(from), &headers(&[("x-forwarded-proto", proto)]));
             assert_eq!(admitted.scheme, expected, "{from} {proto}");
         }
     }
@@ -306,9 +308,13 @@ mod tests {
     #[test]
     fn pins_are_removed_where_they_stand() {
         let mut with_cookies = headers(&[("cookie", "a=1; dev=li; b=2"), ("x-dev", "li")]);
-        remove_attribute(&Attribute::parse("cookie:dev").unwrap(), &mut with_cookies);
+        let mut remove = |attribute: &str| {
+            let edit = remove_attribute(&Attribute::parse(attribute).unwrap(), &with_cookies);
+            apply(edit.as_slice(), &mut with_cookies);
+        };
+        remove("cookie:dev");
+        remove("header:X-Dev");
         assert_eq!(with_cookies.get("cookie").unwrap(), "a=1; b=2");
-        remove_attribute(&Attribute::parse("header:X-Dev").unwrap(), &mut with_cookies);
         assert!(!with_cookies.contains_key("x-dev"));
         assert_eq!(without_parameter("a=1&d%65v=x&b", "dev").as_deref(), Some("a=1&b"));
         assert_eq!(without_parameter("a=1", "dev"), None);

@@ -9,8 +9,9 @@ use semver::VersionReq;
 use super::fields::{Emptiness, Field, Map};
 use crate::vocab::{Attribute, Decimal, Name, canonical_net, did_you_mean};
 
-/// A compiled pattern larger than this is a mistake or an attack, bytes.
-const REGEX_SIZE_LIMIT: usize = 1 << 20;
+/// A compiled pattern larger than this is a mistake or an attack, bytes. It is the limit that `regex` itself has: `\w`
+/// is every letter of every script, and a tenth of it would refuse `\w{32}`.
+const REGEX_SIZE_LIMIT: usize = 10 << 20;
 
 #[derive(Clone, Debug)]
 pub enum Condition {

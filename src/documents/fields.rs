@@ -265,7 +265,9 @@ impl<'n> Map<'n> {
     pub fn required(&mut self, key: &'static str) -> Option<Field<'n>> {
         if !self.has(key) {
             self.known.push(key);
-            self.notes.note(&self.path, format!("the field `{key}` is missing"), "");
+            if !self.is_misspelt(&[key]) {
+                self.notes.note(&self.path, format!("the field `{key}` is missing"), "");
+            }
             return None;
         }
         self.get(key)
@@ -305,10 +307,17 @@ impl<'n> Map<'n> {
         self.entries.iter().any(|(key, _)| unknown(key))
     }
 
+    /// Whether a written key is nearly one of `keys`: as an unknown field it says more than "missing" would.
+    fn is_misspelt(&self, keys: &[&'static str]) -> bool {
+        let known = |key: &str| self.known.contains(&key);
+        self.entries.iter().any(|(key, _)| !known(key) && did_you_mean(key, keys.iter().copied()).is_some())
+    }
+
     /// The first of `keys` that is written, and a mistake where there is more than one.
     pub fn one_of(&mut self, keys: &[&'static str]) -> Option<(&'static str, Field<'n>)> {
         self.know(keys);
         match self.written(keys).as_slice() {
+            [] if self.is_misspelt(keys) => None,
             [] => self.wrong(format!("one of {} is missing", quoted(keys)), ""),
             [key] => self.get(key).map(|field| (*key, field)),
             several => self.wrong(format!("{} exclude each other", quoted(several)), "keep one of them"),

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::condition::{Condition, Pattern};
 use super::fields::{Emptiness, Field, Map};
-use crate::vocab::{ByteSize, HeaderEdits, Name, Template, Timeouts};
+use crate::vocab::{ByteSize, HeaderEdits, Name, Part, Template, Timeouts};
 
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -225,14 +225,17 @@ fn read_rewrite(field: &Field<'_>, context: &PathContext) -> Option<Rewrite> {
             map.know(&["prefix", "path", "regex"]);
             None
         }
-        _ => match map.one_of(&["prefix", "path", "regex"])? {
-            ("prefix", f) => Some(PathRewrite::Prefix(context.prefix(&f)?)),
-            ("path", f) => Some(PathRewrite::Fixed(context.path(&f)?)),
-            (_, f) => {
-                let pattern = read_pattern(&f)?;
-                let replace = map.required("replace")?;
-                Some(PathRewrite::Regex(pattern.clone(), read_replace(&replace, context, &pattern)?))
+        _ => match map.one_of(&["prefix", "path", "regex"]) {
+            Some(("prefix", f)) => context.prefix(&f).map(PathRewrite::Prefix),
+            Some(("path", f)) => context.path(&f).map(PathRewrite::Fixed),
+            Some((_, f)) => {
+                let parts = map.required("replace").zip(read_pattern(&f));
+                parts.and_then(|(replace, pattern)| {
+                    let template = read_replace(&replace, context, &pattern)?;
+                    Some(PathRewrite::Regex(pattern, template))
+                })
             }
+            None => None,
         },
     };
     if map.has("replace") && !map.has("regex") {
@@ -261,16 +264,25 @@ fn read_redirect(field: &Field<'_>, context: &PathContext) -> Option<Redirect> {
         }
     });
     let scheme = map.get("scheme").and_then(|f| f.word(&[("http", "http"), ("https", "https")]));
-    let host = map.get("host").and_then(|f| read_host_template(&f, context));
+    let host = map.get("host").and_then(|f| {
+        let template = read_host_template(&f, context)?;
+        // Behind the last bracket of an address a colon begins a port.
+        let names_port = |part: &Part| matches!(part, Part::Literal(text) if text.rsplit(']').next().is_some_and(|rest| rest.contains(':')));
+        match template.parts().iter().any(names_port) {
+            true => f.wrong("a redirect's host has no port", "name it in `port`"),
+            false => Some(template),
+        }
+    });
     let port = map.get("port").and_then(|f| f.integer(1, 65_535)).and_then(|port| u16::try_from(port).ok());
     let path = match map.written(&["path", "prefix"]).as_slice() {
         [] => {
             map.know(&["path", "prefix"]);
             None
         }
-        _ => match map.one_of(&["path", "prefix"])? {
-            ("path", f) => context.path(&f).map(PathRewrite::Fixed),
-            (_, f) => context.prefix(&f).map(PathRewrite::Prefix),
+        _ => match map.one_of(&["path", "prefix"]) {
+            Some(("path", f)) => context.path(&f).map(PathRewrite::Fixed),
+            Some((_, f)) => context.prefix(&f).map(PathRewrite::Prefix),
+            None => None,
         },
     };
     let misspelt = map.note_unknown();
@@ -288,7 +300,7 @@ fn read_host(field: &Field<'_>) -> Option<HostPattern> {
         Some(name) => (true, name),
         None => (false, text),
     };
-    if !is_host(name) {
+    if !is_host(name) || (wildcard && name.starts_with('[')) {
         return field.wrong(
             format!("`{text}` is not a host"),
             "write `name.example`, `*.name.example` or `[::1]`, without a port; leave `hosts` out for any host",
@@ -357,12 +369,18 @@ fn read_plain_path<'n>(field: &Field<'n>) -> Option<&'n str> {
     let odd = path.contains("//")
         || path.split('/').any(|segment| matches!(segment, "." | ".."))
         || path.contains(|c: char| c.is_ascii_control());
-    match odd {
-        true => field.wrong(
+    if odd {
+        return field.wrong(
             format!("`{path}` can never match"),
             "requests are compared without repeated slashes, dot segments and control characters",
+        );
+    }
+    match ["\\", "%2f", "%5c"].into_iter().find(|spelling| path.contains(spelling)) {
+        Some(spelling) => field.wrong(
+            format!("`{path}` can never match: no request is seen with `{spelling}`"),
+            "write an encoded slash as `%2F`, a backslash as `%5C`",
         ),
-        false => Some(path),
+        None => Some(path),
     }
 }
 

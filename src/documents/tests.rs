@@ -178,6 +178,9 @@ fn mistakes_are_named_with_their_place() {
         "verion: a\nenabled: 1",
         &[("enabled", "expected true or false"), ("verion", "did you mean `version`?")],
     );
+    bad("rules/x", "verson: gray", &[("verson", "did you mean `version`?")]);
+    bad("routes/x", "servce: a", &[("servce", "did you mean `service`?")]);
+    bad("instances/s/x", "{adress: 'x', version: a}", &[("adress", "did you mean `address`?")]);
     bad("rules/x", "priority: 1", &[("", "one of `version`, `split` is missing")]);
     bad("rules/x", "split: {}", &[("split", "an empty split")]);
     bad("rules/x", "split: {a: 60, b: 40.01}", &[("split", "add up to 100.01")]);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::generation::Generation;
 use crate::decide::{
     Admitted, Choice, Decision, Groups, Origin, Outcome, PathBuffer, Peer, RELEASE, Request, Routed, Scratch,
-    ServicePlan, Target, Trust, location, normalise_host, rewrite,
+    ServicePlan, Target, Trust, apply, location, normalise_host, rewrite,
 };
 use crate::vocab::{Name, Reason};
 
@@ -101,7 +101,8 @@ pub fn explain(
     }
     let mut headers = header_map(&asked.headers)?;
     let peer = Peer { address: asked.address, scheme: url.scheme, trusted: asked.trusted };
-    let admitted = trust.admit(peer, &mut headers);
+    let admitted = trust.admit(peer, &headers);
+    apply(&admitted.edits, &mut headers);
     let refused = Explanation::of(400, Reason::BadRequest, &admitted);
     let mut host_buffer = String::new();
     let mut path_buffer = PathBuffer::default();

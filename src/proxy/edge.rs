@@ -21,8 +21,9 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::error_bytes;
 use super::gate::Gate;
 use super::head::{self, Body, Head};
+use super::report;
 use super::settings::{Limits, Settings};
-use crate::telemetry::{Gauge, Metrics, Occupied};
+use crate::telemetry::{AccessLog, Gauge, Metrics, Occupied};
 use crate::vocab::ErrorReason;
 
 /// First room for a head; most fit.
@@ -35,6 +36,7 @@ pub struct Edge {
     proxy: Arc<HttpProxy<Gate>>,
     settings: Arc<Settings>,
     metrics: Metrics,
+    access_log: Option<AccessLog>,
     open: Arc<AtomicUsize>,
     listeners: Vec<(SocketAddr, Arc<Gauge>)>,
 }
@@ -52,13 +54,18 @@ enum Arrived {
 }
 
 impl Edge {
-    pub fn new(proxy: HttpProxy<Gate>, settings: Arc<Settings>, metrics: Metrics) -> Edge {
+    pub fn new(
+        proxy: HttpProxy<Gate>,
+        settings: Arc<Settings>,
+        metrics: Metrics,
+        access_log: Option<AccessLog>,
+    ) -> Edge {
         let listeners = settings
             .listen
             .iter()
             .map(|address| (*address, metrics.connections(&address.to_string())))
             .collect();
-        Edge { proxy: Arc::new(proxy), settings, metrics, open: Arc::default(), listeners }
+        Edge { proxy: Arc::new(proxy), settings, metrics, access_log, open: Arc::default(), listeners }
     }
 
     /// How many connections are open, for those who wait for the last one.
@@ -74,6 +81,17 @@ impl Edge {
         exact.or_else(by_port).map(|(_, gauge)| gauge.occupy())
     }
 
+    /// Answers what never became a request, counts it and logs it, as every request is.
+    async fn refuse(&self, stream: &mut Stream, reason: ErrorReason) {
+        self.metrics.unrouted(reason.as_str()).increment();
+        if let Some(log) = &self.access_log {
+            let digest = stream.get_socket_digest();
+            let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().map(|peer| peer.ip()));
+            report::refused(log, peer, reason);
+        }
+        farewell(stream, reason).await;
+    }
+
     async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
         let limits = &self.settings.limits;
         let mut bytes = BytesMut::with_capacity(HEAD_ROOM);
@@ -87,8 +105,7 @@ impl Edge {
             let rest = match arrived {
                 Arrived::Closed => return,
                 Arrived::Refused(reason) => {
-                    self.metrics.unrouted(reason.as_str()).increment();
-                    refuse(&mut stream, reason).await;
+                    self.refuse(&mut stream, reason).await;
                     return;
                 }
                 Arrived::Request { bytes, rest } => {
@@ -146,7 +163,8 @@ fn split(mut bytes: BytesMut, length: usize, body: Body) -> Arrived {
     Arrived::Request { bytes, rest }
 }
 
-async fn refuse(stream: &mut Stream, reason: ErrorReason) {
+/// Sends the answer and closes; who does not listen is not waited for.
+async fn farewell(stream: &mut Stream, reason: ErrorReason) {
     let answer = error_bytes(reason);
     let farewell = async {
         stream.write_all(&answer).await?;
@@ -157,7 +175,6 @@ async fn refuse(stream: &mut Stream, reason: ErrorReason) {
         while stream.read(&mut ignored).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // Who does not listen is not waited for.
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
@@ -169,8 +186,7 @@ impl ServerApp for Edge {
         match before < self.settings.limits.connections {
             true => self.serve(stream, shutdown).await,
             false => {
-                self.metrics.unrouted(ErrorReason::Overloaded.as_str()).increment();
-                refuse(&mut stream, ErrorReason::Overloaded).await;
+                self.refuse(&mut stream, ErrorReason::Overloaded).await;
             }
         }
         self.open.fetch_sub(1, Ordering::Relaxed);

@@ -15,8 +15,8 @@ use super::gate::Gate;
 use super::head::authority;
 use super::upstream;
 use crate::decide::{
-    Admitted, Choice, Decision, Groups, Origin, Path, PathBuffer, Peer, Request, Routed, Scratch, Snapshot,
-    Target, edits, hash, location, normalise_host, remove_attribute, rewrite, without_parameter,
+    Admitted, Choice, Decision, Edit, Groups, Origin, Path, PathBuffer, Peer, Request, Routed, Scratch,
+    Snapshot, Target, edits, hash, location, normalise_host, remove_attribute, rewrite, without_parameter,
 };
 use crate::live::Generation;
 use crate::pools::{NoInstance, Walk};
@@ -48,10 +48,11 @@ pub async fn take_in(gate: &Gate, session: &mut Session, context: &mut Context) 
     let peer = peer(session);
     let request = session.req_header_mut();
     context.request_id = Some(request_id(request));
-    // The header map alone is edited: what an untrusted client said must be gone before anything looks at it.
-    let mut headers = request.headers.clone();
-    let admitted = gate.settings.trust.admit(peer, &mut headers);
-    replace_changed(request, &headers);
+    // What an untrusted client said must be gone before anything looks at it.
+    let admitted = gate.settings.trust.admit(peer, &request.headers);
+    for edit in &admitted.edits {
+        run(edit, request);
+    }
     context.admitted = Some(admitted.clone());
     let Some(generation) = gate.live.running() else {
         return Verdict::Error(ErrorReason::NoService);
@@ -69,7 +70,11 @@ pub async fn take_in(gate: &Gate, session: &mut Session, context: &mut Context) 
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
     match verdict {
         Verdict::Proxy if length > context.body_limit => {
-            context.passage = None;
+            // Nobody is asked, so the place at the picked instance is given back at once.
+            if let Some(passage) = context.passage.as_deref_mut() {
+                passage.current = None;
+                passage.last = None;
+            }
             Verdict::Error(ErrorReason::BodyTooLarge)
         }
         verdict => verdict,
@@ -96,22 +101,6 @@ fn request_id(request: &mut RequestHeader) -> HeaderValue {
     // A name and a value made here are well-formed.
     let _ = request.insert_header(REQUEST_ID, id.clone());
     id
-}
-
-/// Brings the framework's header map, which also keeps the case of names, in line with `headers`.
-fn replace_changed(request: &mut RequestHeader, headers: &http::HeaderMap) {
-    let changed: Vec<http::HeaderName> = request
-        .headers
-        .keys()
-        .filter(|name| !request.headers.get_all(*name).iter().eq(headers.get_all(*name).iter()))
-        .cloned()
-        .collect();
-    for name in changed {
-        request.remove_header(&name);
-        for value in headers.get_all(&name) {
-            let _ = request.append_header(name.clone(), value.clone());
-        }
-    }
 }
 
 /// The target's path and query; a whole URL is cut to what follows its authority.
@@ -318,10 +307,27 @@ pub fn remove_hidden(context: &Context, request: &mut RequestHeader) {
     let trusted = context.admitted.as_ref().is_some_and(|admitted| admitted.version_trusted);
     let plan = generation.snapshot.service(passage.choice.service);
     let pin = plan.and_then(|plan| plan.pin.as_ref()).filter(|_| !trusted);
-    if let Some(pin) = pin {
-        let mut headers = request.headers.clone();
-        remove_attribute(&pin.attribute, &mut headers);
-        replace_changed(request, &headers);
+    if let Some(edit) = pin.and_then(|pin| remove_attribute(&pin.attribute, &request.headers)) {
+        run(&edit, request);
+    }
+}
+
+/// Runs one edit on a request's headers, of which the framework also keeps the names' case.
+pub fn run(edit: &Edit, request: &mut RequestHeader) {
+    match edit {
+        Edit::Remove(name) => {
+            request.remove_header(name);
+        }
+        Edit::Set(name, value) => set(request, name, value.clone()),
+        Edit::SetIfAbsent(name, value) => {
+            if !request.headers.contains_key(name) {
+                set(request, name, value.clone());
+            }
+        }
+        Edit::Add(name, value) => {
+            // Name and value are well-formed already.
+            let _ = request.append_header(name.clone(), value.clone());
+        }
     }
 }
 

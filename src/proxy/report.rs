@@ -1,6 +1,7 @@
 //! The end of a request: counted once, logged once.
 
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header;
 use pingora::Error;
@@ -9,7 +10,7 @@ use pingora::proxy::Session;
 use super::context::Context;
 use super::gate::Gate;
 use super::intake::REQUEST_ID;
-use crate::telemetry::{ClientText, Entry, ServedBy};
+use crate::telemetry::{AccessLog, ClientText, Entry, ServedBy};
 use crate::vocab::{ErrorReason, Reason, StatusClass};
 
 /// What a client that left before its answer counts as, after nginx.
@@ -42,13 +43,36 @@ fn unrouted(context: &Context) -> &'static str {
     }
 }
 
-fn write(
-    log: &crate::telemetry::AccessLog,
-    session: &Session,
-    context: &Context,
-    status: Option<u16>,
-    took: std::time::Duration,
-) {
+/// Logs what never became a request.
+pub fn refused(log: &AccessLog, peer: Option<IpAddr>, error: ErrorReason) {
+    let entry = Entry {
+        time: SystemTime::now(),
+        client: peer.map(|peer| peer.to_canonical()),
+        method: ClientText(b""),
+        host: None,
+        path: ClientText(b""),
+        status: Some(error.status()),
+        bytes_in: 0,
+        bytes_out: error.line().len() as u64,
+        duration: Duration::ZERO,
+        upstream: None,
+        route: None,
+        service: None,
+        version: None,
+        reason: Some(Reason::BadRequest),
+        rule: None,
+        bucket: None,
+        served_by: None,
+        fallback: None,
+        tries: 0,
+        error: Some(error.as_str()),
+        request_id: None,
+        user_agent: None,
+    };
+    log.write(&entry, rand::random());
+}
+
+fn write(log: &AccessLog, session: &Session, context: &Context, status: Option<u16>, took: Duration) {
     let request = session.req_header();
     let text = |name: header::HeaderName| request.headers.get(name).map(|value| ClientText(value.as_bytes()));
     let generation = context.generation.as_ref();

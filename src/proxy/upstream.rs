@@ -9,7 +9,7 @@ use pingora::upstreams::peer::{ALPN, HttpPeer};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::context::{Context, Passage, Try};
-use super::intake::{remove_hidden, set};
+use super::intake::{remove_hidden, run, set};
 use super::settings::{RespondVersion, Settings};
 use crate::decide::{Admitted, Edit, set_baggage};
 use crate::pools::{NoInstance, Wire};
@@ -216,7 +216,7 @@ pub fn edit_request(
     for edit in &passage.request_edits {
         run(edit, request);
     }
-    forward(session, request, admitted, passage.host.as_ref().or(client_host.as_ref()));
+    forward(session, request, admitted, client_host.as_ref());
     if let Some(host) = &passage.host {
         request.insert_header(header::HOST, host.clone())?;
     }
@@ -231,35 +231,11 @@ pub fn edit_request(
     }
     request.insert_header(settings.trust.version_header.clone(), passage.word.clone())?;
     if settings.trust.baggage {
-        let mut headers = baggage_of(request);
-        set_baggage(&mut headers, passage.word.to_str().ok());
-        if let Some(line) = headers.get("baggage") {
-            request.insert_header("baggage", line.clone())?;
+        if let Some(edit) = set_baggage(&request.headers, passage.word.to_str().ok()) {
+            run(&edit, request);
         }
     }
     Ok(())
-}
-
-fn baggage_of(request: &RequestHeader) -> http::HeaderMap {
-    let lines = request.headers.get_all("baggage").iter();
-    lines.map(|line| (HeaderName::from_static("baggage"), line.clone())).collect()
-}
-
-fn run(edit: &Edit, request: &mut RequestHeader) {
-    match edit {
-        Edit::Remove(name) => {
-            request.remove_header(name);
-        }
-        Edit::Set(name, value) => set(request, name, value.clone()),
-        Edit::SetIfAbsent(name, value) => {
-            if !request.headers.contains_key(name) {
-                set(request, name, value.clone());
-            }
-        }
-        Edit::Add(name, value) => {
-            let _ = request.append_header(name.clone(), value.clone());
-        }
-    }
 }
 
 /// Says who asked and how: appended behind a trusted proxy, set otherwise.

@@ -1,0 +1,194 @@
+//! A decision allocates nothing once its buffers have grown: every allocation of this program is counted.
+#![cfg(test)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use graygate::compile::{Compiled, Memory, compile};
+use graygate::decide::{Decision, PathBuffer, Request, Scratch};
+use graygate::documents::{DocumentId, DocumentSet, Raw};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+struct Counting;
+
+thread_local! {
+    /// Allocations of this thread: the other tests run beside this one.
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+fn note() {
+    // A thread that is ending has no counter any more.
+    let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+}
+
+#[expect(unsafe_code, reason = "an allocator is unsafe by its nature; this one only counts and hands on")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note();
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note();
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(mut work: impl FnMut()) -> usize {
+    let before = COUNT.get();
+    work();
+    COUNT.get() - before
+}
+
+/// The rule's documents, with one route for every request.
+fn compiled(rules: &[&str]) -> Compiled {
+    let mut documents = BTreeMap::new();
+    let mut put = |id: &str, raw: Raw| {
+        documents.insert(DocumentId::parse(id).unwrap(), Arc::new(raw));
+    };
+    put(
+        "services/s",
+        Raw::yaml(
+            "identity: [header:x-user, cookie:uid]\nissue_cookie: {name: gg, max_age: 1d}\n\
+             pin: {attribute: header:x-dev, tag: dev}",
+        ),
+    );
+    put(
+        "routes/a",
+        Raw::yaml(
+            "hosts: ['*.example.com']\npaths: [{regex: '/never/(?<a>.*)'}, {prefix: /api}]\nmethods: [GET]\n\
+             when: {attribute: header:x-user, exists: true}\nservice: s",
+        ),
+    );
+    put("routes/b", Raw::yaml("service: s"));
+    put("lists/users", Raw::list("user0\nuser1\n"));
+    put("lists/nets", Raw::list("10.0.0.0/8\n2001:db8::/32\n"));
+    for (i, rule) in rules.iter().enumerate() {
+        put(&format!("rules/{i}"), Raw::yaml(*rule));
+    }
+    let set = DocumentSet { documents, ..DocumentSet::default() };
+    let compiled = compile(&set, &Memory::default(), &|_| Err(std::io::ErrorKind::NotFound.into()));
+    assert_eq!(compiled.problems, []);
+    compiled
+}
+
+fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("x-user", "user1"),
+        ("x-user", "user2"),
+        ("x-name", "ÄRZTIN"),
+        ("x-version", "v7.1.2-rc.1"),
+        ("x-build", "7.1.2+20261122.abcdef"),
+        ("x-age", "123456789012345678901234567890.5"),
+        ("cookie", "a=1; uid=user9; b=\"x\""),
+        ("cookie", "c=3"),
+    ] {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    headers
+}
+
+#[test]
+fn a_decision_allocates_nothing() {
+    let all = [
+        "when: {attribute: header:x-user, equals: user2}\nversion: gray",
+        "when: {attribute: header:x-user, in: [a, b, user2]}\nversion: gray",
+        "when: {attribute: header:x-user, in_list: users}\nversion: gray",
+        "when: {attribute: header:x-user, regex: 'user[0-9]'}\nversion: gray",
+        "when: {attribute: header:x-name, regex: 'ä\\w+', ignore_case: true}\nversion: gray",
+        "when: {attribute: header:x-name, equals: ärztin, ignore_case: true}\nversion: gray",
+        "when: {attribute: path, prefix: /API, ignore_case: true}\nversion: gray",
+        "when: {attribute: path, contains: 用户}\nversion: gray",
+        "when: {attribute: host, suffix: .example.com}\nversion: gray",
+        "when: {attribute: 'cookie:c', equals: '3'}\nversion: gray",
+        "when: {attribute: 'query:full name', equals: 'Li Wei'}\nversion: gray",
+        "when: {attribute: ip, in_list: nets}\nversion: gray",
+        "when: {attribute: ip, cidr: [10.0.0.0/8, '2001:db8::/32']}\nversion: gray",
+        "when: {attribute: ip, prefix: '2001:'}\nversion: gray",
+        "when: {attribute: header:x-version, semver: '>=7.1.2-rc.0'}\nversion: gray",
+        "when: {attribute: header:x-build, semver: '7.1.2'}\nversion: gray",
+        "when: {attribute: header:x-age, above: 18.25}\nversion: gray",
+        "when: {not: {any: [{attribute: header:x-dev, exists: true}, {attribute: method, equals: PUT}]}}\nversion: gray",
+        "split: {gray: 10, feat1: 2.5}",
+        "split: {gray: 100}\nby: [cookie:uid]",
+        "split: {gray: 99.99}\nby: [query:full name]\nsalt: spring",
+        "split: {gray: 50}\nby: [ip]",
+    ];
+    for rule in all {
+        check(&compiled(&[rule]), rule);
+    }
+    // All of them at once, and none that holds before the last.
+    let never = "when: {all: [{attribute: header:x-user, in_list: users}, {attribute: scheme, equals: none}]}\nversion: gray";
+    check(&compiled(&[never, never, "enabled: false\nversion: gray", all[3]]), "several rules");
+    check(&compiled(&[]), "no rule");
+}
+
+fn check(compiled: &Compiled, what: &str) {
+    let (mut buffer, mut scratch) = (PathBuffer::default(), Scratch::default());
+    let path = buffer.normalise("/api//%61/用户/x".as_bytes()).unwrap();
+    let headers = headers();
+    let request = Request {
+        method: "GET",
+        scheme: "https",
+        host: "www.example.com",
+        path,
+        query: Some(b"x=1&full+name=Li%20Wei&y=%zz"),
+        headers: &headers,
+        client: "2001:db8::1".parse().unwrap(),
+        pins_trusted: false,
+        inherited: None,
+        now: 0,
+        fresh_identity: Some("fresh"),
+    };
+    let unknown = Request { headers: &HeaderMap::new(), ..request };
+    let inherited = Request { inherited: Some("gray"), ..request };
+    let lost = Request { host: "elsewhere", method: "POST", ..request };
+    for (name, request) in
+        [("known", request), ("without identity", unknown), ("inherited", inherited), ("elsewhere", lost)]
+    {
+        let mut decided = 0;
+        let mut decide = || {
+            if let Decision::Version(_, choice) = compiled.snapshot.decide(&request, &mut scratch) {
+                decided += 1 + usize::from(choice.issue_cookie);
+            }
+        };
+        decide();
+        let counted = allocations(|| (0..10).for_each(|_| decide()));
+        assert_eq!(counted, 0, "{what}, {name}");
+        assert!(decided >= 11, "{what}, {name}");
+    }
+}
+
+#[test]
+fn normalising_a_path_allocates_nothing() {
+    let mut buffer = PathBuffer::default();
+    let paths = ["/", "/a/b", "//a/%2e%2e/用户/%E7%94%A8?", "/a%2Fb/./c\\d/", "/%zz", "/../x", "/a%252fb"];
+    let long = format!("/{}", "%61/".repeat(1000));
+    let mut all = || {
+        for path in paths.iter().copied().chain([long.as_str()]) {
+            std::hint::black_box(buffer.normalise(path.as_bytes()).is_ok());
+        }
+    };
+    all();
+    assert_eq!(allocations(all), 0);
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
+}
