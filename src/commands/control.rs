@@ -69,7 +69,9 @@ impl BackgroundService for Control {
         let (good, to_keep) = watch::channel(None);
         let (reports, to_tell) = watch::channel(None);
         let membership = match self.documents.clone() {
-            DocumentsFrom::Etcd(settings) => Some(tokio::spawn(fleet::keep(settings, to_tell, ended.clone()))),
+            DocumentsFrom::Etcd(settings) => {
+                Some(tokio::spawn(fleet::keep(settings, to_tell, ended.clone())))
+            }
             DocumentsFrom::Directory(_) => None,
         };
         let keeper = self.cache.clone().map(|cache| tokio::spawn(cache::keep(cache, to_keep, ended.clone())));
@@ -270,7 +272,8 @@ impl Works {
             offered: admitted.offered,
             problems: generation.problems.len(),
             documents: fingerprint.filter(|_| is_new),
-            good: (is_new && self.is_kept).then(|| Good { revision: running, documents: Arc::new(self.publisher.good_texts()) }),
+            good: (is_new && self.is_kept)
+                .then(|| Good { revision: running, documents: Arc::new(self.publisher.good_texts()) }),
         };
         (self, done)
     }

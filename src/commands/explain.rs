@@ -8,7 +8,7 @@ use super::check::{load, load_config};
 use super::{ExplainArguments, print_problems};
 use crate::decide::{NetworkSet, Trust};
 use crate::documents::DocumentSet;
-use crate::live::{Admitted, self, Asked, Explanation, Live, Publisher};
+use crate::live::{self, Admitted, Asked, Explanation, Live, Publisher};
 use crate::pools::Registry;
 use crate::sources::directory;
 use crate::telemetry::Metrics;

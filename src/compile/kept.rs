@@ -55,8 +55,10 @@ impl Memory {
 
     /// The text of every document in force: what a cache should hold.
     pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
-        let texts =
-            self.documents.iter().filter_map(|(id, kept)| Some((id.clone(), kept.good.as_ref()?.raw.clone())));
+        let texts = self
+            .documents
+            .iter()
+            .filter_map(|(id, kept)| Some((id.clone(), kept.good.as_ref()?.raw.clone())));
         texts.collect()
     }
 

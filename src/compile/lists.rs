@@ -94,7 +94,8 @@ impl Built {
         }
         let old: HashSet<_> = pointers(&before.parts).collect();
         let new: HashSet<_> = pointers(&parts).collect();
-        let removed: Vec<_> = before.parts.iter().filter(|(_, part)| !new.contains(&Arc::as_ptr(part))).collect();
+        let removed: Vec<_> =
+            before.parts.iter().filter(|(_, part)| !new.contains(&Arc::as_ptr(part))).collect();
         let added: Vec<_> = parts.iter().filter(|(_, part)| !old.contains(&Arc::as_ptr(part))).collect();
         if removed.len() + added.len() > parts.len() {
             return Built::anew(parts);

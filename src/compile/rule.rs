@@ -69,9 +69,8 @@ impl Gathering<'_> {
         };
         let inert = dangling.first().map(|first| first.message.clone());
         let inert_until = "the rule is inert until then";
-        self.problems.extend(
-            dangling.into_iter().map(|found| problem(id, &found.field, found.message, inert_until)),
-        );
+        self.problems
+            .extend(dangling.into_iter().map(|found| problem(id, &found.field, found.message, inert_until)));
         Some(ReadyRule { name, rule, when, inert })
     }
 

@@ -136,7 +136,15 @@ mod tests {
     fn an_emptied_directory_is_held_back_until_it_serves_again() {
         check(
             Count::Own,
-            &[(1, SERVING), (2, ""), (3, "rules/a"), (4, "routes/b"), (5, "services/b"), (6, ""), (7, SERVING)],
+            &[
+                (1, SERVING),
+                (2, ""),
+                (3, "rules/a"),
+                (4, "routes/b"),
+                (5, "services/b"),
+                (6, ""),
+                (7, SERVING),
+            ],
             &[false, true, true, false, false, true, false],
         );
     }

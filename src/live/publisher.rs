@@ -33,7 +33,12 @@ impl Publisher {
     }
 
     /// Puts what was admitted in force.
-    pub fn publish(&mut self, admitted: &Admitted, now: SystemTime, read_file: ReadFile<'_>) -> Arc<Generation> {
+    pub fn publish(
+        &mut self,
+        admitted: &Admitted,
+        now: SystemTime,
+        read_file: ReadFile<'_>,
+    ) -> Arc<Generation> {
         let set = &*admitted.set;
         self.live.offer(admitted.offered);
         self.metrics.set_offered(admitted.offered);

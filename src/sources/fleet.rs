@@ -145,7 +145,10 @@ impl Place {
             }
             let error = error.to_string();
             if complaints.len() < COMPLAINT_LIMIT && complaints.insert(error.clone()) {
-                tracing::info!(error, "the fleet does not show this proxy for now, which changes nothing else");
+                tracing::info!(
+                    error,
+                    "the fleet does not show this proxy for now, which changes nothing else"
+                );
             }
             sleep(backoff.next(rand::random()) * PATIENCE).await;
         }
