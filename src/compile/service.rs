@@ -116,8 +116,12 @@ fn by_service<'r, 'm>(rules: &'r [ReadyRule<'m>]) -> HashMap<&'m Name, Vec<&'r R
         match &rule.rule.services {
             None => by_service.values_mut().for_each(|rules| rules.push(rule)),
             Some(names) => {
-                for name in names.iter().collect::<BTreeSet<_>>() {
-                    by_service.entry(name).or_default().push(rule);
+                for name in names {
+                    let rules = by_service.entry(name).or_default();
+                    // A service that is named twice has the rule once.
+                    if rules.last().is_none_or(|last| !std::ptr::eq(*last, rule)) {
+                        rules.push(rule);
+                    }
                 }
             }
         }
@@ -143,8 +147,13 @@ impl Words {
             };
             one.into_iter().chain(several.iter().map(|(version, _)| version))
         });
-        // Ten thousand rules name a handful of versions: hash first, and sort what is left.
-        let mut words: BTreeSet<Name> = of_rules.collect::<HashSet<_>>().into_iter().cloned().collect();
+        // Ten thousand rules name a handful of versions.
+        let mut words: BTreeSet<Name> = BTreeSet::new();
+        for word in of_rules {
+            if !words.contains(word) {
+                words.insert(word.clone());
+            }
+        }
         words.extend(service.aliases.iter().flat_map(|(word, label)| [word.clone(), label.clone()]));
         words.extend(service.version_headers.iter().map(|(word, _)| word.clone()));
         words.extend(gathered.instances.iter().map(|instance| instance.version.clone()));

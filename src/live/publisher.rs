@@ -20,11 +20,14 @@ pub struct Publisher {
     metrics: Metrics,
     memory: Memory,
     problems: BTreeMap<Problem, SystemTime>,
+    /// Generations that ran before. A request may hold one longer than this does; as long as it does, this holds it
+    /// too, so that taking ten thousand rules apart is never left to a request.
+    retired: Vec<Arc<Generation>>,
 }
 
 impl Publisher {
     pub fn new(live: Arc<Live>, registry: Arc<Registry>, metrics: Metrics) -> Publisher {
-        Publisher { live, registry, metrics, memory: Memory::default(), problems: BTreeMap::new() }
+        Publisher { live, registry, metrics, memory: Memory::default(), problems: BTreeMap::new(), retired: Vec::new() }
     }
 
     /// Starts from the last good documents of an earlier life, so that a broken one is held back now too.
@@ -54,6 +57,7 @@ impl Publisher {
             counts: compiled.counts,
         });
         self.memory = compiled.memory;
+        self.retired.extend(self.live.running());
         self.live.replace(generation.clone());
         self.metrics.set_running(set.revision);
         self.metrics.set_problems(&compiled.problems);
@@ -72,10 +76,12 @@ impl Publisher {
         self.memory.good_texts()
     }
 
-    /// After a change runs: how long it took from being seen. Forgets the counters of what is long gone.
-    pub fn applied(&self, took: Duration, now: Instant) {
+    /// After a change runs: how long it took from being seen. Clears away what is not used any more.
+    pub fn applied(&mut self, took: Duration, now: Instant) {
         self.metrics.applied(took);
         self.metrics.sweep(now);
+        // Nobody can take one up again that nobody else holds.
+        self.retired.retain(|generation| Arc::strong_count(generation) > 1);
     }
 
     /// Logs each problem once when it appears and once when it is gone.
