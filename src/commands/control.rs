@@ -1,5 +1,6 @@
 //! The background of a running proxy: documents become generations, instances are checked, and the end is watched for.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,16 +14,21 @@ use tokio::sync::watch;
 use crate::compile::Memory;
 use crate::config::DocumentsFrom;
 use crate::documents::DocumentSet;
-use crate::live::Publisher;
+use crate::live::{Admitted, Count, Guard, Publisher, rfc3339};
 use crate::pools::{Registry, run_checks};
 use crate::sources::cache::{self, Cache, Good};
-use crate::sources::{SourceStatus, Update, directory, etcd};
+use crate::sources::etcd::Fingerprint;
+use crate::sources::fleet::Report;
+use crate::sources::{SourceStatus, Update, directory, etcd, fleet};
 use crate::telemetry::AccessLog;
+use crate::vocab::Revision;
 
 /// How long a start waits for the source before it runs what the cache holds.
 const CACHE_WAIT: Duration = Duration::from_millis(500);
 /// Between two looks at whether the last connection has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How long the cache's last write and leaving the fleet may take, each.
+const TASK_CLOSE: Duration = Duration::from_millis(1_500);
 /// How long the last log lines may take.
 const LOG_CLOSE: Duration = Duration::from_secs(1);
 
@@ -35,6 +41,8 @@ pub struct Control {
     pub registry: Arc<Registry>,
     pub cache: Option<Cache>,
     pub access_log: Option<AccessLog>,
+    /// Who this proxy is in its fleet.
+    pub member: Member,
     /// Connections of clients.
     pub open: Arc<AtomicUsize>,
     pub grace: Duration,
@@ -59,22 +67,34 @@ impl BackgroundService for Control {
             let _ = checks_end.wait_for(|end| *end).await;
         }));
         let (good, to_keep) = watch::channel(None);
+        let (reports, to_tell) = watch::channel(None);
+        let membership = match self.documents.clone() {
+            DocumentsFrom::Etcd(settings) => {
+                Some(tokio::spawn(fleet::keep(settings, to_tell, ended.clone())))
+            }
+            DocumentsFrom::Directory(_) => None,
+        };
         let keeper = self.cache.clone().map(|cache| tokio::spawn(cache::keep(cache, to_keep, ended.clone())));
         if let Some(publisher) = self.publisher.lock().take() {
+            let count = match self.documents {
+                DocumentsFrom::Directory(_) => Count::Own,
+                DocumentsFrom::Etcd(_) => Count::Stored,
+            };
             let follower = Follower {
-                publisher,
+                works: Works { publisher, guard: Guard::new(count), is_kept: self.cache.is_some() },
                 good,
+                reports,
+                member: self.member.clone(),
                 status: self.status.clone(),
                 cache: self.cache.clone(),
-                from_directory: matches!(self.documents, DocumentsFrom::Directory(_)),
             };
             tokio::spawn(follower.follow(incoming));
         }
         self.spawn_log_reopening();
         self.drain(shutdown).await;
         end.send_replace(true);
-        if let Some(keeper) = keeper {
-            let _ = tokio::time::timeout(LOG_CLOSE, keeper).await;
+        for task in [keeper, membership].into_iter().flatten() {
+            let _ = tokio::time::timeout(TASK_CLOSE, task).await;
         }
         if let Some(log) = &self.access_log {
             log.close(LOG_CLOSE);
@@ -114,42 +134,68 @@ impl Control {
 
 /// The one task that publishes.
 struct Follower {
-    publisher: Publisher,
+    works: Works,
     good: watch::Sender<Option<Good>>,
+    reports: watch::Sender<Option<Report>>,
+    member: Member,
     status: Arc<SourceStatus>,
     cache: Option<Cache>,
-    from_directory: bool,
+}
+
+/// Who this proxy is.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub host: String,
+    pub address: SocketAddr,
+    pub started: SystemTime,
+}
+
+impl Member {
+    fn report(&self, done: &Done, documents: Option<Fingerprint>) -> Report {
+        Report {
+            host: self.host.clone(),
+            address: self.address.to_string(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            running: done.running,
+            offered: done.offered,
+            documents,
+            problems: done.problems,
+            started: rfc3339(self.started),
+            updated: rfc3339(SystemTime::now()),
+        }
+    }
+}
+
+/// What publishing needs, moved to where it may block and back.
+struct Works {
+    publisher: Publisher,
+    guard: Guard,
+    /// Whether there is a cache to keep what runs in.
+    is_kept: bool,
 }
 
 impl Follower {
     async fn follow(mut self, mut incoming: watch::Receiver<Option<Update>>) {
         let cached = self.recall().await;
         let arrived = tokio::time::timeout(CACHE_WAIT, incoming.wait_for(Option::is_some)).await.is_ok();
-        if let (false, Some(set)) = (arrived, cached) {
-            tracing::warn!(
-                revision = set.revision,
-                "the source does not answer: running what the cache holds"
-            );
-            self.status.set_from_cache(true);
-            self = self.publish(Arc::new(set), Instant::now()).await;
+        if let Some(set) = cached {
+            let set = Arc::new(set);
+            let admitted = self.works.guard.admit(set);
+            if !arrived {
+                tracing::warn!(
+                    revision = admitted.offered,
+                    "the source does not answer: running what the cache holds"
+                );
+                self.status.set_from_cache(true);
+                self = self.publish(Offer::Cached(admitted)).await;
+            }
         } else if !arrived {
             tracing::warn!("the source does not answer, and there is no cache: waiting");
         }
-        let mut running_revision = 0;
-        let mut running_documents = 0;
         while incoming.wait_for(Option::is_some).await.is_ok() {
             let Some(update) = incoming.borrow_and_update().clone() else { continue };
-            let emptied = update.set.documents.is_empty() && running_documents > 0;
-            let suspicious = emptied && (self.from_directory || update.set.revision < running_revision);
-            if suspicious {
-                tracing::error!(
-                    "every document is gone at once: what runs goes on until there are documents again"
-                );
-            } else {
-                running_revision = update.set.revision;
-                running_documents = update.set.documents.len();
-                self = self.publish(update.set, update.seen_at).await;
-            }
+            self = self.publish(Offer::Fresh(update)).await;
             if incoming.changed().await.is_err() {
                 return;
             }
@@ -163,7 +209,7 @@ impl Follower {
         match loaded {
             Ok(set) => {
                 let set = set?;
-                self.publisher.remember(Memory::from_good(set.documents.clone()));
+                self.works.publisher.remember(Memory::from_good(set.documents.clone()));
                 Some(set)
             }
             Err(error) => {
@@ -174,18 +220,15 @@ impl Follower {
     }
 
     /// Compiles and publishes off the threads that wait for sockets.
-    async fn publish(self, set: Arc<DocumentSet>, seen_at: Instant) -> Follower {
-        let Follower { mut publisher, good, status, cache, from_directory } = self;
-        let work = tokio::task::spawn_blocking(move || {
-            let read_file = |path: &std::path::Path| std::fs::read(path);
-            let published = publisher.publish(&set, SystemTime::now(), &read_file);
-            publisher.applied(seen_at.elapsed());
-            (publisher, Good { revision: set.revision, documents: Arc::new(published.good_texts) })
-        });
-        match work.await {
-            Ok((publisher, texts)) => {
-                good.send_replace(Some(texts));
-                Follower { publisher, good, status, cache, from_directory }
+    async fn publish(self, offer: Offer) -> Follower {
+        let Follower { works, good, reports, member, status, cache } = self;
+        match tokio::task::spawn_blocking(move || works.publish(offer)).await {
+            Ok((works, mut done)) => {
+                reports.send_replace(Some(member.report(&done, done.documents)));
+                if let Some(texts) = done.good.take() {
+                    good.send_replace(Some(texts));
+                }
+                Follower { works, good, reports, member, status, cache }
             }
             Err(error) => {
                 // Serving what runs with nobody left to follow changes would hide the defect until it hurts.
@@ -193,5 +236,45 @@ impl Follower {
                 std::process::exit(1);
             }
         }
+    }
+}
+
+/// What is to be put in force.
+enum Offer {
+    Cached(Admitted),
+    Fresh(Update),
+}
+
+/// What came of an update.
+struct Done {
+    running: Revision,
+    offered: Revision,
+    problems: usize,
+    /// Which state of the store runs; `None` where it is not the offered one.
+    documents: Option<Fingerprint>,
+    /// What is worth keeping; `None` where nothing new runs.
+    good: Option<Good>,
+}
+
+impl Works {
+    fn publish(mut self, offer: Offer) -> (Works, Done) {
+        let read_file = |path: &std::path::Path| std::fs::read(path);
+        let (admitted, fingerprint, seen_at) = match offer {
+            Offer::Cached(admitted) => (admitted, None, Instant::now()),
+            Offer::Fresh(update) => (self.guard.admit(update.set), Some(update.fingerprint), update.seen_at),
+        };
+        let generation = self.publisher.publish(&admitted, SystemTime::now(), &read_file);
+        self.publisher.applied(seen_at.elapsed(), Instant::now());
+        let is_new = fingerprint.is_some() && !admitted.is_held_back;
+        let running = admitted.set.revision;
+        let done = Done {
+            running,
+            offered: admitted.offered,
+            problems: generation.problems.len(),
+            documents: fingerprint.filter(|_| is_new),
+            good: (is_new && self.is_kept)
+                .then(|| Good { revision: running, documents: Arc::new(self.publisher.good_texts()) }),
+        };
+        (self, done)
     }
 }

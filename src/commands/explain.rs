@@ -8,7 +8,7 @@ use super::check::{load, load_config};
 use super::{ExplainArguments, print_problems};
 use crate::decide::{NetworkSet, Trust};
 use crate::documents::DocumentSet;
-use crate::live::{self, Asked, Explanation, Live, Publisher};
+use crate::live::{self, Admitted, Asked, Explanation, Live, Publisher};
 use crate::pools::Registry;
 use crate::sources::directory;
 use crate::telemetry::Metrics;
@@ -22,7 +22,7 @@ pub fn explain(arguments: ExplainArguments) -> anyhow::Result<ExitCode> {
         },
         (None, None) => anyhow::bail!("no documents"),
     };
-    let generation = publish(&set);
+    let generation = publish(set);
     let problems: Vec<_> = generation.problems.iter().map(|(problem, _)| problem.clone()).collect();
     print_problems(&problems);
     let asked = Asked {
@@ -51,10 +51,11 @@ fn nobody() -> Trust {
 }
 
 /// A generation that nobody sends requests to.
-fn publish(set: &DocumentSet) -> Arc<live::Generation> {
+fn publish(set: DocumentSet) -> Arc<live::Generation> {
     let registry = Arc::new(Registry::new(0));
     let mut publisher = Publisher::new(Arc::new(Live::default()), registry, Metrics::new());
-    publisher.publish(set, SystemTime::now(), &|path| std::fs::read(path)).generation
+    let admitted = Admitted::as_offered(Arc::new(set));
+    publisher.publish(&admitted, SystemTime::now(), &|path| std::fs::read(path))
 }
 
 fn print(explanation: &Explanation) {

@@ -8,6 +8,7 @@ mod control;
 mod demo;
 mod echo;
 mod explain;
+mod fleet;
 mod push;
 mod run;
 
@@ -70,6 +71,14 @@ enum Command {
         directory: PathBuf,
         #[command(flatten)]
         store: StoreArguments,
+    },
+    /// Print which proxies run, what they run, and who lags behind or has problems
+    Fleet {
+        #[command(flatten)]
+        store: StoreArguments,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Print the bucket of a value under a salt
     Bucket {
@@ -142,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Push { directory, store, dry_run, prune } => push::push(&directory, &store, dry_run, prune),
         Command::Pull { directory, store } => push::pull(&directory, &store),
+        Command::Fleet { store, json } => fleet::fleet(&store, json),
         Command::Bucket { salt, value } => {
             println!("{}", crate::decide::bucket(salt.as_bytes(), value.as_bytes()).number());
             Ok(ExitCode::SUCCESS)

@@ -57,7 +57,7 @@ pub fn pull(path: &Path, store: &StoreArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn settings(store: &StoreArguments) -> anyhow::Result<EtcdSettings> {
+pub fn settings(store: &StoreArguments) -> anyhow::Result<EtcdSettings> {
     let settings = EtcdSettings::new(store.etcd.clone(), &store.prefix);
     match settings.mistakes().into_iter().next() {
         Some((field, message)) => anyhow::bail!("--etcd {}: {field} {message}", store.etcd.join(",")),

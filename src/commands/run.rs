@@ -16,7 +16,7 @@ use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
 use super::check::load_config;
-use super::control::Control;
+use super::control::{Control, Member};
 use crate::admin::{self, Admin, Explain, SourceView};
 use crate::config::{Config, DocumentsFrom};
 use crate::live::{self, Live, Publisher};
@@ -118,6 +118,7 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
         registry,
         cache,
         access_log: access_log.clone(),
+        member: member(&settings.listen),
         open,
         grace: settings.grace,
     };
@@ -145,6 +146,17 @@ fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: FRAMEWORK_TRIES,
         ..ServerConf::default()
+    }
+}
+
+/// Who this process is in its fleet.
+fn member(listen: &[SocketAddr]) -> Member {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
+    Member {
+        host: host.trim().to_owned(),
+        address: listen.first().copied().unwrap_or(unspecified),
+        started: SystemTime::now(),
     }
 }
 

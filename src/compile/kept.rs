@@ -1,12 +1,13 @@
 //! What is remembered from one compile to the next: parsed documents, and the last good version of each.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::lists::ListCache;
 use super::problem;
+use super::rule::Prepared;
 use crate::decide::PatternSets;
-use crate::documents::{self, Document, DocumentId, DocumentSet, Raw};
+use crate::documents::{self, Document, DocumentId, DocumentSet, Kind, Raw};
 use crate::vocab::Problem;
 
 /// The documents of the last compile: unchanged ones are not read again, broken ones keep their last good version.
@@ -24,7 +25,16 @@ struct Kept {
     /// What is wrong with it; empty when it is good.
     problems: Arc<[Problem]>,
     /// The last good version, in force.
-    good: Option<(Arc<Raw>, Arc<Document>)>,
+    good: Option<Good>,
+}
+
+/// A document in force.
+#[derive(Clone, Debug)]
+pub struct Good {
+    raw: Arc<Raw>,
+    pub document: Arc<Document>,
+    /// What a rule was made into, where that depends on nothing else.
+    pub prepared: OnceLock<Prepared>,
 }
 
 impl Memory {
@@ -32,62 +42,87 @@ impl Memory {
     pub fn from_good(documents: impl IntoIterator<Item = (DocumentId, Arc<Raw>)>) -> Memory {
         let kept = documents.into_iter().filter_map(|(id, raw)| {
             let document = documents::parse(&id, &raw).ok()?;
-            let good = Some((raw.clone(), Arc::new(document)));
+            let good = Some(Good::of(&raw, document));
             Some((id, Kept { seen: Some(raw), problems: Arc::new([]), good }))
         });
         Memory { documents: kept.collect(), ..Memory::default() }
     }
 
-    /// The documents in force.
-    pub fn good(&self) -> impl Iterator<Item = (&DocumentId, &Arc<Document>)> {
-        self.documents.iter().filter_map(|(id, kept)| Some((id, &kept.good.as_ref()?.1)))
+    /// The documents of a kind that are in force.
+    pub fn good(&self, kind: Kind) -> impl Iterator<Item = (&DocumentId, &Good)> {
+        let first = DocumentId { kind, name: "".into() };
+        let of_kind = self.documents.range(first..).take_while(move |(id, _)| id.kind == kind);
+        of_kind.filter_map(|(id, kept)| Some((id, kept.good.as_ref()?)))
     }
 
     /// The text of every document in force: what a cache should hold.
     pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
-        let texts =
-            self.documents.iter().filter_map(|(id, kept)| Some((id.clone(), kept.good.as_ref()?.0.clone())));
+        let texts = self
+            .documents
+            .iter()
+            .filter_map(|(id, kept)| Some((id.clone(), kept.good.as_ref()?.raw.clone())));
         texts.collect()
     }
 
-    pub(super) fn take_in(set: &DocumentSet, previous: &Memory) -> (Memory, Vec<Problem>) {
-        let mut memory = Memory::default();
-        for (id, raw) in &set.documents {
-            let before = previous.documents.get(id);
-            memory.documents.insert(id.clone(), Kept::read(id, raw, before));
+    /// Goes on with a new set; what did not change is neither read nor copied, so that a change of one among ten
+    /// thousand costs one. Returns what is wrong with documents by themselves.
+    pub(super) fn take_in(&mut self, set: &DocumentSet) -> Vec<Problem> {
+        self.follow(set);
+        for (id, ambiguity) in &set.ambiguous {
+            let good = self.documents.remove(id).and_then(|kept| kept.good);
+            let problem = held_back(ambiguity.clone(), good.is_some());
+            self.documents.insert(id.clone(), Kept { seen: None, problems: Arc::new([problem]), good });
         }
         let mut problems = set.strays.clone();
-        for (id, ambiguity) in &set.ambiguous {
-            let good = previous.documents.get(id).and_then(|kept| kept.good.clone());
-            let help = held_back(ambiguity.clone(), good.is_some());
-            let kept = Kept { seen: None, problems: Arc::new([help]), good };
-            memory.documents.insert(id.clone(), kept);
+        problems.extend(self.documents.values().flat_map(|kept| kept.problems.iter().cloned()));
+        problems
+    }
+
+    /// Walks both sorted maps side by side.
+    fn follow(&mut self, set: &DocumentSet) {
+        let (mut added, mut gone) = (Vec::new(), Vec::new());
+        let mut offered = set.documents.iter().peekable();
+        for (id, kept) in &mut self.documents {
+            while let Some((new, raw)) = offered.next_if(|(new, _)| *new < id) {
+                added.push((new.clone(), Kept::read(new, raw, None)));
+            }
+            match offered.next_if(|(new, _)| *new == id) {
+                Some((_, raw)) if kept.is_of(raw) => {}
+                Some((_, raw)) => *kept = Kept::read(id, raw, kept.good.take()),
+                None if set.ambiguous.contains_key(id) => {}
+                None => gone.push(id.clone()),
+            }
         }
-        problems.extend(memory.documents.values().flat_map(|kept| kept.problems.iter().cloned()));
-        (memory, problems)
+        added.extend(offered.map(|(id, raw)| (id.clone(), Kept::read(id, raw, None))));
+        for id in gone {
+            self.documents.remove(&id);
+        }
+        self.documents.extend(added);
+    }
+}
+
+impl Good {
+    fn of(raw: &Arc<Raw>, document: Document) -> Good {
+        Good { raw: raw.clone(), document: Arc::new(document), prepared: OnceLock::new() }
     }
 }
 
 impl Kept {
-    fn read(id: &DocumentId, raw: &Arc<Raw>, before: Option<&Kept>) -> Kept {
-        if let Some(before) = before
-            && before.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, raw) || seen == raw)
-        {
-            return before.clone();
-        }
+    fn is_of(&self, raw: &Arc<Raw>) -> bool {
+        self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, raw) || seen == raw)
+    }
+
+    /// Reads a text; where it is broken, `good` stays.
+    fn read(id: &DocumentId, raw: &Arc<Raw>, good: Option<Good>) -> Kept {
+        let seen = Some(raw.clone());
         match documents::parse(id, raw) {
-            Ok(document) => Kept {
-                seen: Some(raw.clone()),
-                problems: Arc::new([]),
-                good: Some((raw.clone(), Arc::new(document))),
-            },
+            Ok(document) => Kept { seen, problems: Arc::new([]), good: Some(Good::of(raw, document)) },
             Err(problems) => {
-                let good = before.and_then(|before| before.good.clone());
                 let problems = match problems.is_empty() {
                     true => vec![problem(id, "", "the document could not be read", "")],
                     false => problems,
                 };
-                Kept { seen: Some(raw.clone()), problems: problems.into(), good }
+                Kept { seen, problems: problems.into(), good }
             }
         }
     }

@@ -1,20 +1,25 @@
 //! Lists: parts united, once as texts and, where a rule looks at addresses, once as networks.
+//!
+//! A part that changed costs what it holds, and not what its list holds: the set of texts is edited, not made anew.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::kept::Memory;
 use crate::decide::{NetworkSet, ValueSet};
-use crate::documents::{Document, DocumentId};
+use crate::documents::{Document, DocumentId, Kind, ListPart};
 use crate::vocab::{Label, canonical_net};
 
-/// A list as both of its forms, each made when first asked for.
+/// A list's parts in their order; the same documents mean the same sets.
+type Parts = Vec<(DocumentId, Arc<Document>)>;
+
+/// A list as both of its forms; networks are made when first asked for.
 #[derive(Clone, Default, Debug)]
 struct Built {
     /// The parts it was made from: the same parts mean the same sets.
-    parts: Vec<(DocumentId, Arc<Document>)>,
-    values: Option<Arc<ValueSet>>,
+    parts: Parts,
+    values: Arc<ValueSet>,
     networks: Option<Result<Arc<NetworkSet>, String>>,
 }
 
@@ -32,45 +37,28 @@ pub struct Lists {
 }
 
 impl Lists {
-    pub fn build(memory: &Memory, previous: &ListCache) -> Lists {
-        let mut parts: BTreeMap<Label, Vec<(DocumentId, Arc<Document>)>> = BTreeMap::new();
-        for (id, document) in memory.good() {
-            if matches!(&**document, Document::List(_)) {
-                parts.entry(id.head().into()).or_default().push((id.clone(), document.clone()));
+    pub fn build(memory: &Memory, mut previous: ListCache) -> Lists {
+        let mut parts: BTreeMap<Label, Parts> = BTreeMap::new();
+        for (id, good) in memory.good(Kind::List) {
+            match parts.get_mut(id.head()) {
+                Some(parts) => parts.push((id.clone(), good.document.clone())),
+                None => drop(parts.insert(id.head().into(), vec![(id.clone(), good.document.clone())])),
             }
         }
         let entries: ListCache = parts
             .into_iter()
             .map(|(name, parts)| {
-                let unchanged = previous.get(&name).cloned().filter(|entry| {
-                    entry.0.parts.len() == parts.len()
-                        && entry.0.parts.iter().zip(&parts).all(|((_, a), (_, b))| Arc::ptr_eq(a, b))
-                });
-                let entry = unchanged.unwrap_or(ListEntry(Built { parts, ..Built::default() }));
+                let entry = ListEntry(Built::of(parts, previous.remove(&name).map(|entry| entry.0)));
                 (name, entry)
             })
             .collect();
-        let mut lists = Lists { entries: RefCell::new(entries), sizes: Vec::new() };
-        let names: Vec<Label> = lists.entries.borrow().keys().cloned().collect();
-        lists.sizes = names
-            .into_iter()
-            .filter_map(|name| {
-                let size = lists.values(&name)?.len() as u64;
-                Some((name, size))
-            })
-            .collect();
-        lists
+        let sizes = entries.iter().map(|(name, entry)| (name.clone(), entry.0.values.len() as u64)).collect();
+        Lists { entries: RefCell::new(entries), sizes }
     }
 
     /// The list's texts; `None` when there is no such list.
     pub fn values(&self, name: &str) -> Option<Arc<ValueSet>> {
-        let mut entries = self.entries.borrow_mut();
-        let built = &mut entries.get_mut(name)?.0;
-        let values = built.values.get_or_insert_with(|| {
-            let members = members(&built.parts).map(|(_, _, value)| value.as_bytes());
-            Arc::new(members.collect())
-        });
-        Some(values.clone())
+        Some(self.entries.borrow().get(name)?.0.values.clone())
     }
 
     /// The list's addresses and networks; the error names the first line that is neither, and its part.
@@ -87,6 +75,7 @@ impl Lists {
         Some(networks.clone())
     }
 
+    /// Distinct members of each list.
     pub fn sizes(&self) -> Vec<(Label, u64)> {
         self.sizes.clone()
     }
@@ -96,13 +85,49 @@ impl Lists {
     }
 }
 
-/// Every value with the part and the line it stands in.
+impl Built {
+    /// What these parts make, out of what was there before as far as it goes.
+    fn of(parts: Parts, before: Option<Built>) -> Built {
+        let Some(before) = before else { return Built::anew(parts) };
+        if pointers(&before.parts).eq(pointers(&parts)) {
+            return before;
+        }
+        let old: HashSet<_> = pointers(&before.parts).collect();
+        let new: HashSet<_> = pointers(&parts).collect();
+        let removed: Vec<_> =
+            before.parts.iter().filter(|(_, part)| !new.contains(&Arc::as_ptr(part))).collect();
+        let added: Vec<_> = parts.iter().filter(|(_, part)| !old.contains(&Arc::as_ptr(part))).collect();
+        if removed.len() + added.len() > parts.len() {
+            return Built::anew(parts);
+        }
+        let hashed = |(_, part): &&(DocumentId, Arc<Document>)| before.values.hash_part(texts(part));
+        let values = before.values.edited(removed.iter().map(hashed), added.iter().map(hashed));
+        Built { parts, values: Arc::new(values), networks: None }
+    }
+
+    fn anew(parts: Parts) -> Built {
+        let values = Arc::new(ValueSet::of_parts(parts.iter().map(|(_, part)| texts(part))));
+        Built { parts, values, networks: None }
+    }
+}
+
+fn pointers(parts: &[(DocumentId, Arc<Document>)]) -> impl Iterator<Item = *const Document> {
+    parts.iter().map(|(_, part)| Arc::as_ptr(part))
+}
+
+/// Part, line number and value of every member.
 fn members(parts: &[(DocumentId, Arc<Document>)]) -> impl Iterator<Item = (&DocumentId, usize, &str)> {
-    parts
-        .iter()
-        .filter_map(|(id, document)| match &**document {
-            Document::List(part) => Some((id, part)),
-            _ => None,
-        })
-        .flat_map(|(id, part)| part.values().map(move |(line, value)| (id, line, value)))
+    parts.iter().flat_map(|(id, part)| lines(part).map(move |(line, value)| (id, line, value)))
+}
+
+fn texts(part: &Document) -> impl Iterator<Item = &[u8]> {
+    lines(part).map(|(_, value)| value.as_bytes())
+}
+
+fn lines(part: &Document) -> impl Iterator<Item = (usize, &str)> {
+    let list = match part {
+        Document::List(list) => Some(list),
+        _ => None,
+    };
+    list.into_iter().flat_map(ListPart::values)
 }

@@ -54,11 +54,17 @@ pub type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
 
 /// Compiles a complete set; `previous` is what the compile before this one remembered.
 pub fn compile(set: &DocumentSet, previous: &Memory, read_file: ReadFile<'_>) -> Compiled {
-    let (mut memory, mut problems) = Memory::take_in(set, previous);
-    let lists = lists::Lists::build(&memory, &previous.list_cache);
+    compile_next(set, previous.clone(), read_file)
+}
+
+/// Compiles a complete set and uses up what the compile before this one remembered.
+pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'_>) -> Compiled {
+    let mut problems = memory.take_in(set);
+    let mut sets = std::mem::take(&mut memory.pattern_sets);
+    let known_lists = std::mem::take(&mut memory.list_cache);
+    let lists = lists::Lists::build(&memory, known_lists);
     let services = service::Services::gather(&memory, &mut problems);
     let rules = rule::gather(&memory, &services, &lists, &mut problems);
-    let mut sets = previous.pattern_sets.clone();
     let plans = service::build(&services, &rules, read_file, (&mut sets, &mut problems));
     let routes = route::build(&memory, &plans.snapshot, &lists, (&mut sets, &mut problems));
     sets.turn();
@@ -77,11 +83,8 @@ pub fn compile(set: &DocumentSet, previous: &Memory, read_file: ReadFile<'_>) ->
 }
 
 fn count(memory: &Memory, lists: &lists::Lists) -> Counts {
-    let mut counts =
-        Counts { documents: Kind::ALL.map(|kind| (kind, 0)).into(), list_members: lists.sizes() };
-    for (id, _) in memory.good() {
-        *counts.documents.entry(id.kind).or_default() += 1;
-    }
+    let documents = Kind::ALL.map(|kind| (kind, memory.good(kind).count()));
+    let mut counts = Counts { documents: documents.into(), list_members: lists.sizes() };
     // A list is one thing to its operator, however many parts it has.
     counts.documents.insert(Kind::List, counts.list_members.len());
     counts

@@ -11,7 +11,7 @@ use crate::decide::{
     self, Candidate, HostMatch, PathMatch, PatternSets, RoutePlan, Routes, ServicePlan, ServiceTarget,
 };
 use crate::documents::{
-    self, Condition, Document, DocumentId, HostPattern, PathPattern, Route, Target, TimeoutOverrides,
+    self, Condition, Document, DocumentId, HostPattern, Kind, PathPattern, Route, Target, TimeoutOverrides,
 };
 use crate::vocab::{Name, Problem, Timeouts};
 
@@ -23,8 +23,8 @@ pub fn build(
 ) -> Routes {
     let mut routes = Vec::new();
     let mut candidates = Vec::new();
-    for (id, document) in memory.good() {
-        let Document::Route(route) = &**document else { continue };
+    for (id, good) in memory.good(Kind::Route) {
+        let Document::Route(route) = &*good.document else { continue };
         let Some(name) = Name::parse(&id.name) else { continue };
         let Some(plan) = plan(id, name, route, services, lists, problems) else { continue };
         candidates.extend(

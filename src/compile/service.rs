@@ -1,6 +1,6 @@
 //! Services: their versions, fallback chains, rules and instances.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use http::HeaderValue;
@@ -11,7 +11,7 @@ use crate::decide::{
     self, PatternSets, RELEASE, RuleIndex, RulePlan, ServicePlan, Standing, VersionId, VersionPlan,
 };
 use crate::documents::{
-    Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Outcome, Protocol, Service,
+    Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Kind, Outcome, Protocol, Service,
 };
 use crate::pools::{
     self, Authorities, Check, HealthSpec, InstanceSpec, ServiceSpec, TlsSpec, Transport, VersionSpec, Wire,
@@ -38,14 +38,14 @@ pub struct Plans {
 impl<'m> Services<'m> {
     pub fn gather(memory: &'m Memory, problems: &mut Vec<Problem>) -> Services<'m> {
         let mut services = BTreeMap::new();
-        for (id, document) in memory.good() {
-            if let (Document::Service(service), Some(name)) = (&**document, Name::parse(&id.name)) {
+        for (id, good) in memory.good(Kind::Service) {
+            if let (Document::Service(service), Some(name)) = (&*good.document, Name::parse(&id.name)) {
                 let instances = distinct(id, service, problems);
                 services.insert(name, Gathered { id, service, instances });
             }
         }
-        for (id, document) in memory.good() {
-            let Document::Instance(instance) = &**document else { continue };
+        for (id, good) in memory.good(Kind::Instance) {
+            let Document::Instance(instance) = &*good.document else { continue };
             match services.get_mut(id.head()) {
                 None => problems.push(problem(
                     id,
@@ -96,8 +96,9 @@ pub fn build(
     (sets, problems): (&mut PatternSets, &mut Vec<Problem>),
 ) -> Plans {
     let mut plans = Plans { snapshot: Vec::new(), services: Vec::new() };
+    let mut by_service = by_service(rules);
     for (name, gathered) in &services.services {
-        let concerned: Vec<&ReadyRule<'_>> = rules.iter().filter(|rule| rule.concerns(name)).collect();
+        let concerned = by_service.remove(name).unwrap_or_else(|| general(rules).collect());
         let words = Words::collect(gathered, &concerned);
         let transport = transport(gathered, read_file, problems);
         plans.services.push(CompiledService { spec: spec(name, gathered, &words, &transport), transport });
@@ -106,17 +107,53 @@ pub fn build(
     plans
 }
 
+/// The rules of each service that a rule names, in their order. Asking every rule about every service instead would
+/// cost the product of both at each change.
+fn by_service<'r, 'm>(rules: &'r [ReadyRule<'m>]) -> HashMap<&'m Name, Vec<&'r ReadyRule<'m>>> {
+    let named = rules.iter().flat_map(|rule| rule.rule.services.iter().flatten());
+    let names: HashSet<&Name> = named.collect();
+    let mut by_service: HashMap<&Name, Vec<&ReadyRule<'_>>> =
+        names.into_iter().map(|name| (name, Vec::new())).collect();
+    for rule in rules {
+        match &rule.rule.services {
+            None => by_service.values_mut().for_each(|rules| rules.push(rule)),
+            Some(names) => {
+                for name in names {
+                    let rules = by_service.entry(name).or_default();
+                    // A service that is named twice has the rule once.
+                    if rules.last().is_none_or(|last| !std::ptr::eq(*last, rule)) {
+                        rules.push(rule);
+                    }
+                }
+            }
+        }
+    }
+    by_service
+}
+
+/// The rules of every service.
+fn general<'r, 'm>(rules: &'r [ReadyRule<'m>]) -> impl Iterator<Item = &'r ReadyRule<'m>> {
+    rules.iter().filter(|rule| rule.rule.services.is_none())
+}
+
 /// Every version of a service; `release` is the first.
 struct Words(Vec<Name>);
 
 impl Words {
     fn collect(gathered: &Gathered<'_>, rules: &[&ReadyRule<'_>]) -> Words {
         let service = gathered.service;
+        let of_rules = rules.iter().flat_map(|rule| {
+            let (one, several) = match &rule.rule.outcome {
+                Outcome::Version(version) => (Some(version), &[][..]),
+                Outcome::Split(shares) => (None, shares.as_slice()),
+            };
+            one.into_iter().chain(several.iter().map(|(version, _)| version))
+        });
+        // Ten thousand rules name a handful of versions.
         let mut words: BTreeSet<Name> = BTreeSet::new();
-        for rule in rules {
-            match &rule.rule.outcome {
-                Outcome::Version(version) => words.extend([version.clone()]),
-                Outcome::Split(shares) => words.extend(shares.iter().map(|(version, _)| version.clone())),
+        for word in of_rules {
+            if !words.contains(word) {
+                words.insert(word.clone());
             }
         }
         words.extend(service.aliases.iter().flat_map(|(word, label)| [word.clone(), label.clone()]));

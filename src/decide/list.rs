@@ -1,35 +1,10 @@
-//! Membership: sets of values, and sets of networks.
+//! Membership: sets of networks, and the door to sets of texts.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// A set of texts, compared byte for byte.
-#[derive(Default, Debug)]
-pub struct ValueSet {
-    values: HashSet<Box<[u8]>>,
-}
-
-impl ValueSet {
-    pub fn contains(&self, value: &[u8]) -> bool {
-        self.values.contains(value)
-    }
-
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-}
-
-impl<'a> FromIterator<&'a [u8]> for ValueSet {
-    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(values: I) -> Self {
-        ValueSet { values: values.into_iter().map(Box::from).collect() }
-    }
-}
+pub use super::members::{Hashed, ValueSet};
 
 /// A set of addresses, kept as sorted ranges that do not touch: one binary search a lookup.
 #[derive(Clone, Default, Debug)]

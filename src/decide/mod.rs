@@ -9,6 +9,7 @@ mod bucket;
 mod condition;
 mod keys;
 mod list;
+mod members;
 mod path;
 mod patterns;
 mod postings;
@@ -22,7 +23,7 @@ mod trust;
 
 pub use bucket::{bucket, hash};
 pub use condition::{Comparison, Condition, Predicate, Test, fold};
-pub use list::{NetworkSet, ValueSet};
+pub use list::{Hashed, NetworkSet, ValueSet};
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
 pub use patterns::PatternSets;
 pub use request::{Request, Scratch, cookies, decode_parameter, parameters};

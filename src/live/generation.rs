@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwapOption;
 
 use crate::compile::Counts;
-use crate::decide::{Choice, ServiceId, ServicePlan, Snapshot, VersionId};
+use crate::decide::{Choice, RulePlan, ServiceId, ServicePlan, Snapshot, VersionId};
 use crate::pools::{ServicePools, Transport};
 use crate::telemetry::{Counter, Metrics, VersionMetrics};
 use crate::vocab::{FallbackReason, Problem, Reason, Revision};
@@ -158,7 +158,7 @@ impl Decisions {
         let service = plan.name.as_str();
         let word = |id: VersionId| plan.version(id).map_or(UNKNOWN_VERSION, |version| version.word.as_str());
         let count = |version: &str, reason, rule: &str| metrics.decision(service, version, reason, rule);
-        let known = RuleCounterIndex::of(plan, before);
+        let mut known = KnownCounters::of(plan, before);
         let rules = plan.rules.iter().map(|rule| {
             known.get(rule.name.as_str(), rule.outcome.versions()).unwrap_or_else(|| {
                 let versions = rule.outcome.versions();
@@ -179,21 +179,38 @@ impl Decisions {
 }
 
 /// Counters of the previous generation by rule; empty when versions have other numbers now.
-struct RuleCounterIndex<'a>(HashMap<&'a str, &'a RuleCounters>);
+struct KnownCounters<'a> {
+    rules: &'a [RulePlan],
+    counters: &'a [RuleCounters],
+    /// The rule behind the last one found: rules keep their order, so the next is almost always there.
+    next: usize,
+    /// Made when one is not.
+    by_name: Option<HashMap<&'a str, usize>>,
+}
 
-impl<'a> RuleCounterIndex<'a> {
-    fn of(plan: &ServicePlan, before: Option<(&'a ServicePlan, &'a ServiceRuntime)>) -> RuleCounterIndex<'a> {
+impl<'a> KnownCounters<'a> {
+    fn of(plan: &ServicePlan, before: Option<(&'a ServicePlan, &'a ServiceRuntime)>) -> KnownCounters<'a> {
         let words = |plan: &ServicePlan| plan.versions.iter().map(|v| v.word.clone()).collect::<Vec<_>>();
-        let Some((old, runtime)) = before.filter(|(old, _)| words(old) == words(plan)) else {
-            return RuleCounterIndex(HashMap::new());
-        };
-        let names = old.rules.iter().map(|rule| rule.name.as_str());
-        RuleCounterIndex(names.zip(runtime.decisions.rules.iter()).collect())
+        let same = before.filter(|(old, _)| words(old) == words(plan));
+        let (rules, counters) =
+            same.map_or((&[][..], &[][..]), |(old, runtime)| (&*old.rules, &*runtime.decisions.rules));
+        KnownCounters { rules, counters, next: 0, by_name: None }
     }
 
-    fn get(&self, rule: &str, versions: impl Iterator<Item = VersionId>) -> Option<RuleCounters> {
-        let counters = self.0.get(rule)?;
-        counters.iter().map(|(version, _)| *version).eq(versions).then(|| (*counters).clone())
+    fn get(&mut self, rule: &str, versions: impl Iterator<Item = VersionId>) -> Option<RuleCounters> {
+        let at = match self.rules.get(self.next) {
+            Some(next) if next.name.as_str() == rule => self.next,
+            _ => self.find(rule)?,
+        };
+        self.next = at + 1;
+        let counters = self.counters.get(at)?;
+        counters.iter().map(|(version, _)| *version).eq(versions).then(|| counters.clone())
+    }
+
+    fn find(&mut self, rule: &str) -> Option<usize> {
+        let rules = self.rules;
+        let index = || rules.iter().enumerate().map(|(at, rule)| (rule.name.as_str(), at)).collect();
+        self.by_name.get_or_insert_with(index).get(rule).copied()
     }
 }
 

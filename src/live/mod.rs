@@ -6,12 +6,14 @@
 
 mod explain;
 mod generation;
+mod guard;
 mod publisher;
 mod status;
 
 pub use explain::{Asked, BadQuestion, Explanation, TraceStep, explain};
 pub use generation::{Generation, Live, ServiceRuntime};
-pub use publisher::{Published, Publisher};
+pub use guard::{Admitted, Count, Guard};
+pub use publisher::Publisher;
 pub use status::{
     InstanceReport, ProblemReport, RevisionReport, ServiceReport, VersionReport, rfc3339, service_reports,
 };

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::generation::{Generation, Live, ServiceRuntime};
-use crate::compile::{CompiledService, Memory, ReadFile, compile};
+use super::guard::Admitted;
+use crate::compile::{CompiledService, Memory, ReadFile, compile_next};
 use crate::decide::ServicePlan;
-use crate::documents::{DocumentId, DocumentSet, Raw};
+use crate::documents::{DocumentId, Raw};
 use crate::pools::{Registry, ServiceSpec};
 use crate::telemetry::Metrics;
 use crate::vocab::{Name, Problem};
@@ -19,18 +20,14 @@ pub struct Publisher {
     metrics: Metrics,
     memory: Memory,
     problems: BTreeMap<Problem, SystemTime>,
-}
-
-/// What a publication put in force.
-pub struct Published {
-    pub generation: Arc<Generation>,
-    /// The text of every document in force: what is worth keeping for a start without the source.
-    pub good_texts: BTreeMap<DocumentId, Arc<Raw>>,
+    /// Generations that ran before. A request may hold one longer than this does; as long as it does, this holds it
+    /// too, so that taking ten thousand rules apart is never left to a request.
+    retired: Vec<Arc<Generation>>,
 }
 
 impl Publisher {
     pub fn new(live: Arc<Live>, registry: Arc<Registry>, metrics: Metrics) -> Publisher {
-        Publisher { live, registry, metrics, memory: Memory::default(), problems: BTreeMap::new() }
+        Publisher { live, registry, metrics, memory: Memory::default(), problems: BTreeMap::new(), retired: Vec::new() }
     }
 
     /// Starts from the last good documents of an earlier life, so that a broken one is held back now too.
@@ -38,11 +35,17 @@ impl Publisher {
         self.memory = memory;
     }
 
-    /// Puts a set in force. `waited` is how long ago its first change was seen.
-    pub fn publish(&mut self, set: &DocumentSet, now: SystemTime, read_file: ReadFile<'_>) -> Published {
-        self.live.offer(set.revision);
-        self.metrics.set_offered(set.revision);
-        let compiled = compile(set, &self.memory, read_file);
+    /// Puts what was admitted in force.
+    pub fn publish(
+        &mut self,
+        admitted: &Admitted,
+        now: SystemTime,
+        read_file: ReadFile<'_>,
+    ) -> Arc<Generation> {
+        let set = &*admitted.set;
+        self.live.offer(admitted.offered);
+        self.metrics.set_offered(admitted.offered);
+        let compiled = compile_next(set, std::mem::take(&mut self.memory), read_file);
         self.note_problems(&compiled.problems, now);
         let services = self.resolve(&compiled.snapshot.services, compiled.services);
         let generation = Arc::new(Generation {
@@ -54,6 +57,7 @@ impl Publisher {
             counts: compiled.counts,
         });
         self.memory = compiled.memory;
+        self.retired.extend(self.live.running());
         self.live.replace(generation.clone());
         self.metrics.set_running(set.revision);
         self.metrics.set_problems(&compiled.problems);
@@ -64,12 +68,20 @@ impl Publisher {
             problems = generation.problems.len(),
             "generation is running"
         );
-        Published { generation, good_texts: self.memory.good_texts() }
+        generation
     }
 
-    /// How long a change took from being seen to running.
-    pub fn applied(&self, took: Duration) {
+    /// The text of every document in force: what is worth keeping for a start without the source.
+    pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
+        self.memory.good_texts()
+    }
+
+    /// After a change runs: how long it took from being seen. Clears away what is not used any more.
+    pub fn applied(&mut self, took: Duration, now: Instant) {
         self.metrics.applied(took);
+        self.metrics.sweep(now);
+        // Nobody can take one up again that nobody else holds.
+        self.retired.retain(|generation| Arc::strong_count(generation) > 1);
     }
 
     /// Logs each problem once when it appears and once when it is gone.

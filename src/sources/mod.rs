@@ -8,6 +8,7 @@
 pub mod cache;
 pub mod directory;
 pub mod etcd;
+pub mod fleet;
 pub mod push;
 mod status;
 mod strays;
@@ -27,6 +28,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Update {
     pub set: Arc<DocumentSet>,
+    /// Tells this state of an etcd prefix from others, on every proxy alike; always the same for a directory.
+    pub fingerprint: etcd::Fingerprint,
     /// When the first change in it was seen, so that `graygate_apply_seconds` includes the wait for a burst's end.
     pub seen_at: Instant,
 }

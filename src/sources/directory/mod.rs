@@ -9,6 +9,7 @@ mod scan;
 
 pub(in crate::sources) use layout::extensions;
 
+use super::etcd::Fingerprint;
 use super::{Shutdown, SourceError, SourceStatus, Update, UpdateSender, ended};
 use crate::documents::DocumentSet;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event};
@@ -152,7 +153,7 @@ impl Follower {
         let set = Arc::new(DocumentSet { revision, ..set });
         self.published = Some(set.clone());
         self.status.set_from_cache(false);
-        self.updates.send_replace(Some(Update { set, seen_at }));
+        self.updates.send_replace(Some(Update { set, fingerprint: Fingerprint::default(), seen_at }));
     }
 }
 

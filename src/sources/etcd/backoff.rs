@@ -11,7 +11,7 @@ const LONGEST: Duration = Duration::from_secs(3);
 
 /// Doubling delays between attempts.
 #[derive(Default)]
-pub(super) struct Backoff {
+pub(in crate::sources) struct Backoff {
     attempts: u32,
 }
 

@@ -3,12 +3,14 @@
 //! Owns: timeouts, limits and credentials of requests. Never: keeps state between connections; whoever lost one
 //! opens another, with passwords and certificates read again.
 
-use super::held::{Held, Listed, Listing};
+use super::held::{Listed, Listing};
 use super::keyspace::Prefix;
+use super::mirror::{Extent, Mirror};
 use super::settings::{EtcdSettings, EtcdTls, Password};
 use crate::sources::SourceError;
 use etcd_client::{
-    Certificate, Client, ConnectOptions, GetOptions, Identity, KeyValue, KvClient, TlsOptions, WatchClient,
+    Certificate, Client, ConnectOptions, GetOptions, Identity, KeyValue, KvClient, LeaseClient, TlsOptions,
+    WatchClient,
 };
 use std::error::Error;
 use std::fs;
@@ -33,18 +35,13 @@ const PAGE_BYTES: (usize, usize) = (2 << 20, 16 << 20);
 /// Most keys of a prefix.
 const KEY_LIMIT: usize = 2_000_000;
 
-/// An open connection.
+/// An open connection; a clone is the same one, for a task of its own.
+#[derive(Clone)]
 pub(crate) struct Connection {
     endpoint: String,
     pub kv: KvClient,
     pub watch: WatchClient,
-}
-
-/// Whether a listing carries values.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
-    KeysAndValues,
-    Keys,
+    pub lease: LeaseClient,
 }
 
 impl Connection {
@@ -70,6 +67,7 @@ impl Connection {
             endpoint: endpoint.to_owned(),
             kv: client.kv_client().max_decoding_message_size(MESSAGE_LIMIT),
             watch: client.watch_client().max_decoding_message_size(MESSAGE_LIMIT),
+            lease: client.lease_client(),
         })
     }
 
@@ -91,11 +89,6 @@ impl Connection {
             }
         }
         Err(last)
-    }
-
-    /// The same connection, for a task of its own.
-    pub fn another(&self) -> Connection {
-        Connection { endpoint: self.endpoint.clone(), kv: self.kv.clone(), watch: self.watch.clone() }
     }
 
     pub fn endpoint(&self) -> &str {
@@ -137,11 +130,11 @@ impl Connection {
         }
     }
 
-    /// Fetches what `held` does not have yet into a listing of keys alone.
-    pub async fn complete(&self, listing: &mut Listing, held: &Held) -> Result<(), SourceError> {
+    /// Fetches what `mirror` does not have yet into a listing of keys alone.
+    pub async fn complete(&self, listing: &mut Listing, mirror: &Mirror) -> Result<(), SourceError> {
         let mut kv = self.kv.clone();
         let revision = listing.revision;
-        for one in listing.keys.iter_mut().filter(|one| !held.has(one)) {
+        for one in listing.keys.iter_mut().filter(|one| !mirror.has(one)) {
             let options = GetOptions::new().with_revision(revision);
             let mut answer = self.request(kv.get(one.key.clone(), Some(options))).await?;
             let Some(pair) = answer.take_kvs().pop() else {

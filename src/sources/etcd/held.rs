@@ -3,6 +3,7 @@
 //! Answers: which documents does the store hold, after this listing and these events?
 //! Owns: documents, strays and the revision of every key. Never: talks to etcd, or knows the time.
 
+use super::fingerprint::Fingerprint;
 use super::keyspace::{Prefix, Slot, format};
 use crate::documents::{DocumentId, DocumentSet, Raw};
 use crate::sources::strays::capped;
@@ -11,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Every key of the prefix at one revision.
-pub(in crate::sources) struct Listing {
+pub struct Listing {
     pub revision: i64,
     pub keys: Vec<Listed>,
 }
 
 /// One key of a listing.
-pub(in crate::sources) struct Listed {
+pub struct Listed {
     pub key: Vec<u8>,
     pub mod_revision: i64,
     /// 0 where the key belongs to no lease.
@@ -27,20 +28,21 @@ pub(in crate::sources) struct Listed {
 }
 
 /// One change of one key.
-pub(in crate::sources) struct Change<'a> {
+pub struct Change<'a> {
     pub key: &'a [u8],
     pub mod_revision: i64,
     /// `None` for a deletion.
     pub value: Option<&'a [u8]>,
 }
 
-pub(in crate::sources) struct Held {
+pub(super) struct Held {
     prefix: Prefix,
     /// The store's revision this state is of: of the listing, then of the newest event.
     revision: i64,
     revisions: BTreeMap<Vec<u8>, i64>,
     documents: BTreeMap<DocumentId, Arc<Raw>>,
     strays: BTreeMap<Vec<u8>, Problem>,
+    fingerprint: Fingerprint,
 }
 
 impl Held {
@@ -51,7 +53,13 @@ impl Held {
             revisions: BTreeMap::new(),
             documents: BTreeMap::new(),
             strays: BTreeMap::new(),
+            fingerprint: Fingerprint::default(),
         }
+    }
+
+    /// Tells this state from others, whoever holds it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     pub fn revision(&self) -> i64 {
@@ -83,7 +91,7 @@ impl Held {
                 && listed.value.as_ref().is_none_or(|value| **value == *raw.body)
             {
                 self.documents.insert(id.clone(), raw);
-                self.revisions.insert(listed.key, listed.mod_revision);
+                self.set_revision(&listed.key, listed.mod_revision);
                 continue;
             }
             let change = Change {
@@ -103,7 +111,9 @@ impl Held {
         match change.value {
             Some(_) => self.store(slot, change),
             None => {
-                self.revisions.remove(change.key);
+                if let Some(old) = self.revisions.remove(change.key) {
+                    self.fingerprint.toggle(change.key, old);
+                }
                 self.strays.remove(change.key);
                 if let Slot::Document(id) = slot {
                     self.documents.remove(&id);
@@ -123,7 +133,14 @@ impl Held {
             }
             Slot::Stray(problem) => drop(self.strays.insert(change.key.to_vec(), problem)),
         }
-        self.revisions.insert(change.key.to_vec(), change.mod_revision);
+        self.set_revision(change.key, change.mod_revision);
+    }
+
+    fn set_revision(&mut self, key: &[u8], mod_revision: i64) {
+        self.fingerprint.toggle(key, mod_revision);
+        if let Some(old) = self.revisions.insert(key.to_vec(), mod_revision) {
+            self.fingerprint.toggle(key, old);
+        }
     }
 
     /// Whether the held value of a listed key is the listed one, as far as its revision tells.
@@ -181,6 +198,24 @@ mod tests {
             mod_revision,
             value: value.map(str::as_bytes),
         })
+    }
+
+    #[test]
+    fn the_same_keys_have_the_same_fingerprint_however_they_came() {
+        let listed = held(&[("rules/a", 12, "1"), ("stray", 4, "")]);
+        let mut heard = held(&[("rules/b", 3, "2")]);
+        assert_ne!(heard.fingerprint(), listed.fingerprint());
+        event(&mut heard, "stray", 4, Some(""));
+        event(&mut heard, "rules/a", 11, Some("0"));
+        event(&mut heard, "rules/a", 12, Some("1"));
+        event(&mut heard, "fleet/x", 13, Some(""));
+        event(&mut heard, "rules/b", 14, None);
+        event(&mut heard, "rules/never", 14, None);
+        assert_eq!(heard.fingerprint(), listed.fingerprint());
+        heard.replace(listing(20, &[("rules/a", 12, "1"), ("stray", 4, "")]));
+        assert_eq!(heard.fingerprint(), listed.fingerprint());
+        event(&mut heard, "rules/a", 21, Some("1"));
+        assert_ne!(heard.fingerprint(), listed.fingerprint());
     }
 
     fn told(held: &Held) -> Vec<String> {

@@ -43,6 +43,11 @@ impl Prefix {
         format!("{}{id}", self.0)
     }
 
+    /// The key of a proxy in the fleet; with an empty name, the beginning of them all.
+    pub fn fleet(&self, name: &str) -> String {
+        format!("{}{RESERVED}{name}", self.0)
+    }
+
     pub fn slot(&self, key: &[u8]) -> Slot {
         let shown = String::from_utf8_lossy(key);
         let Some(rest) = shown.strip_prefix(&self.0) else {

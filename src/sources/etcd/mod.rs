@@ -2,25 +2,30 @@
 //!
 //! Answers: what does the prefix hold, now and after every change?
 //! Owns: endpoints in turn, and when to try again. Never: judges bodies, or writes (see `push`).
-//! Start at [`watch`]; a connection's life is in `session.rs`.
+//! Start at [`watch`]; a connection's life is in `session.rs`, what it means in `mirror.rs`.
 
 mod backoff;
 mod client;
+mod fingerprint;
 mod held;
 mod keyspace;
+pub mod mirror;
 mod publisher;
 mod session;
 mod settings;
 
-pub(in crate::sources) use client::{Connection, Extent};
-pub(in crate::sources) use held::Listing;
+pub(in crate::sources) use backoff::Backoff;
+pub(in crate::sources) use client::Connection;
+pub use fingerprint::Fingerprint;
+pub use held::{Change, Listed, Listing};
 pub(in crate::sources) use keyspace::{Prefix, Slot};
 pub use settings::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
 
 use super::{Shutdown, SourceError, SourceStatus, UpdateSender, ended};
 use crate::documents::DocumentSet;
-use backoff::Backoff;
 use held::Held;
+pub(in crate::sources) use mirror::Extent;
+use mirror::Mirror;
 use publisher::Publisher;
 use session::{End, Session};
 use std::sync::Arc;
@@ -55,7 +60,7 @@ pub async fn watch(
 }
 
 async fn follow(settings: EtcdSettings, mut publisher: Publisher) {
-    let mut held = Held::new(settings.keys());
+    let mut mirror = Mirror::new(&settings.prefix);
     let mut backoff = Backoff::default();
     // A fleet spreads over the members of a cluster by starting anywhere.
     let first = rand::random_range(0..settings.endpoints.len().max(1));
@@ -67,7 +72,7 @@ async fn follow(settings: EtcdSettings, mut publisher: Publisher) {
         let begun = Instant::now();
         let end = match Connection::open(&settings, endpoint).await {
             Ok(connection) => {
-                Session::new(connection, settings.keys(), &mut held, &mut publisher).run().await
+                Session::new(connection, settings.keys(), &mut mirror, &mut publisher).run().await
             }
             Err(error) => End::Lost(error),
         };
@@ -79,8 +84,9 @@ async fn follow(settings: EtcdSettings, mut publisher: Publisher) {
                 publisher.lost(&error.to_string());
                 endpoints.next();
             }
-            End::Stale(reason) => {
-                tracing::warn!(reason, "the held documents may be out of date; listing them again")
+            End::Stale(stale) => {
+                publisher.count_mismatches(stale.mismatches);
+                tracing::warn!(stale.reason, "the held documents may be out of date; listing them again")
             }
         }
         tokio::time::sleep(backoff.next(rand::random())).await;

@@ -3,7 +3,6 @@
 //! Owns: when a line is logged about the store, which is once a change of its state and not once an attempt.
 //! Never: talks to etcd.
 
-use super::held::Held;
 use crate::sources::{SourceStatus, Update, UpdateSender};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,20 +22,16 @@ impl Publisher {
         Publisher { updates, status, complaints: BTreeSet::new() }
     }
 
-    pub fn publish(&self, held: &Held, seen_at: Instant) {
-        let set = Arc::new(held.set());
+    pub fn publish(&self, update: Update) {
+        let set = &update.set;
         tracing::debug!(revision = set.revision, documents = set.documents.len(), "the documents changed");
         self.status.set_from_cache(false);
-        self.updates.send_replace(Some(Update { set, seen_at }));
+        self.updates.send_replace(Some(update));
     }
 
-    pub fn reached(&mut self, endpoint: &str, held: &Held) {
+    pub fn reached(&mut self, endpoint: &str, revision: i64) {
         if self.status.reached(Instant::now()) {
-            tracing::info!(
-                endpoint,
-                revision = held.revision(),
-                "the documents are read from etcd and watched"
-            );
+            tracing::info!(endpoint, revision, "the documents are read from etcd and watched");
         }
         self.complaints.clear();
     }
