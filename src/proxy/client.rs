@@ -360,3 +360,104 @@ impl fmt::Debug for ClientStream {
         f.debug_tuple("ClientStream").field(&self.inner).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    const STALL: Duration = Duration::from_secs(60);
+
+    /// A connection whose request has `rest` bytes to come, and the client's end of it.
+    fn lent(rest: Option<u64>) -> (Stream, Ticket, Arc<Line>, DuplexStream) {
+        let (own, client) = duplex(64);
+        let stream = ClientStream::open(Box::new(own), STALL);
+        let line = stream.line.clone();
+        let (lent, ticket) = stream.begin(rest);
+        (lent, ticket, line, client)
+    }
+
+    async fn read(stream: &mut Stream) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; 100];
+        let count = stream.read(&mut bytes).await?;
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_response_ends_the_wait_once() {
+        let (mut stream, _ticket, line, _client) = lent(Some(0));
+        let begun = Instant::now();
+        for seconds in [5, 60, 3] {
+            let due = Instant::now() + Duration::from_secs(seconds);
+            line.expect_response(due.into_std());
+            assert_eq!(read(&mut stream).await.unwrap_err().kind(), ErrorKind::TimedOut);
+            assert_eq!(Instant::now(), due);
+            assert!(line.take_late());
+            assert!(!line.take_late());
+        }
+        assert_eq!(begun.elapsed(), Duration::from_secs(68));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_began_is_never_late() {
+        let (mut stream, _ticket, line, mut client) = lent(None);
+        line.expect_response((Instant::now() + Duration::from_secs(5)).into_std());
+        line.response_began();
+        let hour = Duration::from_secs(3_600);
+        assert!(tokio::time::timeout(hour, read(&mut stream)).await.is_err());
+        client.write_all(b"more").await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), b"more");
+        assert!(!line.take_late());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_left() {
+        let (mut stream, _ticket, _line, mut client) = lent(Some(0));
+        stream.write_all(&[0; 64]).await.unwrap();
+        let begun = Instant::now();
+        // As long as it takes something now and then, it is waited for.
+        let slow = async {
+            for _ in 0..10 {
+                tokio::time::sleep(STALL - Duration::from_secs(1)).await;
+                client.read_exact(&mut [0; 2]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(stream.write_all(&[0; 20]), slow);
+        written.unwrap();
+        assert_eq!(stream.write_all(&[0; 1]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), 10 * (STALL - Duration::from_secs(1)) + STALL);
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_a_request_are_kept_for_the_next_one() {
+        let (mut stream, ticket, line, mut client) = lent(Some(4));
+        client.write_all(b"bodyGET /").await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), b"body");
+        client.write_all(b"next").await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(1), read(&mut stream)).await;
+        assert!(waited.is_err(), "the request is over: {waited:?}");
+        line.keep();
+        drop(stream);
+        let mut again = ticket.redeem(None).unwrap();
+        let mut bytes = [0; 9];
+        again.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"GET /next");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_kept_is_closed() {
+        let (stream, ticket, _line, mut client) = lent(Some(0));
+        drop(stream);
+        assert!(ticket.redeem(None).is_none());
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_connection_shows_at_once() {
+        let (mut stream, _ticket, _line, client) = lent(Some(0));
+        drop(client);
+        assert_eq!(read(&mut stream).await.unwrap(), b"");
+    }
+}

@@ -124,11 +124,6 @@ impl Graygate {
         lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
     }
 
-    /// Writes a service's documents anew; the proxy takes them over while it runs.
-    pub fn rewrite(&self, service: &Service<'_>) {
-        write_service(&self.directory, service);
-    }
-
     /// Writes one document, as the whole file at once.
     pub fn write(&self, path: &str, text: &str) {
         write(&self.directory, path, text);

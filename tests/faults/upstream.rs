@@ -51,7 +51,6 @@ pub enum Mode {
 
 pub struct Upstream {
     pub address: SocketAddr,
-    pub name: &'static str,
     mode: watch::Sender<Mode>,
     requests: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -71,7 +70,7 @@ impl Upstream {
         let listener = TcpListener::bind(address).await.unwrap();
         let serving = Serving { name, mode: watched, requests: requests.clone() };
         let task = tokio::spawn(serve(address, listener, serving));
-        Upstream { address, name, mode, requests, task }
+        Upstream { address, mode, requests, task }
     }
 
     pub fn set(&self, mode: Mode) {
@@ -186,7 +185,10 @@ impl Connection {
 
     /// Does nothing while the mode lasts, then closes.
     async fn wait(&mut self) -> Option<()> {
-        let _ = self.serving.mode.clone().changed().await;
+        let mut mode = self.serving.mode.clone();
+        let now = *mode.borrow_and_update();
+        // An error says that the upstream is gone altogether.
+        let _ = mode.wait_for(|mode| *mode != now).await;
         None
     }
 
