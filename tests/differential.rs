@@ -240,7 +240,7 @@ fn served(
     };
     let (path, host) = match decide::rewrite(routed, request.path, &groups) {
         Ok(rewritten) => (rewritten.path, rewritten.host.map(Ok)),
-        Err(decide::NotAHost) => (None, Some(Err(()))),
+        Err(decide::BadTarget) => (None, Some(Err(()))),
     };
     let mut headers = ask.headers.clone();
     decide::apply(&decide::edits(&routed.route.request_headers, &groups), &mut headers);

@@ -2,6 +2,7 @@
 //!
 //! Answers questions about the process; changes nothing. Never: the proxy or the inside of pools.
 
+mod listener;
 mod status;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use crate::live::{Asked, BadQuestion, Explanation, Live};
 use crate::telemetry::Metrics;
 
+pub use listener::Listener;
 pub use status::SourceView;
 
 /// Largest question `/explain` reads, bytes.

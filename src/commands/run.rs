@@ -9,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use pingora::apps::http_app::HttpServer;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
@@ -18,7 +17,7 @@ use pingora::services::listening::Service;
 
 use super::check::load_config;
 use super::control::{Control, Member};
-use crate::admin::{Admin, Explain, SourceView};
+use crate::admin::{self, Admin, Explain, SourceView};
 use crate::config::{Config, DocumentsFrom};
 use crate::live::{self, Live, Publisher};
 use crate::pools::Registry;
@@ -112,9 +111,6 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
         source: source_view(&status),
         ending: ending.clone(),
     };
-    let mut admin_service = Service::new("admin".into(), HttpServer::new_app(admin));
-    admin_service.add_tcp(&config.admin.address.to_string());
-    admin_service.threads = Some(1);
     let control = Control {
         documents: config.documents,
         status,
@@ -129,7 +125,7 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
 
     server.bootstrap();
     server.add_service(background_service("control", control));
-    server.add_service(admin_service);
+    server.add_service(background_service("admin", admin::Listener::new(admin, config.admin)));
     server.add_service(proxy);
     for address in &settings.listen {
         tracing::info!(%address, "listening for requests");

@@ -1,5 +1,7 @@
 //! Conditions: operands folded, lists looked up, words kept for explanations.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::lists::Lists;
@@ -56,9 +58,10 @@ fn predicate(found: &Match, field: &str, lists: &Lists) -> Result<Predicate, Dan
     // A pattern ignores case by itself.
     let fold = found.ignore_case && !matches!(found.operator, Operator::Regex(_));
     let text = |text: &str| bytes(text, fold);
+    let whole = |text: &str| bytes(&canonical(&found.attribute, text), fold);
     let test = match &found.operator {
-        Operator::Equals(operand) => Test::Equals(text(operand)),
-        Operator::In(operands) => Test::OneOf(operands.iter().map(|operand| text(operand)).collect()),
+        Operator::Equals(operand) => Test::Equals(whole(operand)),
+        Operator::In(operands) => Test::OneOf(operands.iter().map(|operand| whole(operand)).collect()),
         Operator::InList(name) => list_test(&found.attribute, name.as_str(), lists)
             .map_err(|message| Dangling { field: format!("{field}.in_list"), message })?,
         Operator::Prefix(operand) => Test::Prefix(text(operand)),
@@ -81,6 +84,14 @@ fn list_test(attribute: &Attribute, name: &str, lists: &Lists) -> Result<Test, S
             Err(why) => Err(format!("the list `{name}` is used for addresses, and {why}")),
         },
         _ => lists.values(name).map(Test::Member).ok_or_else(missing),
+    }
+}
+
+/// An address has many spellings, of which the request's is always the canonical one.
+fn canonical<'t>(attribute: &Attribute, text: &'t str) -> Cow<'t, str> {
+    match (attribute, text.parse::<IpAddr>()) {
+        (Attribute::Ip, Ok(address)) => address.to_canonical().to_string().into(),
+        _ => text.into(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::lists::ListCache;
 use super::problem;
 use super::rule::Prepared;
+use crate::decide::PatternSets;
 use crate::documents::{self, Document, DocumentId, DocumentSet, Kind, Raw};
 use crate::vocab::Problem;
 
@@ -14,6 +15,7 @@ use crate::vocab::Problem;
 pub struct Memory {
     documents: BTreeMap<DocumentId, Kept>,
     pub(super) list_cache: ListCache,
+    pub(super) pattern_sets: PatternSets,
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ impl Memory {
             let good = Some(Good::of(&raw, document));
             Some((id, Kept { seen: Some(raw), problems: Arc::new([]), good }))
         });
-        Memory { documents: kept.collect(), list_cache: ListCache::default() }
+        Memory { documents: kept.collect(), ..Memory::default() }
     }
 
     /// The documents of a kind that are in force.

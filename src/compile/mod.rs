@@ -59,15 +59,18 @@ pub fn compile(set: &DocumentSet, previous: &Memory, read_file: ReadFile<'_>) ->
 pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'_>) -> Compiled {
     let mut problems = memory.take_in(set);
     let known_lists = std::mem::take(&mut memory.list_cache);
+    let mut sets = std::mem::take(&mut memory.pattern_sets);
     let lists = lists::Lists::build(&memory, known_lists);
     let services = service::Services::gather(&memory, &mut problems);
     let rules = rule::gather(&memory, &services, &lists, &mut problems);
-    let plans = service::build(&services, &rules, read_file, &mut problems);
-    let routes = route::build(&memory, &plans.snapshot, &lists, &mut problems);
+    let plans = service::build(&services, &rules, read_file, (&mut sets, &mut problems));
+    let routes = route::build(&memory, &plans.snapshot, &lists, (&mut sets, &mut problems));
+    sets.turn();
     problems.sort();
     problems.dedup();
     let counts = count(&memory, &lists);
     memory.list_cache = lists.into_cache();
+    memory.pattern_sets = sets;
     Compiled {
         snapshot: Snapshot { routes, services: plans.snapshot.into() },
         services: plans.services,

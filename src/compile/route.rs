@@ -7,7 +7,9 @@ use super::condition;
 use super::kept::Memory;
 use super::lists::Lists;
 use super::problem;
-use crate::decide::{self, Candidate, HostMatch, PathMatch, RoutePlan, Routes, ServicePlan, ServiceTarget};
+use crate::decide::{
+    self, Candidate, HostMatch, PathMatch, PatternSets, RoutePlan, Routes, ServicePlan, ServiceTarget,
+};
 use crate::documents::{
     self, Condition, Document, DocumentId, HostPattern, Kind, PathPattern, Route, Target, TimeoutOverrides,
 };
@@ -17,7 +19,7 @@ pub fn build(
     memory: &Memory,
     services: &[ServicePlan],
     lists: &Lists,
-    problems: &mut Vec<Problem>,
+    (sets, problems): (&mut PatternSets, &mut Vec<Problem>),
 ) -> Routes {
     let mut routes = Vec::new();
     let mut candidates = Vec::new();
@@ -33,7 +35,7 @@ pub fn build(
     // Stable: of two patterns of one route, the one written first is asked first.
     candidates.sort_by(|(a, _), (b, _)| a.cmp(b));
     let candidates = candidates.into_iter().map(|(_, candidate)| candidate).collect();
-    Routes { routes: routes.into(), candidates }
+    Routes::new(routes.into(), candidates, sets)
 }
 
 type Rank = (Reverse<i32>, Reverse<(u8, usize)>, Reverse<(u8, usize)>, Reverse<bool>, Reverse<usize>, Name);

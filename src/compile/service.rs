@@ -7,7 +7,9 @@ use http::HeaderValue;
 
 use super::rule::ReadyRule;
 use super::{CompiledService, Memory, ReadFile, problem};
-use crate::decide::{self, RELEASE, RulePlan, ServicePlan, Standing, VersionId, VersionPlan};
+use crate::decide::{
+    self, PatternSets, RELEASE, RuleIndex, RulePlan, ServicePlan, Standing, VersionId, VersionPlan,
+};
 use crate::documents::{
     Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Kind, Outcome, Protocol, Service,
 };
@@ -91,7 +93,7 @@ pub fn build(
     services: &Services<'_>,
     rules: &[ReadyRule<'_>],
     read_file: ReadFile<'_>,
-    problems: &mut Vec<Problem>,
+    (sets, problems): (&mut PatternSets, &mut Vec<Problem>),
 ) -> Plans {
     let mut plans = Plans { snapshot: Vec::new(), services: Vec::new() };
     let mut by_service = by_service(rules);
@@ -100,7 +102,7 @@ pub fn build(
         let words = Words::collect(gathered, &concerned);
         let transport = transport(gathered, read_file, problems);
         plans.services.push(CompiledService { spec: spec(name, gathered, &words, &transport), transport });
-        plans.snapshot.push(plan(name, gathered, &words, &concerned));
+        plans.snapshot.push(plan((name, gathered), &words, &concerned, sets));
     }
     plans
 }
@@ -191,7 +193,12 @@ impl Words {
     }
 }
 
-fn plan(name: &Name, gathered: &Gathered<'_>, words: &Words, rules: &[&ReadyRule<'_>]) -> ServicePlan {
+fn plan(
+    (name, gathered): (&Name, &Gathered<'_>),
+    words: &Words,
+    rules: &[&ReadyRule<'_>],
+    sets: &mut PatternSets,
+) -> ServicePlan {
     let service = gathered.service;
     let version = |word: &Name| {
         let headers =
@@ -205,6 +212,7 @@ fn plan(name: &Name, gathered: &Gathered<'_>, words: &Words, rules: &[&ReadyRule
         }
     };
     let issue_cookie = service.issue_cookie.as_ref();
+    let rules: Box<[RulePlan]> = rules.iter().map(|rule| rule_plan(rule, words)).collect();
     ServicePlan {
         name: name.clone(),
         identity: identity(service),
@@ -215,7 +223,8 @@ fn plan(name: &Name, gathered: &Gathered<'_>, words: &Words, rules: &[&ReadyRule
             .as_ref()
             .map(|pin| decide::Pin { attribute: pin.attribute.clone(), tag: pin.tag.clone() }),
         versions: words.0.iter().map(version).collect(),
-        rules: rules.iter().map(|rule| rule_plan(rule, words)).collect(),
+        index: RuleIndex::build(&rules, sets),
+        rules,
         timeouts: service.timeouts.over(Timeouts::default()),
         retries: service.retries,
         balances_by_identity: service.balance == Balance::Hash,

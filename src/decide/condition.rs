@@ -44,6 +44,7 @@ pub enum Test {
     Prefix(Box<[u8]>),
     Suffix(Box<[u8]>),
     Contains(Box<[u8]>),
+    /// Anchored at both ends; its text says everything, flags too, so that it can be built again inside a set.
     Regex(Regex),
     /// Of the client's address, whatever the attribute says as text.
     InNetworks(Arc<NetworkSet>),

@@ -4,14 +4,20 @@
 //! at run time. Never: IO, a clock, randomness, locks, allocation in a decision, or a look at which instances are
 //! alive. Start at [`Snapshot::decide`].
 
+mod access;
 mod bucket;
 mod condition;
+mod keys;
 mod list;
 mod members;
 mod path;
+mod patterns;
+mod postings;
 mod request;
 mod rewrite;
 mod route;
+mod route_index;
+mod rule_index;
 mod snapshot;
 mod trust;
 
@@ -19,12 +25,14 @@ pub use bucket::{bucket, hash};
 pub use condition::{Comparison, Condition, Predicate, Test, fold};
 pub use list::{Hashed, NetworkSet, ValueSet};
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
+pub use patterns::PatternSets;
 pub use request::{Request, Scratch, cookies, decode_parameter, parameters};
-pub use rewrite::{Edit, Groups, NotAHost, Origin, Rewritten, apply, edits, location, rewrite};
+pub use rewrite::{BadTarget, Edit, Groups, Origin, Rewritten, apply, edits, location, rewrite};
 pub use route::{
     Candidate, HostMatch, PathMatch, PathRewrite, Redirect, RouteId, RoutePlan, Routed, Routes,
     ServiceTarget, Target,
 };
+pub use rule_index::RuleIndex;
 pub use snapshot::{
     Choice, Decision, IssueCookie, Outcome, Pin, RELEASE, RuleId, RulePlan, ServiceId, ServicePlan, Snapshot,
     Standing, VersionId, VersionPlan,

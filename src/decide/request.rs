@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, header};
 
 use super::path::Path;
+use super::postings::Queue;
 use crate::vocab::Attribute;
 
 /// A request as the decision sees it. Everything untrusted was taken out of `headers` before.
@@ -39,6 +40,8 @@ pub struct Scratch {
     name: Vec<u8>,
     /// A value with its case folded.
     pub(super) folded: Vec<u8>,
+    /// What is to be asked next.
+    pub(super) queue: Queue,
 }
 
 /// Calls `test` with each value of the attribute until it says true, and says whether it did.

@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use regex::bytes::{Captures, Regex};
 
-use super::path::{Path, encode_view};
+use super::path::{Path, PathBuffer, encode_view};
 use super::route::{PathMatch, PathRewrite, Redirect, Routed, Target};
 use crate::vocab::{HeaderEdits, Part, Template};
 
@@ -66,9 +66,9 @@ impl<'p> Groups<'p> {
     }
 }
 
-/// A text of the route could not become a host.
+/// Groups made of a route's text no host, or a path that climbs above `/`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NotAHost;
+pub struct BadTarget;
 
 /// Where the upstream request goes, as far as it differs from the normalised request.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -78,13 +78,19 @@ pub struct Rewritten {
 }
 
 /// What the route's rewrite makes of the request.
-pub fn rewrite(routed: &Routed<'_>, path: Path<'_>, groups: &Groups<'_>) -> Result<Rewritten, NotAHost> {
+pub fn rewrite(routed: &Routed<'_>, path: Path<'_>, groups: &Groups<'_>) -> Result<Rewritten, BadTarget> {
     let Target::Service { path: rewrite, host, .. } = &routed.route.target else {
         return Ok(Rewritten::default());
     };
-    let host = host.as_ref().map(|template| groups.host(template).ok_or(NotAHost)).transpose()?;
+    let host = host.as_ref().map(|template| groups.host(template).ok_or(BadTarget)).transpose()?;
     let path = rewrite.as_ref().and_then(|rewrite| rewrite_path(rewrite, routed.path, path, groups));
-    Ok(Rewritten { path, host })
+    Ok(Rewritten { path: path.map(normal).transpose()?, host })
+}
+
+/// What groups made of a path is brought into normal form again: `${a}` may be `..`, and no group climbs anywhere.
+fn normal(path: String) -> Result<String, BadTarget> {
+    let mut buffer = PathBuffer::default();
+    buffer.normalise(path.as_bytes()).map(|path| path.upstream.to_string()).map_err(|_| BadTarget)
 }
 
 /// The new path; `None` when it stays.
@@ -157,12 +163,12 @@ pub fn location(
     routed: &Routed<'_>,
     origin: &Origin<'_>,
     groups: &Groups<'_>,
-) -> Result<String, NotAHost> {
+) -> Result<String, BadTarget> {
     let scheme = redirect.scheme.unwrap_or(origin.scheme);
     let host = match &redirect.host {
         // A group may not bring a port along: it has its own field.
-        Some(template) => groups.host(template).filter(|host| !names_port(host)).ok_or(NotAHost)?,
-        None if origin.host.is_empty() => return Err(NotAHost),
+        Some(template) => groups.host(template).filter(|host| !names_port(host)).ok_or(BadTarget)?,
+        None if origin.host.is_empty() => return Err(BadTarget),
         None => origin.host.to_string(),
     };
     let named_port = redirect.port.or(match redirect.scheme {
@@ -176,6 +182,8 @@ pub fn location(
         .path
         .as_ref()
         .and_then(|rewrite| rewrite_path(rewrite, routed.path, origin.path, groups))
+        .map(normal)
+        .transpose()?
         .unwrap_or_else(|| origin.path.upstream.to_string());
     let query = origin.query.map(|query| format!("?{query}")).unwrap_or_default();
     Ok(format!("{scheme}://{host}{port}{path}{query}"))

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use regex::bytes::Regex;
 
 use super::condition::Condition;
+use super::patterns::PatternSets;
 use super::request::{Request, Scratch};
+use super::route_index::RouteIndex;
 use super::snapshot::ServiceId;
 use crate::vocab::{Attribute, HeaderEdits, Name, Template, Timeouts};
 
@@ -18,6 +20,7 @@ pub struct Routes {
     pub routes: Box<[RoutePlan]>,
     /// Each route once for every pair of its hosts and paths, best first.
     pub candidates: Box<[Candidate]>,
+    index: RouteIndex,
 }
 
 /// What a route does with a request it wins.
@@ -100,7 +103,28 @@ pub struct Routed<'s> {
 }
 
 impl Routes {
+    /// Candidates come best first.
+    pub fn new(routes: Box<[RoutePlan]>, candidates: Box<[Candidate]>, sets: &mut PatternSets) -> Routes {
+        let index = RouteIndex::build(&candidates, sets);
+        Routes { routes, candidates, index }
+    }
+
+    /// The best route that fits.
     pub fn find(&self, request: &Request<'_>, scratch: &mut Scratch) -> Option<Routed<'_>> {
+        self.index.first(request, scratch, |reached, scratch| {
+            let candidate = self.candidates.get(reached.candidate)?;
+            let route = self.routes.get(candidate.route)?;
+            let path_fits = reached.path_known || candidate.path.accepts(request.path.view);
+            (path_fits && route.accepts(request, scratch)).then_some(Routed {
+                id: candidate.route,
+                route,
+                path: &candidate.path,
+            })
+        })
+    }
+
+    /// The same from asking one candidate after another.
+    pub fn find_linear(&self, request: &Request<'_>, scratch: &mut Scratch) -> Option<Routed<'_>> {
         self.candidates.iter().find_map(|candidate| {
             let route = self.routes.get(candidate.route)?;
             (candidate.host.accepts(request.host)

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::access::Remainder;
 use super::bucket::bucket;
 use super::condition::Condition;
 use super::request::{Request, Scratch, any_value};
 use super::route::{Routed, Routes, ServiceTarget, Target};
+use super::rule_index::RuleIndex;
 use crate::vocab::{Attribute, Bucket, Label, Name, Reason, Share, Timeouts};
 
 /// Index into [`Snapshot::services`].
@@ -41,6 +43,8 @@ pub struct ServicePlan {
     pub versions: Box<[VersionPlan]>,
     /// In the order they are asked.
     pub rules: Box<[RulePlan]>,
+    /// Finds the first of `rules` that matches.
+    pub index: RuleIndex,
     pub timeouts: Timeouts,
     /// Further tries after the first.
     pub retries: u32,
@@ -156,6 +160,13 @@ pub struct Choice {
     pub issue_cookie: bool,
 }
 
+/// How the first match is looked for.
+#[derive(Clone, Copy, Debug)]
+enum Search {
+    Indexed,
+    Linear,
+}
+
 impl Snapshot {
     pub fn service(&self, id: ServiceId) -> Option<&ServicePlan> {
         self.services.get(id)
@@ -168,7 +179,20 @@ impl Snapshot {
 
     /// Decides a request: the route, then an inherited version, then the rules, then `release`.
     pub fn decide(&self, request: &Request<'_>, scratch: &mut Scratch) -> Decision<'_> {
-        let Some(routed) = self.routes.find(request, scratch) else { return Decision::NoRoute };
+        self.decide_by(Search::Indexed, request, scratch)
+    }
+
+    /// The same decision from asking one route and one rule after another: what the indexes are held against.
+    pub fn decide_linear(&self, request: &Request<'_>, scratch: &mut Scratch) -> Decision<'_> {
+        self.decide_by(Search::Linear, request, scratch)
+    }
+
+    fn decide_by(&self, search: Search, request: &Request<'_>, scratch: &mut Scratch) -> Decision<'_> {
+        let routed = match search {
+            Search::Indexed => self.routes.find(request, scratch),
+            Search::Linear => self.routes.find_linear(request, scratch),
+        };
+        let Some(routed) = routed else { return Decision::NoRoute };
         let id = match &routed.route.target {
             Target::Redirect(_) => return Decision::Redirect(routed),
             Target::Service { service: ServiceTarget::Missing(name), .. } => {
@@ -177,7 +201,7 @@ impl Snapshot {
             Target::Service { service: ServiceTarget::Known(id), .. } => *id,
         };
         match self.service(id) {
-            Some(service) => Decision::Version(routed, service.choose(id, request, scratch)),
+            Some(service) => Decision::Version(routed, service.choose(id, search, request, scratch)),
             None => Decision::NoRoute,
         }
     }
@@ -197,7 +221,13 @@ impl ServicePlan {
         self.pin.as_ref().map(|pin| &pin.attribute).filter(|_| !request.pins_trusted)
     }
 
-    fn choose(&self, service: ServiceId, request: &Request<'_>, scratch: &mut Scratch) -> Choice {
+    fn choose(
+        &self,
+        service: ServiceId,
+        search: Search,
+        request: &Request<'_>,
+        scratch: &mut Scratch,
+    ) -> Choice {
         let issue_cookie = self.issue_cookie.is_some() && !self.has_identity(request, scratch);
         let choice =
             |version, reason| Choice { service, version, reason, rule: None, bucket: None, issue_cookie };
@@ -205,7 +235,10 @@ impl ServicePlan {
             return choice(self.find_version(word), Reason::Inherited);
         }
         let hidden = self.hidden(request);
-        let found = self.rules.iter().position(|rule| rule.matches(request, hidden, scratch));
+        let found = match search {
+            Search::Indexed => self.index.find(&self.rules, request, hidden, scratch),
+            Search::Linear => self.rules.iter().position(|rule| rule.matches(request, hidden, scratch)),
+        };
         match found.and_then(|id| Some((id, self.rules.get(id)?))) {
             Some((id, rule)) => {
                 let (version, bucket) = self.apply(&rule.outcome, request, scratch);
@@ -288,10 +321,32 @@ impl ServicePlan {
 impl RulePlan {
     /// Whether the rule is in force now and its condition holds.
     fn matches(&self, request: &Request<'_>, hidden: Option<&Attribute>, scratch: &mut Scratch) -> bool {
+        self.matches_beyond(Remainder::Everything, request, hidden, scratch)
+    }
+
+    /// The same where only a part of the condition is still open.
+    pub(super) fn matches_beyond(
+        &self,
+        remainder: Remainder,
+        request: &Request<'_>,
+        hidden: Option<&Attribute>,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let rest = |when: &Condition, scratch: &mut Scratch| {
+            when.rest(remainder).parts().all(|part| part.holds(request, hidden, scratch))
+        };
         matches!(self.standing, Standing::Active)
             && self.starts.is_none_or(|starts| starts <= request.now)
             && self.ends.is_none_or(|ends| request.now < ends)
-            && self.when.as_ref().is_none_or(|when| when.holds(request, hidden, scratch))
+            && self.when.as_ref().is_none_or(|when| rest(when, scratch))
+    }
+
+    /// Whether it takes every request at any time.
+    pub fn always_matches(&self) -> bool {
+        matches!(self.standing, Standing::Active)
+            && self.starts.is_none()
+            && self.ends.is_none()
+            && self.when.is_none()
     }
 
     /// Whether it matches, and why, in words. For people, so it may allocate.

@@ -61,8 +61,10 @@ pub struct Pattern {
 
 impl Pattern {
     pub fn parse(text: &str, ignore_case: bool) -> Result<Pattern, String> {
+        // A flag in the text, not in the builder: the text alone then says what the pattern matches.
+        let flag = if ignore_case { "(?i)" } else { "" };
         let build = |pattern: &str| {
-            RegexBuilder::new(pattern).size_limit(REGEX_SIZE_LIMIT).case_insensitive(ignore_case).build()
+            RegexBuilder::new(&format!("{flag}{pattern}")).size_limit(REGEX_SIZE_LIMIT).build()
         };
         // Alone first: `a)|(b` would otherwise become well-formed inside the group.
         build(text).map_err(|e| explain(&e))?;

@@ -112,8 +112,6 @@ pub struct Tls {
     /// `None`: the system's authorities.
     pub ca: Option<PathBuf>,
     pub verify: bool,
-    /// Certificate and key shown to the upstream.
-    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 impl Service {
@@ -292,17 +290,10 @@ fn read_outlier(field: &Field<'_>) -> Option<Option<Outlier>> {
 
 fn read_tls(field: &Field<'_>) -> Option<Tls> {
     let mut map = field.map()?;
-    let path = |f: Field<'_>| f.text().map(PathBuf::from);
-    let certificate = map.get("certificate").and_then(path);
-    let key = map.get("key").and_then(path);
-    if map.has("certificate") != map.has("key") {
-        map.wrong::<()>("`certificate` and `key` belong together", "");
-    }
     let tls = Tls {
         server_name: map.get("server_name").and_then(|f| f.text().map(String::from)),
-        ca: map.get("ca").and_then(path),
+        ca: map.get("ca").and_then(|f| f.text().map(PathBuf::from)),
         verify: map.or("verify", true, Field::boolean),
-        client: certificate.zip(key),
     };
     map.note_unknown();
     Some(tls)

@@ -1,5 +1,7 @@
 //! Answers the proxy gives itself: one line of text, the reason in a header, and the connection kept where it can be.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use pingora::http::ResponseHeader;
@@ -13,6 +15,8 @@ pub const ERROR_HEADER: &str = "x-graygate-error";
 
 /// Bodies larger than this are not read to the end just to keep a connection.
 const DRAIN_LIMIT: u64 = 64 << 10;
+/// Nor is an answer held back for longer than this.
+const DRAIN_WAIT: Duration = Duration::from_millis(500);
 
 /// The response header of an error.
 pub fn error_header(reason: ErrorReason) -> Result<ResponseHeader> {
@@ -58,7 +62,7 @@ pub async fn redirect(session: &mut Session, status: u16, location: &str) -> Res
 }
 
 async fn send(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
-    keep_only_if_cheap(session);
+    keep_only_if_cheap(session).await;
     let bodiless = body.is_empty() || session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(header), bodiless).await?;
     if !bodiless {
@@ -67,8 +71,9 @@ async fn send(session: &mut Session, header: ResponseHeader, body: Bytes) -> Res
     Ok(())
 }
 
-/// A connection is kept only if what is left of the request's body is small.
-fn keep_only_if_cheap(session: &mut Session) {
+/// A connection is kept only if what is left of the request's body is small. It is read before the answer, because the
+/// framework closes a connection whose answer overtakes the body.
+async fn keep_only_if_cheap(session: &mut Session) {
     let headers = &session.req_header().headers;
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -76,7 +81,13 @@ fn keep_only_if_cheap(session: &mut Session) {
         Some(length) => length <= DRAIN_LIMIT,
         None => !headers.contains_key(header::TRANSFER_ENCODING),
     };
-    if !small {
+    // Who waits for `100 Continue` will not send it any more.
+    let sent = !headers.contains_key(header::EXPECT);
+    if session.get_keepalive().is_none() {
+        return;
+    }
+    let drained = async { small && sent && session.as_downstream_mut().drain_request_body().await.is_ok() };
+    if !tokio::time::timeout(DRAIN_WAIT, drained).await.unwrap_or(false) {
         session.set_keepalive(None);
     }
 }

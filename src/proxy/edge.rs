@@ -160,6 +160,11 @@ fn split(mut bytes: BytesMut, length: usize, body: Body) -> Arrived {
         Body::Chunked => bytes.len(),
     };
     let rest = bytes.split_off(own);
+    if let Some(head) = bytes.get(..length).and_then(head::origin_form) {
+        let body = bytes.split_off(length);
+        bytes = BytesMut::from(head.as_slice());
+        bytes.extend_from_slice(&body);
+    }
     Arrived::Request { bytes, rest }
 }
 

@@ -3,6 +3,8 @@
 //! Whatever could be read in two ways is refused here, so that what goes upstream is what was decided on. Owns the
 //! limits on heads and how many bytes of body follow one. Never: IO.
 
+use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
+
 use crate::vocab::ErrorReason;
 
 /// What was found of a head in the bytes so far.
@@ -80,18 +82,46 @@ fn named<'h>(headers: &'h [httparse::Header<'h>], name: &'static str) -> impl It
     headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
 }
 
-/// One `Host`, which HTTP/1.1 has to send; with a whole URL in the request line, the same as there.
+/// One `Host`, which HTTP/1.1 has to send, and nothing else that could be taken for another authority.
 fn host_is_clear(request: &httparse::Request<'_, '_>, new: bool) -> bool {
     let mut hosts = named(request.headers, "host");
     let host = hosts.next();
-    if hosts.next().is_some() || (host.is_none() && new) {
-        return false;
+    let one = hosts.next().is_none() && (host.is_some() || !new);
+    one && !host.is_some_and(|host| host.contains(&b'@')) && target_is_clear(request.path.unwrap_or_default())
+}
+
+/// The framework refuses the same targets, and would answer in its own words, uncounted.
+fn target_is_clear(target: &str) -> bool {
+    match raw_target_authority(target.as_bytes()) {
+        RawTargetAuthority::None => true,
+        RawTargetAuthority::AmbiguousAuthority => false,
+        RawTargetAuthority::Absolute { authority: raw, .. } => {
+            let known = authority(target.as_bytes()) == Some(raw);
+            known && !raw.contains(&b'@') && http::uri::Authority::try_from(raw).is_ok()
+        }
     }
-    let target = request.path.unwrap_or_default().as_bytes();
-    match (authority(target), host) {
-        (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
-        _ => true,
+}
+
+/// The head with a path instead of a whole URL, whose authority takes the place of `Host` (RFC 9112, 3.2.2); `None`
+/// for a head that has a path already. Written anew, so that nobody behind can choose the other host.
+pub fn origin_form(head: &[u8]) -> Option<Vec<u8>> {
+    let mut room = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
+    let mut request = httparse::Request::new(&mut room);
+    request.parse(head).ok()?;
+    let target = request.path?.as_bytes();
+    let RawTargetAuthority::Absolute { authority, path_and_query, .. } = raw_target_authority(target) else {
+        return None;
+    };
+    let slash: &[u8] = if path_and_query.first() == Some(&b'/') { b"" } else { b"/" };
+    let version: &[u8] =
+        if request.version == Some(0) { b" HTTP/1.0\r\nHost: " } else { b" HTTP/1.1\r\nHost: " };
+    let method = request.method?.as_bytes();
+    let mut written = [method, b" ", slash, path_and_query, version, authority, b"\r\n"].concat();
+    for header in request.headers.iter().filter(|header| !header.name.eq_ignore_ascii_case("host")) {
+        written.extend([header.name.as_bytes(), b": ", header.value, b"\r\n"].concat());
     }
+    written.extend(b"\r\n");
+    Some(written)
 }
 
 /// The authority of a target that is a whole URL.
@@ -156,7 +186,10 @@ mod tests {
         for head in [
             "GET / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-            "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://u@a/ HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            "GET http:/\\a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
             "GET / HTTP/1.1\nHost: a\n\n",
             "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
@@ -177,6 +210,21 @@ mod tests {
         ] {
             check(head, Head::Refused(ErrorReason::BadRequest));
         }
+    }
+
+    #[test]
+    fn a_whole_url_becomes_a_path_and_its_host() {
+        for (line, host, expected) in [
+            ("GET http://a:80/x?y HTTP/1.1", "b", "GET /x?y HTTP/1.1\r\nHost: a:80"),
+            ("GET HTTPS://A HTTP/1.1", "a", "GET / HTTP/1.1\r\nHost: A"),
+            ("PUT http://a?q HTTP/1.0", "b", "PUT /?q HTTP/1.0\r\nHost: a"),
+        ] {
+            let head = format!("{line}\r\nX: 1\r\nhost: {host}\r\nY:  2\r\n\r\n");
+            assert!(matches!(find(head.as_bytes(), 0, (1000, 5)), Head::Complete { .. }), "{head:?}");
+            let written = origin_form(head.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(written).unwrap(), format!("{expected}\r\nX: 1\r\nY: 2\r\n\r\n"));
+        }
+        assert_eq!(origin_form(b"GET /http://a/ HTTP/1.1\r\nHost: b\r\n\r\n"), None);
     }
 
     #[test]

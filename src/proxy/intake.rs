@@ -62,23 +62,16 @@ pub async fn take_in(gate: &Gate, session: &mut Session, context: &mut Context) 
     let decided = catch_unwind(AssertUnwindSafe(|| {
         BUFFERS.with_borrow_mut(|buffers| decide(gate, request, &admitted, &generation, context, buffers))
     }));
-    let verdict = decided.unwrap_or_else(|_| {
+    decided.unwrap_or_else(|_| {
         tracing::error!("a request made the decision panic");
         Verdict::Error(ErrorReason::Internal)
-    });
-    let length = session.req_header().headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
-    match verdict {
-        Verdict::Proxy if length > context.body_limit => {
-            // Nobody is asked, so the place at the picked instance is given back at once.
-            if let Some(passage) = context.passage.as_deref_mut() {
-                passage.current = None;
-                passage.last = None;
-            }
-            Verdict::Error(ErrorReason::BodyTooLarge)
-        }
-        verdict => verdict,
-    }
+    })
+}
+
+/// The declared length of the body; the framing was checked before.
+fn declared_length(request: &RequestHeader) -> u64 {
+    let length = request.headers.get(header::CONTENT_LENGTH);
+    length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
 fn peer(session: &Session) -> Peer {
@@ -177,7 +170,7 @@ fn decide(
             context.body_limit = routed.route.max_body.unwrap_or(limit);
             let found = Found { snapshot, routed, choice, request };
             match found.passage(generation, scratch, authority) {
-                Ok(passage) => enter(passage, context),
+                Ok(passage) => enter(passage, context, declared_length(head)),
                 Err(reason) => refuse(context, Reason::BadRequest, reason),
             }
         }
@@ -212,9 +205,12 @@ fn redirect(routed: &Routed<'_>, request: &Request<'_>, port: Option<u16>, conte
 }
 
 /// Picks the first instance, so that a request nobody can take is answered on a connection that stays.
-fn enter(passage: Passage, context: &mut Context) -> Verdict {
+fn enter(passage: Passage, context: &mut Context, length: u64) -> Verdict {
     passage.runtime.decided(&passage.choice);
     context.passage = Some(Box::new(passage));
+    if length > context.body_limit {
+        return Verdict::Error(ErrorReason::BodyTooLarge);
+    }
     match upstream::pick(context, Instant::now()) {
         Ok(()) => Verdict::Proxy,
         Err(NoInstance::None) => Verdict::Error(ErrorReason::NoInstance),

@@ -230,10 +230,10 @@ pub fn edit_request(
         request.insert_header(name.clone(), value.clone())?;
     }
     request.insert_header(settings.trust.version_header.clone(), passage.word.clone())?;
-    if settings.trust.baggage {
-        if let Some(edit) = set_baggage(&request.headers, passage.word.to_str().ok()) {
-            run(&edit, request);
-        }
+    if settings.trust.baggage
+        && let Some(edit) = set_baggage(&request.headers, passage.word.to_str().ok())
+    {
+        run(&edit, request);
     }
     Ok(())
 }

@@ -100,7 +100,12 @@ impl Oracle {
             return Verdict::NoService { route, service: name.to_string() };
         };
         let choice = self.choose(name.as_str(), service, &seen);
-        let host = rewrite.host.as_ref().map(|host| target::host(host, way.path, &seen).ok_or(()));
+        let path = target::path(rewrite.path.as_ref(), way.path, &seen);
+        // Nothing goes upstream where the path climbs or the host is none.
+        let host = match path {
+            None => Some(Err(())),
+            Some(_) => rewrite.host.as_ref().map(|host| target::host(host, way.path, &seen).ok_or(())),
+        };
         Verdict::Served(Box::new(Served {
             route,
             service: name.to_string(),
@@ -112,9 +117,8 @@ impl Oracle {
             issue_cookie: service.issue_cookie.is_some()
                 && hashed(&identity(service), &seen, hidden(service, &seen)).is_none(),
             path: match host {
-                // Nothing goes upstream.
                 Some(Err(())) => seen.upstream.clone(),
-                _ => target::path(rewrite.path.as_ref(), way.path, &seen),
+                _ => path.unwrap_or_default(),
             },
             host,
             headers: target::edited(&way.route.request_headers, way.path, &seen),

@@ -129,7 +129,7 @@ fn letters(raw: &[u8]) -> Option<Vec<Letter>> {
 }
 
 /// The two forms of a path: the view and what the upstream gets. `None`: answered 400.
-fn normal_path(raw: &[u8]) -> Option<(String, String)> {
+pub fn normal_path(raw: &[u8]) -> Option<(String, String)> {
     let letters = letters(raw)?;
     let text: Vec<u8> = letters.iter().map(|letter| letter.byte).collect();
     String::from_utf8(text).ok()?;

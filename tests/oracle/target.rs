@@ -7,6 +7,7 @@ use graygate::vocab::{HeaderEdits, Part, Template};
 use regex::Regex;
 
 use super::patterns::pattern;
+use super::seen::normal_path;
 use super::{Headers, Seen};
 
 /// A pattern for whole texts.
@@ -66,8 +67,12 @@ fn with_one_slash(path: &str) -> String {
     format!("/{}", path.trim_start_matches('/'))
 }
 
-/// The upstream's path after the rewrite.
-pub fn path(rewrite: Option<&PathRewrite>, matched: Option<&PathPattern>, seen: &Seen<'_>) -> String {
+/// The upstream's path after the rewrite, normal again; `None` where it climbs.
+pub fn path(rewrite: Option<&PathRewrite>, matched: Option<&PathPattern>, seen: &Seen<'_>) -> Option<String> {
+    normal_path(rewritten(rewrite, matched, seen).as_bytes()).map(|(_, upstream)| upstream)
+}
+
+fn rewritten(rewrite: Option<&PathRewrite>, matched: Option<&PathPattern>, seen: &Seen<'_>) -> String {
     let here = matched_groups(matched, seen);
     match (rewrite, matched) {
         (Some(PathRewrite::Fixed(template)), _) => with_one_slash(&as_path(template, &here)),
@@ -115,7 +120,7 @@ pub fn location(redirect: &Redirect, matched: Option<&PathPattern>, seen: &Seen<
         (_, None) | ("http", Some(80)) | ("https", Some(443)) => String::new(),
         (_, Some(port)) => format!(":{port}"),
     };
-    let path = path(redirect.path.as_ref(), matched, seen);
+    let path = path(redirect.path.as_ref(), matched, seen)?;
     let query = seen.ask.query.as_ref().map_or(String::new(), |query| format!("?{query}"));
     Some(format!("{scheme}://{host}{port}{path}{query}"))
 }

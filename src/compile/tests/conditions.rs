@@ -182,6 +182,7 @@ fn every_attribute_has_its_value() {
         ("{attribute: method, equals: put}", false),
         ("{attribute: scheme, equals: https}", true),
         ("{attribute: ip, equals: 203.0.113.7}", true),
+        ("{attribute: ip, equals: '::ffff:203.0.113.7'}", true),
         ("{attribute: ip, prefix: '203.0.113.'}", true),
         ("{attribute: ip, cidr: [10.0.0.0/8]}", false),
         ("{attribute: ip, cidr: [10.0.0.0/8, 203.0.113.9/24]}", true),

@@ -1,14 +1,14 @@
 //! What a route makes of a request: rewritten paths and hosts, locations, edited headers.
 
 use super::*;
-use crate::decide::{self, Groups, NotAHost, Origin, Rewritten, Target, apply, edits, location, rewrite};
+use crate::decide::{self, BadTarget, Groups, Origin, Rewritten, Target, apply, edits, location, rewrite};
 
 fn route(text: &str) -> Compiled {
     good(&[("services/s", "{}"), ("routes/r", text)])
 }
 
 /// What the upstream gets: the path, and the host where it is another one.
-fn rewritten(text: &str, target: &str) -> Result<(String, Option<String>), NotAHost> {
+fn rewritten(text: &str, target: &str) -> Result<(String, Option<String>), BadTarget> {
     let compiled = route(&format!("{text}\nservice: s"));
     get(&format!("h{target}")).with(&compiled, |request, decision| {
         let Decision::Version(routed, _) = decision else { panic!("{text} {target}: {decision:?}") };
@@ -74,6 +74,15 @@ fn paths_are_rewritten() {
 }
 
 #[test]
+fn groups_never_climb() {
+    let into_base = "paths: [{regex: '/(?<a>.*)x(?<b>.*)'}]\nrewrite: {path: '/base/${a}/${b}'}";
+    assert_eq!(rewritten(into_base, "/..x/c").map(|(path, _)| path).as_deref(), Ok("/c"));
+    assert_eq!(rewritten(into_base, "/..x..").map(|(path, _)| path), Err(BadTarget));
+    let paths = "paths: [{regex: '/(?<a>.*)x'}]";
+    assert_eq!(redirected("{path: '/${a}/..'}", paths, "http://a.test/..x"), Err(BadTarget));
+}
+
+#[test]
 fn hosts_are_rewritten_and_never_injected() {
     let of = |text: &str, target: &str| rewritten(text, target).map(|(_, host)| host);
     assert_eq!(of("rewrite: {path: /}", "/"), Ok(None));
@@ -82,13 +91,13 @@ fn hosts_are_rewritten_and_never_injected() {
     let grouped = "paths: [{regex: '/(?<org>[^/]*)(?<no>/x)?'}]\nrewrite: {host: '${org}.internal'}";
     assert_eq!(of(grouped, "/st-luke"), Ok(Some("st-luke.internal".into())));
     for target in ["/a%20b", "/a%2Fb", "/a@b", "/用", "/a%3Fb", "/a%23"] {
-        assert_eq!(of(grouped, target), Err(NotAHost), "{target}");
+        assert_eq!(of(grouped, target), Err(BadTarget), "{target}");
     }
-    assert_eq!(of(&grouped.replace("{org}", "{no}"), "/a"), Err(NotAHost));
+    assert_eq!(of(&grouped.replace("{org}", "{no}"), "/a"), Err(BadTarget));
 }
 
 /// The `Location` for a request to this scheme, host and path.
-fn redirected(redirect: &str, paths: &str, asked: &str) -> Result<String, NotAHost> {
+fn redirected(redirect: &str, paths: &str, asked: &str) -> Result<String, BadTarget> {
     let compiled = route(&format!("{paths}\nredirect: {redirect}"));
     let (scheme, target) = asked.split_once("://").unwrap();
     let mut buffer = String::new();
@@ -140,11 +149,11 @@ fn redirects_keep_what_they_do_not_name() {
         assert_eq!(redirected(redirect, paths, asked).as_deref(), Ok(expected), "{redirect} {asked}");
     }
     // Without a host of any kind there is nowhere to send the client.
-    assert_eq!(redirected("{scheme: https}", "", "http:///x"), Err(NotAHost));
+    assert_eq!(redirected("{scheme: https}", "", "http:///x"), Err(BadTarget));
     let grouped = "paths: [{regex: '/(?<org>[^/]+)/.*'}]";
     for path in ["a%2Fb", "a@b", "a b", "a:80", "用"] {
         let asked = format!("http://a.test/{path}/x");
-        assert_eq!(redirected("{host: '${org}'}", grouped, &asked), Err(NotAHost), "{path}");
+        assert_eq!(redirected("{host: '${org}'}", grouped, &asked), Err(BadTarget), "{path}");
     }
 }
 

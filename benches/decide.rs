@@ -1,0 +1,232 @@
+//! What one decision costs, from a request whose target is normal: by number and kind of rules, by number of routes,
+//! by where the match stands. `linear` asks one after another, in the same run, and is what the indexes are held
+//! against.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use graygate::compile::{Compiled, Memory, compile};
+use graygate::decide::{Decision, PathBuffer, Request, Scratch, Snapshot, normalise_host};
+use graygate::documents::{DocumentId, DocumentSet, Raw};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
+
+/// One way to ask a snapshot.
+type Ask = fn(&Snapshot, &Request<'_>, &mut Scratch);
+const ASKS: [(&str, Ask); 2] = [
+    ("index", |snapshot, request, scratch| {
+        black_box(snapshot.decide(request, scratch));
+    }),
+    ("linear", |snapshot, request, scratch| {
+        black_box(snapshot.decide_linear(request, scratch));
+    }),
+];
+
+#[derive(Default)]
+struct Documents(BTreeMap<DocumentId, Arc<Raw>>);
+
+impl Documents {
+    fn yaml(&mut self, id: &str, text: &str) {
+        self.0.insert(DocumentId::parse(id).unwrap(), Arc::new(Raw::yaml(text)));
+    }
+
+    fn list(&mut self, name: &str, text: &str) {
+        self.0.insert(DocumentId::parse(&format!("lists/{name}")).unwrap(), Arc::new(Raw::list(text)));
+    }
+
+    fn compile(self) -> Compiled {
+        let set = DocumentSet { documents: self.0, ..DocumentSet::default() };
+        let compiled = compile(&set, &Memory::default(), &|_| Err(std::io::ErrorKind::NotFound.into()));
+        assert_eq!(compiled.problems, []);
+        compiled
+    }
+}
+
+/// One service behind one route, with a rule for every number.
+fn with_rules(count: usize, rule: impl Fn(usize) -> String) -> Compiled {
+    let mut documents = Documents::default();
+    documents.yaml("services/s", "identity: [header:x-user]");
+    documents.yaml("routes/r", "service: s");
+    for list in 0..10 {
+        let members: String = (0..1_000).map(|member| format!("u{list}-{member}\n")).collect();
+        documents.list(&format!("l{list}"), &members);
+    }
+    for i in 0..count {
+        documents.yaml(&format!("rules/{i:05}"), &rule(i));
+    }
+    documents.compile()
+}
+
+/// Ten rules in a hundred have two equalities, one an `in`, the others one; half of them split.
+fn equality(i: usize) -> String {
+    let when = match i % 10 {
+        0 => format!("in: [t{i}, x{i}, y{i}]"),
+        _ => format!("equals: t{i}"),
+    };
+    let tenant = format!("{{attribute: header:x-tenant, {when}}}");
+    let environment = "{attribute: header:x-env, equals: prod}";
+    let outcome = if i.is_multiple_of(2) { "version: gray" } else { "split: {gray: 10}" };
+    format!("when: {{all: [{environment}, {tenant}]}}\n{outcome}")
+}
+
+fn regex(i: usize) -> String {
+    format!("when: {{attribute: header:x-tenant, regex: 't{i}|org-[a-z]+-{i}'}}\nversion: gray")
+}
+
+/// A mix as one meets it: half patterns, half texts.
+fn half_regex(i: usize) -> String {
+    if i.is_multiple_of(2) { regex(i) } else { equality(i) }
+}
+
+fn list(i: usize) -> String {
+    let list = format!("{{attribute: header:x-user, in_list: l{}}}", i % 10);
+    format!("when: {{all: [{list}, {{attribute: header:x-tenant, equals: t{i}}}]}}\nversion: gray")
+}
+
+fn prefix(i: usize) -> String {
+    format!("when: {{attribute: header:x-tenant, prefix: t{i}, ignore_case: true}}\nversion: gray")
+}
+
+/// No key but the attribute itself: what a service with such rules pays.
+fn contains(i: usize) -> String {
+    format!("when: {{attribute: header:x-tenant, contains: 't{i}.'}}\nversion: gray")
+}
+
+/// The headers of an ordinary request, for a tenant.
+fn headers(tenant: &str, user: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("host", "www.example.com"),
+        ("accept", "text/html"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+        ("cookie", "session=0123456789abcdef; theme=dark"),
+        ("x-request-id", "7f9c0e55-3f0c-4f55-9d0b-6f0d8a0a5b6e"),
+        ("x-env", "prod"),
+        ("x-tenant", tenant),
+        ("x-user", user),
+    ] {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+fn request<'a>(host: &'a str, path: &'a str, headers: &'a HeaderMap) -> Request<'a> {
+    Request {
+        method: "GET",
+        scheme: "https",
+        host,
+        path: graygate::decide::Path { view: path, upstream: path },
+        query: None,
+        headers,
+        client: "203.0.113.7".parse().unwrap(),
+        pins_trusted: false,
+        inherited: None,
+        now: 0,
+        fresh_identity: None,
+    }
+}
+
+/// Measures both ways to ask, after they agreed.
+fn measure(criterion: &mut Criterion, name: &str, compiled: &Compiled, request: &Request<'_>) {
+    let (mut scratch, snapshot) = (Scratch::default(), &compiled.snapshot);
+    let told = |decision: Decision<'_>| format!("{decision:?}");
+    let indexed = told(snapshot.decide(request, &mut scratch));
+    assert_eq!(indexed, told(snapshot.decide_linear(request, &mut scratch)), "{name}");
+    for (way, ask) in ASKS {
+        criterion.bench_function(&format!("{name}/{way}"), |bencher| {
+            bencher.iter(|| ask(snapshot, black_box(request), &mut scratch));
+        });
+    }
+}
+
+fn rules(criterion: &mut Criterion) {
+    let kinds: [(&str, fn(usize) -> String); 6] = [
+        ("equality", equality),
+        ("regex", regex),
+        ("half_regex", half_regex),
+        ("list", list),
+        ("prefix", prefix),
+        ("contains", contains),
+    ];
+    for (kind, rule) in kinds {
+        for size in SIZES {
+            let compiled = with_rules(size, rule);
+            let last = size - 1;
+            for (place, tenant, user) in [
+                ("first", "t0.x".to_string(), "u0-1".to_string()),
+                ("last", format!("t{last}.x"), format!("u{}-1", last % 10)),
+                ("none", "nobody".into(), "u3-1".into()),
+            ] {
+                let whole = !matches!(kind, "contains" | "prefix");
+                let tenant = tenant.strip_suffix(".x").filter(|_| whole).unwrap_or(&tenant);
+                let headers = headers(tenant, &user);
+                let name = format!("rules/{kind}/{place}/{size}");
+                measure(criterion, &name, &compiled, &request("www.example.com", "/a/b", &headers));
+            }
+        }
+    }
+}
+
+fn routes(criterion: &mut Criterion) {
+    let kinds: [(&str, fn(usize) -> String); 4] = [
+        ("hosts", |i| format!("hosts: [h{i}.example.com]\nservice: s")),
+        ("wildcards", |i| format!("hosts: ['*.h{i}.example.com']\npaths: [{{prefix: /api}}]\nservice: s")),
+        ("paths", |i| format!("hosts: [example.com]\npaths: [{{prefix: /p{i}/api}}]\nservice: s")),
+        ("patterns", |i| format!("paths: [{{regex: '/p{i}/(?<org>[^/]+)/api'}}]\nservice: s")),
+    ];
+    for (kind, route) in kinds {
+        for size in SIZES {
+            let mut documents = Documents::default();
+            documents.yaml("services/s", "{}");
+            for i in 0..size {
+                documents.yaml(&format!("routes/{i:05}"), &route(i));
+            }
+            let compiled = documents.compile();
+            let headers = headers("t", "u");
+            for (place, i) in [("first", 0), ("last", size - 1), ("none", size)] {
+                let (host, path) = match kind {
+                    "hosts" => (format!("h{i}.example.com"), "/a/b".to_string()),
+                    "wildcards" => (format!("www.h{i}.example.com"), "/api/x".to_string()),
+                    "paths" => ("example.com".to_string(), format!("/p{i}/api/x")),
+                    _ => ("example.com".to_string(), format!("/p{i}/org/api")),
+                };
+                let name = format!("routes/{kind}/{place}/{size}");
+                measure(criterion, &name, &compiled, &request(&host, &path, &headers));
+            }
+        }
+    }
+}
+
+/// Writing a path and a host in one way.
+fn normalise(criterion: &mut Criterion) {
+    for (name, path) in [
+        ("plain", "/portal/api/v1/patients/12345"),
+        ("encoded", "/portal/%E7%94%A8%E6%88%B7/a%20b/12345"),
+        ("dots", "/portal/./api//v1/../v2/patients"),
+    ] {
+        let mut buffer = PathBuffer::default();
+        criterion.bench_function(&format!("normalise/path/{name}"), |bencher| {
+            bencher.iter(|| buffer.normalise(black_box(path.as_bytes())).is_ok());
+        });
+    }
+    let mut buffer = String::new();
+    criterion.bench_function("normalise/host", |bencher| {
+        bencher.iter(|| normalise_host(black_box(b"WWW.Example.com:8080"), &mut buffer).is_some());
+    });
+}
+
+/// Short samples: the whole table in a few minutes, on a machine that has other things to do as well.
+fn short() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(150))
+        .measurement_time(Duration::from_millis(300))
+        .without_plots()
+}
+
+criterion_group! {name = benches; config = short(); targets = rules, routes, normalise}
+criterion_main!(benches);

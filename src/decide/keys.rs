@@ -1,0 +1,82 @@
+//! Tables from bytes to posting lists: of whole values, and of their beginnings or ends.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::FixedState;
+
+/// A table over whole values. Its keys are what operators wrote, so a hash without a secret is enough: a stranger can
+/// only look up.
+pub type Exact<T> = HashMap<Box<[u8]>, T, FixedState>;
+
+/// A table over pieces of values, looked into once for every length that a key has.
+#[derive(Debug)]
+pub struct ByLength<T> {
+    /// Ascending.
+    lengths: Box<[usize]>,
+    table: Exact<T>,
+}
+
+impl<T> Default for ByLength<T> {
+    fn default() -> Self {
+        ByLength { lengths: Box::default(), table: Exact::default() }
+    }
+}
+
+impl<T> ByLength<T> {
+    /// The entries whose key the value begins with, shortest first.
+    pub fn prefixes<'t>(&'t self, value: &'t [u8]) -> impl Iterator<Item = &'t T> {
+        let pieces = self.lengths.iter().map_while(|length| value.get(..*length));
+        pieces.filter_map(|piece| self.table.get(piece))
+    }
+
+    /// The entries whose key the value ends with, shortest first.
+    pub fn suffixes<'t>(&'t self, value: &'t [u8]) -> impl Iterator<Item = &'t T> {
+        let pieces = self.lengths.iter().map_while(|length| value.get(value.len().checked_sub(*length)?..));
+        pieces.filter_map(|piece| self.table.get(piece))
+    }
+
+    /// The entries whose key is the value or stands before a `/` in it, shortest first.
+    pub fn elements<'t>(&'t self, path: &'t [u8]) -> impl Iterator<Item = &'t T> {
+        let ends = move |length: usize| path.len() == length || path.get(length) == Some(&b'/');
+        let pieces = self.lengths.iter().map_while(|length| path.get(..*length));
+        pieces.filter(move |piece| ends(piece.len())).filter_map(|piece| self.table.get(piece))
+    }
+}
+
+impl<T> FromIterator<(Box<[u8]>, T)> for ByLength<T> {
+    fn from_iter<I: IntoIterator<Item = (Box<[u8]>, T)>>(entries: I) -> Self {
+        let table: Exact<T> = entries.into_iter().collect();
+        let mut lengths: Vec<usize> = table.keys().map(|key| key.len()).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        ByLength { lengths: lengths.into(), table }
+    }
+}
+
+/// A number that stays the same for the same text, in every process.
+pub fn stable_hash(text: &str) -> u64 {
+    FixedState::default().hash_one(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(keys: &[&str]) -> ByLength<String> {
+        keys.iter().map(|key| (key.as_bytes().into(), key.to_string())).collect()
+    }
+
+    #[test]
+    fn pieces_are_found_by_length() {
+        let found = |entries: Vec<&String>| entries.into_iter().cloned().collect::<Vec<_>>();
+        let paths = table(&["", "/a", "/a/b", "/ab", "/a/"]);
+        assert_eq!(found(paths.prefixes(b"/a/b").collect()), ["", "/a", "/a/", "/a/b"]);
+        assert_eq!(found(paths.elements(b"/a/b").collect()), ["", "/a", "/a/b"]);
+        assert_eq!(found(paths.elements(b"/abc").collect()), [""]);
+        assert_eq!(found(paths.elements(b"/ab/").collect()), ["", "/ab"]);
+        let hosts = table(&[".test", ".a.test"]);
+        assert_eq!(found(hosts.suffixes(b"x.a.test").collect()), [".test", ".a.test"]);
+        assert_eq!(found(hosts.suffixes(b"test").collect()), [""; 0]);
+    }
+}

@@ -1,0 +1,211 @@
+//! The routes by host and path: the best one that fits without asking every route.
+//!
+//! A request's host leads to at most one table for itself, one for each wildcard above it, and one for any host; a
+//! table's path keys lead to candidates. What is found is asked in the contract's order, in which every candidate has
+//! its rank, so that priorities reach across hosts. Never: methods and conditions, which the caller asks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use super::keys::{ByLength, Exact};
+use super::patterns::{PatternGroup, PatternSets};
+use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
+use super::request::{Request, Scratch};
+use super::route::{Candidate, HostMatch, PathMatch};
+
+#[derive(Default, Debug)]
+pub struct RouteIndex {
+    postings: Postings,
+    exact: Exact<Paths>,
+    /// With their leading dots.
+    wildcards: ByLength<Paths>,
+    any: Paths,
+    /// The patterns of all hosts, those of one host together.
+    patterns: Box<[Patterns]>,
+    /// Candidates whose patterns are too large for a set: found by their host alone.
+    too_large: BTreeSet<Rank>,
+}
+
+/// The paths of one host.
+#[derive(Default, Debug)]
+struct Paths {
+    exact: Exact<Span>,
+    prefixes: ByLength<Span>,
+    /// Places in [`RouteIndex::patterns`].
+    patterns: std::ops::Range<u32>,
+    any: Span,
+}
+
+#[derive(Debug)]
+struct Patterns {
+    first: Rank,
+    group: Arc<PatternGroup>,
+    /// The lists by the pattern's number.
+    spans: Box<[Span]>,
+}
+
+/// A candidate whose host fits.
+#[derive(Clone, Copy, Debug)]
+pub struct Reached {
+    /// Its place among the candidates.
+    pub candidate: usize,
+    /// Whether its path fits too; otherwise that is still to be asked.
+    pub path_known: bool,
+}
+
+impl RouteIndex {
+    /// Indexes candidates in the order they are asked.
+    pub fn build(candidates: &[Candidate], sets: &mut PatternSets) -> RouteIndex {
+        let mut hosts: HashMap<HostKey<'_>, Vec<(Rank, &PathMatch)>, FixedState> = HashMap::default();
+        for (rank, candidate) in (0..).zip(candidates) {
+            hosts.entry(HostKey::of(&candidate.host)).or_default().push((rank, &candidate.path));
+        }
+        let mut builder = Builder::default();
+        let (mut exact, mut wildcards, mut any) = (Exact::default(), Vec::new(), Paths::default());
+        for (host, paths) in hosts {
+            let paths = builder.paths(&paths, sets);
+            match host {
+                HostKey::Exact(name) => drop(exact.insert(name.as_bytes().into(), paths)),
+                HostKey::Suffix(suffix) => wildcards.push((suffix.as_bytes().into(), paths)),
+                HostKey::Any => any = paths,
+            }
+        }
+        RouteIndex {
+            postings: builder.postings.build(),
+            exact,
+            wildcards: wildcards.into_iter().collect(),
+            any,
+            patterns: builder.patterns.into(),
+            too_large: builder.too_large,
+        }
+    }
+
+    /// What `take` makes of the first candidate it does not refuse.
+    pub fn first<T>(
+        &self,
+        request: &Request<'_>,
+        scratch: &mut Scratch,
+        mut take: impl FnMut(Reached, &mut Scratch) -> Option<T>,
+    ) -> Option<T> {
+        // Taken out, so that the caller can use the other buffers beside it.
+        let mut queue = std::mem::take(&mut scratch.queue);
+        queue.clear();
+        let (host, path) = (request.host.as_bytes(), request.path.view.as_bytes());
+        // A wildcard stands for at least one label.
+        let wildcards = self.wildcards.suffixes(host.get(1..).unwrap_or_default());
+        for paths in self.exact.get(host).into_iter().chain(wildcards).chain([&self.any]) {
+            self.look_up(paths, path, &mut queue);
+        }
+        queue.take_in(&self.postings);
+        let found = loop {
+            match queue.pop(&self.postings) {
+                None => break None,
+                Some(Next::Source(at)) => self.open(at, path, &mut queue),
+                Some(Next::Rank(rank)) => {
+                    let path_known = self.too_large.is_empty() || !self.too_large.contains(&rank);
+                    let taken = take(Reached { candidate: rank as usize, path_known }, scratch);
+                    if taken.is_some() {
+                        break taken;
+                    }
+                }
+            }
+        };
+        scratch.queue = queue;
+        found
+    }
+
+    fn look_up(&self, paths: &Paths, path: &[u8], queue: &mut Queue) {
+        paths
+            .exact
+            .get(path)
+            .into_iter()
+            .chain(paths.prefixes.elements(path))
+            .for_each(|span| queue.hit(*span));
+        queue.hit(paths.any);
+        for at in paths.patterns.clone() {
+            if let Some(patterns) = self.patterns.get(at as usize) {
+                queue.wait_for(at, patterns.first);
+            }
+        }
+    }
+
+    fn open(&self, at: u32, path: &[u8], queue: &mut Queue) {
+        let Some(patterns) = self.patterns.get(at as usize) else { return };
+        let mut hits = std::mem::take(&mut queue.hits);
+        hits.clear_for(&patterns.group);
+        patterns.group.search(path, &mut hits);
+        hits.numbers().filter_map(|number| patterns.spans.get(number)).for_each(|span| queue.hit(*span));
+        queue.hits = hits;
+        queue.take_in(&self.postings);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum HostKey<'c> {
+    Exact(&'c str),
+    Suffix(&'c str),
+    Any,
+}
+
+impl<'c> HostKey<'c> {
+    fn of(host: &'c HostMatch) -> HostKey<'c> {
+        match host {
+            HostMatch::Exact(name) => HostKey::Exact(name),
+            HostMatch::Suffix(suffix) => HostKey::Suffix(suffix),
+            HostMatch::Any => HostKey::Any,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    postings: PostingsBuilder,
+    patterns: Vec<Patterns>,
+    too_large: BTreeSet<Rank>,
+}
+
+impl Builder {
+    /// The tables of one host, whose paths come with their ranks in ascending order.
+    fn paths(&mut self, paths: &[(Rank, &PathMatch)], sets: &mut PatternSets) -> Paths {
+        let (mut exact, mut prefixes, mut patterns) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut any = Vec::new();
+        for (rank, path) in paths {
+            let ranks: &mut Vec<Rank> = match path {
+                PathMatch::Exact(path) => exact.entry(path.as_bytes()).or_default(),
+                PathMatch::Prefix(prefix) => prefixes.entry(prefix.as_bytes()).or_default(),
+                PathMatch::Regex(regex) => patterns.entry(regex.as_str()).or_default(),
+                PathMatch::Any => &mut any,
+            };
+            ranks.push(*rank);
+        }
+        let start = self.patterns.len();
+        let too_large = self.push_patterns(&patterns, sets);
+        any.extend(&too_large);
+        any.sort_unstable();
+        self.too_large.extend(too_large);
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let mut spans = |table: BTreeMap<&[u8], Vec<Rank>>| -> Vec<(Box<[u8]>, Span)> {
+            table.into_iter().map(|(key, ranks)| (key.into(), self.postings.add(&ranks))).collect()
+        };
+        Paths {
+            exact: spans(exact).into_iter().collect(),
+            prefixes: spans(prefixes).into_iter().collect(),
+            patterns: place(start)..place(self.patterns.len()),
+            any: self.postings.add(&any),
+        }
+    }
+
+    /// Adds the sets of patterns, and returns the candidates whose patterns are too large together.
+    fn push_patterns(&mut self, patterns: &BTreeMap<&str, Vec<Rank>>, sets: &mut PatternSets) -> Vec<Rank> {
+        let (groups, left) = sets.lists(patterns);
+        for (group, lists) in groups {
+            if let Some(first) = lists.iter().filter_map(|list| list.first()).min().copied() {
+                let spans = lists.iter().map(|list| self.postings.add(list)).collect();
+                self.patterns.push(Patterns { first, group, spans });
+            }
+        }
+        left
+    }
+}

@@ -1,0 +1,365 @@
+//! The rules of a service by what a request must have for them: the first match without asking every rule.
+//!
+//! Each rule goes under keys that a request it matches must hit (see `access`); keys of one kind over one attribute
+//! are a *source*. A source is opened, its attribute looked up once, only when its best rule would be next. What is
+//! found is asked in the rules' order, so the answer is the linear one. Built once a generation; a search allocates
+//! nothing once its buffers have grown.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use super::access::{Access, Key, Kind, Popularity, Remainder, access};
+use super::condition::fold;
+use super::keys::{ByLength, Exact};
+use super::list::{NetworkSet, ValueSet};
+use super::patterns::{PatternGroup, PatternSets};
+use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
+use super::request::{Request, Scratch, any_value};
+use super::snapshot::{RuleId, RulePlan, Standing};
+use crate::vocab::Attribute;
+
+/// Which rules of a service to ask for a request.
+#[derive(Default, Debug)]
+pub struct RuleIndex {
+    postings: Postings,
+    /// In the order of the best rule each leads to.
+    sources: Box<[Source]>,
+    /// The rules that every request asks.
+    always: Span,
+    /// By rule: what a hit leaves to be asked.
+    remainders: Box<[Remainder]>,
+    unindexed: usize,
+}
+
+/// All keys of one kind over one attribute.
+#[derive(Debug)]
+struct Source {
+    first: Rank,
+    attribute: Attribute,
+    lookup: Lookup,
+}
+
+#[derive(Debug)]
+enum Lookup {
+    Values {
+        fold: bool,
+        table: Exact<Span>,
+    },
+    Prefixes {
+        fold: bool,
+        table: ByLength<Span>,
+    },
+    Suffixes {
+        fold: bool,
+        table: ByLength<Span>,
+    },
+    Member(Arc<ValueSet>, Span),
+    Networks(Arc<NetworkSet>, Span),
+    /// The lists by the pattern's number.
+    Patterns(Arc<PatternGroup>, Box<[Span]>),
+    Present(Span),
+}
+
+impl RuleIndex {
+    /// Indexes rules in the order they are asked.
+    pub fn build(rules: &[RulePlan], sets: &mut PatternSets) -> RuleIndex {
+        let rules = rules.get(..last_reached(rules)).unwrap_or(rules);
+        let mut popularity = Popularity::default();
+        let active = |rule: &&RulePlan| matches!(rule.standing, Standing::Active);
+        for when in rules.iter().filter(active).filter_map(|rule| rule.when.as_ref()) {
+            popularity.count(when);
+        }
+        let mut gathered = Gathered::default();
+        for (rank, rule) in (0..).zip(rules) {
+            let found = rule.when.as_ref().map(|when| access(when, &popularity));
+            gathered.add(rank, active(&rule), found);
+        }
+        gathered.build(sets)
+    }
+
+    /// How many rules with a condition are asked one by one, by every request or by every one with their attribute.
+    pub fn unindexed(&self) -> usize {
+        self.unindexed
+    }
+
+    /// The first rule that matches.
+    pub(super) fn find(
+        &self,
+        rules: &[RulePlan],
+        request: &Request<'_>,
+        hidden: Option<&Attribute>,
+        scratch: &mut Scratch,
+    ) -> Option<RuleId> {
+        // Taken out, so that the other buffers can be used beside it.
+        let mut queue = std::mem::take(&mut scratch.queue);
+        queue.clear();
+        queue.hit(self.always);
+        queue.take_in(&self.postings);
+        let mut asked = None;
+        let mut sources = self.sources.iter();
+        let found = loop {
+            while let Some(source) = sources.as_slice().first()
+                && queue.head().is_none_or(|head| source.first < head)
+            {
+                sources.next();
+                if hidden != Some(&source.attribute) {
+                    source.lookup.open(&source.attribute, request, (&mut *scratch, &mut queue));
+                    queue.take_in(&self.postings);
+                }
+            }
+            let Some(Next::Rank(rank)) = queue.pop(&self.postings) else { break None };
+            if asked.replace(rank) == Some(rank) {
+                continue;
+            }
+            let id = rank as RuleId;
+            let remainder = self.remainders.get(id).copied().unwrap_or(Remainder::Everything);
+            if rules.get(id).is_some_and(|rule| rule.matches_beyond(remainder, request, hidden, scratch)) {
+                break Some(id);
+            }
+        };
+        scratch.queue = queue;
+        found
+    }
+}
+
+/// How many rules can be reached: behind one that always matches, none is asked.
+fn last_reached(rules: &[RulePlan]) -> usize {
+    rules.iter().position(RulePlan::always_matches).map_or(rules.len(), |at| at + 1)
+}
+
+impl Lookup {
+    /// Notes the lists that the request hits.
+    fn open(
+        &self,
+        attribute: &Attribute,
+        request: &Request<'_>,
+        (scratch, queue): (&mut Scratch, &mut Queue),
+    ) {
+        match self {
+            Lookup::Values { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
+                table.get(value).into_iter().for_each(|span| queue.hit(*span));
+            }),
+            Lookup::Prefixes { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
+                table.prefixes(value).for_each(|span| queue.hit(*span));
+            }),
+            Lookup::Suffixes { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
+                table.suffixes(value).for_each(|span| queue.hit(*span));
+            }),
+            Lookup::Member(list, span) => {
+                if any_value(attribute, request, scratch, &mut |value, _| list.contains(value)) {
+                    queue.hit(*span);
+                }
+            }
+            Lookup::Networks(networks, span) => {
+                if networks.contains(request.client) {
+                    queue.hit(*span);
+                }
+            }
+            Lookup::Patterns(group, spans) => {
+                let mut hits = std::mem::take(&mut queue.hits);
+                hits.clear_for(group);
+                each(attribute, false, request, scratch, |value| group.search(value, &mut hits));
+                hits.numbers().filter_map(|number| spans.get(number)).for_each(|span| queue.hit(*span));
+                queue.hits = hits;
+            }
+            Lookup::Present(span) => {
+                if any_value(attribute, request, scratch, &mut |_, _| true) {
+                    queue.hit(*span);
+                }
+            }
+        }
+    }
+}
+
+/// Calls `see` with every value of the attribute, its case folded if `folds`.
+fn each(
+    attribute: &Attribute,
+    folds: bool,
+    request: &Request<'_>,
+    scratch: &mut Scratch,
+    mut see: impl FnMut(&[u8]),
+) {
+    any_value(attribute, request, scratch, &mut |value, folded| {
+        match folds {
+            true => {
+                fold(value, folded);
+                see(folded);
+            }
+            false => see(value),
+        }
+        false
+    });
+}
+
+/// Ranks by key, while an index is built.
+type Table<'c> = HashMap<&'c [u8], Vec<Rank>, FixedState>;
+
+/// Which table of an attribute a text belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Part {
+    Values,
+    Prefixes,
+    Suffixes,
+}
+
+/// The keys of one attribute.
+#[derive(Default)]
+struct Keys<'c> {
+    texts: BTreeMap<(Part, bool), Table<'c>>,
+    patterns: BTreeMap<&'c str, Vec<Rank>>,
+    lists: BTreeMap<usize, (Option<&'c Arc<ValueSet>>, Vec<Rank>)>,
+    networks: BTreeMap<usize, (Option<&'c Arc<NetworkSet>>, Vec<Rank>)>,
+    present: Vec<Rank>,
+}
+
+#[derive(Default)]
+struct Gathered<'c> {
+    keys: HashMap<&'c Attribute, Keys<'c>, FixedState>,
+    always: Vec<Rank>,
+    remainders: Vec<Remainder>,
+    unindexed: usize,
+}
+
+impl<'c> Gathered<'c> {
+    /// Takes in the next rule: without a condition, with one that has no keys, or with keys. One that takes no part
+    /// has no place in any list.
+    fn add(&mut self, rank: Rank, active: bool, found: Option<Option<Access<'c>>>) {
+        let remainder = found.as_ref().and_then(|found| found.as_ref()).map(|access| access.remainder);
+        self.remainders.push(remainder.unwrap_or(Remainder::Everything));
+        if !active {
+            return;
+        }
+        match found {
+            None => self.always.push(rank),
+            Some(None) => {
+                self.always.push(rank);
+                self.unindexed += 1;
+            }
+            Some(Some(access)) => {
+                let told_by_presence = |key: &Key<'_>| matches!(key.kind, Kind::Present);
+                if access.remainder != Remainder::Nothing && access.keys.iter().any(told_by_presence) {
+                    self.unindexed += 1;
+                }
+                for key in access.keys {
+                    self.keys.entry(key.attribute).or_default().add(rank, key.kind);
+                }
+            }
+        }
+    }
+
+    fn build(mut self, sets: &mut PatternSets) -> RuleIndex {
+        let mut builder = SourcesBuilder::default();
+        let mut too_large = Vec::new();
+        for (attribute, keys) in self.keys.drain() {
+            too_large.extend(keys.build(attribute, sets, &mut builder));
+        }
+        for rank in &too_large {
+            // Found by presence now, which says nothing about the pattern.
+            self.remainders
+                .get_mut(*rank as usize)
+                .into_iter()
+                .for_each(|left| *left = Remainder::Everything);
+        }
+        self.unindexed += too_large.len();
+        let always = builder.postings.add(&self.always);
+        let mut sources = builder.sources;
+        sources.sort_by_key(|source| source.first);
+        RuleIndex {
+            postings: builder.postings.build(),
+            sources: sources.into(),
+            always,
+            remainders: self.remainders.into(),
+            unindexed: self.unindexed,
+        }
+    }
+}
+
+impl<'c> Keys<'c> {
+    fn add(&mut self, rank: Rank, kind: Kind<'c>) {
+        let (part, fold, text) = match kind {
+            Kind::Value { fold, text } => (Part::Values, fold, text),
+            Kind::Prefix { fold, text } => (Part::Prefixes, fold, text),
+            Kind::Suffix { fold, text } => (Part::Suffixes, fold, text),
+            Kind::Member(list) => {
+                let (known, ranks) = self.lists.entry(Arc::as_ptr(list).addr()).or_default();
+                *known = Some(list);
+                return ranks.push(rank);
+            }
+            Kind::Networks(networks) => {
+                let (known, ranks) = self.networks.entry(Arc::as_ptr(networks).addr()).or_default();
+                *known = Some(networks);
+                return ranks.push(rank);
+            }
+            Kind::Pattern(pattern) => return self.patterns.entry(pattern).or_default().push(rank),
+            Kind::Present => return self.present.push(rank),
+        };
+        self.texts.entry((part, fold)).or_default().entry(text).or_default().push(rank);
+    }
+
+    /// Builds the sources, and returns the rules whose patterns are too large together.
+    fn build(
+        mut self,
+        attribute: &Attribute,
+        sets: &mut PatternSets,
+        builder: &mut SourcesBuilder,
+    ) -> Vec<Rank> {
+        for ((part, fold), table) in self.texts {
+            let first = table.values().filter_map(|ranks| ranks.first()).min().copied();
+            let spans = table.into_iter().map(|(text, ranks)| (text.into(), builder.postings.add(&ranks)));
+            let lookup = match part {
+                Part::Values => Lookup::Values { fold, table: spans.collect() },
+                Part::Prefixes => Lookup::Prefixes { fold, table: spans.collect() },
+                Part::Suffixes => Lookup::Suffixes { fold, table: spans.collect() },
+            };
+            builder.push(first, attribute, lookup);
+        }
+        for (list, ranks) in self.lists.into_values() {
+            let span = builder.postings.add(&ranks);
+            let lookup = list.map(|list| Lookup::Member(list.clone(), span));
+            lookup.into_iter().for_each(|lookup| builder.push(ranks.first().copied(), attribute, lookup));
+        }
+        for (networks, ranks) in self.networks.into_values() {
+            let span = builder.postings.add(&ranks);
+            let lookup = networks.map(|networks| Lookup::Networks(networks.clone(), span));
+            lookup.into_iter().for_each(|lookup| builder.push(ranks.first().copied(), attribute, lookup));
+        }
+        let too_large = builder.push_patterns(&self.patterns, attribute, sets);
+        self.present.extend(&too_large);
+        self.present.sort_unstable();
+        let span = builder.postings.add(&self.present);
+        builder.push(self.present.first().copied(), attribute, Lookup::Present(span));
+        too_large
+    }
+}
+
+#[derive(Default)]
+struct SourcesBuilder {
+    postings: PostingsBuilder,
+    sources: Vec<Source>,
+}
+
+impl SourcesBuilder {
+    fn push(&mut self, first: Option<Rank>, attribute: &Attribute, lookup: Lookup) {
+        if let Some(first) = first {
+            self.sources.push(Source { first, attribute: attribute.clone(), lookup });
+        }
+    }
+
+    /// Adds the sets of patterns, and returns the rules whose patterns are too large together.
+    fn push_patterns(
+        &mut self,
+        patterns: &BTreeMap<&str, Vec<Rank>>,
+        attribute: &Attribute,
+        sets: &mut PatternSets,
+    ) -> Vec<Rank> {
+        let (groups, left) = sets.lists(patterns);
+        for (group, lists) in groups {
+            let first = lists.iter().filter_map(|list| list.first()).min().copied();
+            let spans = lists.iter().map(|list| self.postings.add(list)).collect();
+            self.push(first, attribute, Lookup::Patterns(group, spans));
+        }
+        left
+    }
+}

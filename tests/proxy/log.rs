@@ -1,0 +1,176 @@
+//! The access log: one line a request, exact keys, reopened on a signal.
+
+use serde_json::{Value, json};
+
+use crate::harness::proxy::{Proxy, until};
+use crate::harness::upstream::{Refusing, Upstream};
+use crate::harness::wire::{request, with_body};
+use crate::sample::{ALL, instances};
+
+const KEYS: [&str; 23] = [
+    "time",
+    "client",
+    "method",
+    "host",
+    "path",
+    "status",
+    "bytes_in",
+    "bytes_out",
+    "duration_ms",
+    "upstream_ms",
+    "route",
+    "service",
+    "version",
+    "reason",
+    "rule",
+    "bucket",
+    "served_by",
+    "fallback",
+    "tries",
+    "error",
+    "request_id",
+    "user_agent",
+    "",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_one_line_with_every_key() {
+    let upstream = Upstream::named("twelve bytes").await;
+    let refusing = Refusing::new();
+    let service = instances(&[("v1", upstream.address), ("gray", refusing.address)])
+        + "aliases: {release: v1}\nidentity: [header:x-user]\n";
+    let documents = [
+        ("routes/portal.yaml", "paths: [{prefix: /portal}]\nservice: s"),
+        ("routes/gone.yaml", "paths: [{prefix: /gone}]\nservice: gone"),
+        ("routes/tls.yaml", "paths: [{prefix: /tls}]\nredirect: {scheme: https}"),
+        (
+            "rules/half.yaml",
+            "services: [s]\nwhen: {attribute: header:x-user, exists: true}\nsplit: {gray: 2.5}\nsalt: plan-1",
+        ),
+        ("services/s.yaml", &*service),
+    ];
+    let proxy = Proxy::start("", &documents).await;
+    let mut connection = proxy.connect().await;
+    let headers = [
+        ("Host", "Med.test:81"),
+        ("X-User", "user1"),
+        ("X-Request-Id", "id-1"),
+        ("User-Agent", "test \"1\""),
+    ];
+    connection.get("/portal//x?q=1", &headers).await;
+    connection.get("/nowhere", &[]).await;
+    connection.get("/gone", &[]).await;
+    connection.get("/tls", &[]).await;
+    connection.get("/portal/%zz", &[]).await;
+    connection.ask(with_body("POST", "/portal", "four")).await;
+    let log = proxy.logged(6).await;
+    for line in &log {
+        let mut expected: Vec<&str> = KEYS[..22].to_vec();
+        expected.sort_unstable();
+        assert_eq!(line.as_object().unwrap().keys().collect::<Vec<_>>(), expected);
+        let time = line["time"].as_str().unwrap();
+        assert!(time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).is_ok());
+        assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
+        assert_eq!(line["client"], "127.0.0.1");
+        assert!(!line["request_id"].as_str().unwrap().is_empty());
+    }
+    let first = &log[0];
+    for (key, value) in [
+        ("method", json!("GET")),
+        ("host", json!("Med.test:81")),
+        ("status", json!(200)),
+        ("bytes_in", json!(0)),
+        ("bytes_out", json!(12)),
+        ("route", json!("portal")),
+        ("service", json!("s")),
+        ("version", json!("gray")),
+        ("reason", json!("rule")),
+        ("rule", json!("half")),
+        ("bucket", json!(247)),
+        ("served_by", json!({"version": "v1", "address": upstream.address.to_string()})),
+        ("fallback", json!("connect_failed")),
+        ("tries", json!(2)),
+        ("error", Value::Null),
+        ("request_id", json!("id-1")),
+        ("user_agent", json!("test \"1\"")),
+    ] {
+        assert_eq!(first[key], value, "{key}");
+    }
+    assert!(first["upstream_ms"].as_f64().unwrap() > 0.0);
+    let short = |line: &Value| {
+        (line["status"].clone(), line["reason"].clone(), line["error"].clone(), line["route"].clone())
+    };
+    assert_eq!(short(&log[1]), (json!(404), json!("no_route"), json!("no_route"), Value::Null));
+    assert_eq!(short(&log[2]), (json!(503), json!("no_service"), json!("no_service"), json!("gone")));
+    assert_eq!(short(&log[3]), (json!(302), json!("redirect"), Value::Null, json!("tls")));
+    assert_eq!(short(&log[4]), (json!(400), json!("bad_request"), json!("bad_request"), Value::Null));
+    assert_eq!(short(&log[5]), (json!(200), json!("default"), Value::Null, json!("portal")));
+    assert_eq!((&log[5]["bytes_in"], &log[5]["fallback"]), (&json!(4), &Value::Null));
+    assert_eq!((&log[1]["served_by"], &log[1]["tries"]), (&Value::Null, &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_logged_with_their_reason() {
+    let refusing = Refusing::new();
+    let upstream = Upstream::named("up").await;
+    let service = instances(&[("release", refusing.address)]) + "retries: 0\n";
+    let small = instances(&[("release", upstream.address)]);
+    let documents = [
+        ALL,
+        ("routes/small.yaml", "paths: [{prefix: /small}]\nservice: small\nmax_body: 1B"),
+        ("services/s.yaml", &*service),
+        ("services/small.yaml", &*small),
+    ];
+    let proxy = Proxy::start("", &documents).await;
+    assert_eq!(proxy.get("/", &[]).await.status(), 502);
+    assert_eq!(proxy.raw(with_body("POST", "/small", "xx")).await.status(), 413);
+    let log = proxy.logged(2).await;
+    assert_eq!((&log[0]["error"], &log[0]["tries"]), (&json!("upstream_error"), &json!(1)));
+    assert_eq!((&log[1]["error"], &log[1]["tries"]), (&json!("body_too_large"), &json!(0)));
+    assert_eq!((&log[1]["service"], &log[1]["version"]), (&json!("small"), &json!("release")));
+    let metrics = proxy.metrics().await;
+    let labels = [("service", "small"), ("version", "release"), ("status", "4xx")];
+    assert_eq!(metrics.get("graygate_requests_total", &labels), Some(1.0), "its service was known");
+    assert_eq!(metrics.sum("graygate_unrouted_total"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_opens_the_log_anew() {
+    let upstream = Upstream::named("up").await;
+    let proxy = crate::sample::in_front_of("", &upstream).await;
+    let mut connection = proxy.connect().await;
+    connection.ask(request("GET", "/before", &[])).await;
+    proxy.logged(1).await;
+    let rotated = proxy.file("access.log.1");
+    std::fs::rename(proxy.file("access.log"), &rotated).unwrap();
+    proxy.signal("-USR1");
+    until(async || proxy.file("access.log").exists()).await;
+    connection.ask(request("GET", "/after", &[])).await;
+    assert_eq!(proxy.logged(1).await[0]["path"], "/after");
+    assert_eq!(std::fs::read_to_string(rotated).unwrap().lines().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_goes_to_standard_output_or_nowhere() {
+    let upstream = Upstream::named("up").await;
+    let proxy = crate::sample::in_front_of("access_log: {path: stdout}", &upstream).await;
+    proxy.get("/", &[]).await;
+    let lines = async || std::fs::read_to_string(proxy.file("stdout")).unwrap().lines().count();
+    until(async || lines().await == 1).await;
+    let text = std::fs::read_to_string(proxy.file("stdout")).unwrap();
+    let first: Vec<&str> =
+        KEYS[..22].iter().copied().filter(|key| text.contains(&format!("\"{key}\":"))).collect();
+    assert_eq!(first.len(), 22, "{text}");
+    let places: Vec<usize> = first.iter().map(|key| text.find(&format!("\"{key}\":")).unwrap()).collect();
+    assert!(places[..16].is_sorted(), "in the contract's order: {text}");
+    let silent = crate::sample::in_front_of("access_log: {path: stdout, sample: 0%}", &upstream).await;
+    silent.get("/", &[]).await;
+    silent
+        .metric_becomes(
+            "graygate_requests_total",
+            &[("service", "s"), ("version", "release"), ("status", "2xx")],
+            1.0,
+        )
+        .await;
+    assert_eq!(std::fs::read_to_string(silent.file("stdout")).unwrap(), "");
+}
