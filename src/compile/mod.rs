@@ -62,6 +62,7 @@ pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'
     let mut problems = memory.take_in(set);
     let mut sets = std::mem::take(&mut memory.pattern_sets);
     let known_lists = std::mem::take(&mut memory.list_cache);
+    let mut sets = std::mem::take(&mut memory.pattern_sets);
     let lists = lists::Lists::build(&memory, known_lists);
     let services = service::Services::gather(&memory, &mut problems);
     let rules = rule::gather(&memory, &services, &lists, &mut problems);

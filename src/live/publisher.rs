@@ -27,7 +27,14 @@ pub struct Publisher {
 
 impl Publisher {
     pub fn new(live: Arc<Live>, registry: Arc<Registry>, metrics: Metrics) -> Publisher {
-        Publisher { live, registry, metrics, memory: Memory::default(), problems: BTreeMap::new(), retired: Vec::new() }
+        Publisher {
+            live,
+            registry,
+            metrics,
+            memory: Memory::default(),
+            problems: BTreeMap::new(),
+            retired: Vec::new(),
+        }
     }
 
     /// Starts from the last good documents of an earlier life, so that a broken one is held back now too.

@@ -1,0 +1,44 @@
+//! Proxies under an etcd of their own: a fleet that can be looked at, changes without end, a store that loses all.
+
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "each target uses a part of what they share")]
+mod support;
+
+#[cfg(test)]
+#[path = "../support/harness.rs"]
+#[expect(dead_code, reason = "each target uses a part of what they share")]
+mod harness;
+
+#[cfg(test)]
+mod changes;
+#[cfg(test)]
+mod emptied;
+#[cfg(test)]
+mod fleet;
+
+#[cfg(test)]
+mod stage {
+    use crate::harness::upstream::Upstream;
+    use crate::support::etcd::Etcd;
+
+    pub fn documents_from(etcd: &Etcd) -> String {
+        format!("documents: {{etcd: {{endpoints: [\"{}\"]}}}}\n", etcd.endpoint())
+    }
+
+    /// A service with a release and a gray instance, as a document.
+    pub fn service(release: &Upstream, gray: &Upstream) -> String {
+        format!(
+            "instances: [{{address: \"{}\", version: release}}, {{address: \"{}\", version: gray}}]\n",
+            release.address, gray.address
+        )
+    }
+
+    /// Everything routed to `s`.
+    pub async fn filled(etcd: &Etcd) -> (Upstream, Upstream) {
+        let (release, gray) = (Upstream::named("release").await, Upstream::named("gray").await);
+        etcd.put("routes/all", "service: s\n").await;
+        etcd.put("services/s", service(&release, &gray)).await;
+        (release, gray)
+    }
+}
