@@ -151,6 +151,8 @@ fn check_index() {
         "{attribute: host, suffix: .example.com}",
         "{attribute: 'query:full name', equals: 'Li Wei'}",
         "{attribute: cookie:uid, prefix: user}",
+        "{attribute: path, contains: 用户}",
+        "{attribute: header:x-name, contains: RZT, ignore_case: true}",
         "{attribute: ip, in_list: nets}",
         "{any: [{attribute: scheme, equals: https}, {attribute: method, equals: GET}]}",
         "{attribute: header:x-age, above: 1}",
