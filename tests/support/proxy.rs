@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -189,10 +190,6 @@ impl Proxy {
         whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
@@ -244,9 +241,24 @@ pub fn write(path: &Path, text: &str) {
     fs::rename(unfinished, path).unwrap();
 }
 
-/// All at once, so that they differ.
+/// Addresses nobody listens on. Below the ports the system gives to connections and to whoever asks for any port: one of
+/// those could be taken again before the program under test is there.
 pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap()).map(|bound| bound.local_addr().unwrap())
+    const LOWEST: u32 = 10_000;
+    const PORTS: u32 = 20_000;
+    /// Other test programs run at the same time; they begin elsewhere.
+    const STRIDE: u32 = 197;
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    [(); N].map(|()| {
+        loop {
+            let turn =
+                std::process::id().wrapping_mul(STRIDE).wrapping_add(TURN.fetch_add(1, Ordering::Relaxed));
+            let address = SocketAddr::from(([127, 0, 0, 1], (LOWEST + turn % PORTS) as u16));
+            if TcpListener::bind(address).is_ok() {
+                return address;
+            }
+        }
+    })
 }
 
 /// Waits until an asynchronous condition holds; fails the test, naming the caller, when it does not in time.
