@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench release install-tools build-tools test-tools cargo
+.PHONY: help demo test lint bench availability release install-tools build-tools test-tools cargo
 
 help: ## show this list
 	@echo 'graygate: an edge proxy that decides, for every request, which version of a service answers it'
@@ -23,6 +23,12 @@ lint: cargo build-tools ## check the format and the lints; warnings are errors
 
 bench: cargo build-tools ## measure decisions, lists and parsing
 	$(CARGO) bench --locked
+
+availability: cargo build-tools ## measure what users notice of each fault of a gray version
+	@mkdir -p loadtest/results
+	GRAYGATE_AVAILABILITY=$(CURDIR)/loadtest/results/availability.md \
+		$(CARGO) test --locked --test faults availability
+	@cat loadtest/results/availability.md
 
 release: cargo build-tools ## build target/release/graygate
 	$(CARGO) build --release --locked

@@ -136,6 +136,38 @@ fn a_decision_allocates_nothing() {
     let never = "when: {all: [{attribute: header:x-user, in_list: users}, {attribute: scheme, equals: none}]}\nversion: gray";
     check(&compiled(&[never, never, "enabled: false\nversion: gray", all[3]]), "several rules");
     check(&compiled(&[]), "no rule");
+    check_index();
+}
+
+/// Every kind of key at once, in rules whose keys are all hit and that still do not match; the last one does.
+fn check_index() {
+    let keys = [
+        "{attribute: header:x-user, equals: user2}",
+        "{attribute: header:x-user, in_list: users}",
+        "{attribute: header:x-user, in: [user1, user2]}",
+        "{attribute: header:x-user, regex: 'user[0-9]'}",
+        "{attribute: header:x-name, equals: ärztin, ignore_case: true}",
+        "{attribute: path, prefix: /API, ignore_case: true}",
+        "{attribute: host, suffix: .example.com}",
+        "{attribute: 'query:full name', equals: 'Li Wei'}",
+        "{attribute: cookie:uid, prefix: user}",
+        "{attribute: ip, in_list: nets}",
+        "{any: [{attribute: scheme, equals: https}, {attribute: method, equals: GET}]}",
+        "{attribute: header:x-age, above: 1}",
+        "{not: {attribute: header:x-age, above: 1}}",
+    ];
+    let mut rules = Vec::new();
+    for (i, key) in (0..100).flat_map(|i| keys.map(|key| (i, key))) {
+        let regex = format!("{{attribute: header:x-user, regex: 'user{i}|.*-{i}'}}");
+        rules.push(format!(
+            "when: {{all: [{key}, {{attribute: header:x-build, equals: '{i}'}}]}}\nversion: gray"
+        ));
+        rules.push(format!("when: {{all: [{key}, {{not: {key}}}]}}\nversion: gray"));
+        rules.push(format!("when: {{all: [{regex}, {{attribute: scheme, contains: none}}]}}\nversion: gray"));
+    }
+    rules.push("priority: -1\nversion: gray".into());
+    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+    check(&compiled(&rules), "an index");
 }
 
 fn check(compiled: &Compiled, what: &str) {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::print_problems;
-use crate::compile::{Compiled, Memory, compile};
+use crate::compile::{Compiled, Memory, compile, notes};
 use crate::config::{Config, DocumentsFrom};
 use crate::documents::{DocumentSet, Kind};
 use crate::sources::{directory, etcd};
@@ -23,6 +23,10 @@ pub fn check(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::Res
         (None, None) => anyhow::bail!("nothing to check"),
     };
     let compiled = compile_now(&set);
+    let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+    for note in notes(&compiled.snapshot, now) {
+        eprintln!("note: {note}");
+    }
     if !compiled.problems.is_empty() {
         return Ok(report(&compiled.problems));
     }

@@ -7,6 +7,7 @@
 mod condition;
 mod kept;
 mod lists;
+mod notes;
 mod route;
 mod rule;
 mod service;
@@ -20,6 +21,7 @@ use crate::pools::{ServiceSpec, Transport};
 use crate::vocab::{Label, Problem};
 
 pub use kept::Memory;
+pub use notes::notes;
 
 /// What a set of documents becomes.
 #[derive(Debug)]
@@ -58,6 +60,7 @@ pub fn compile(set: &DocumentSet, previous: &Memory, read_file: ReadFile<'_>) ->
 /// Compiles a complete set and uses up what the compile before this one remembered.
 pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'_>) -> Compiled {
     let mut problems = memory.take_in(set);
+    let mut sets = std::mem::take(&mut memory.pattern_sets);
     let known_lists = std::mem::take(&mut memory.list_cache);
     let mut sets = std::mem::take(&mut memory.pattern_sets);
     let lists = lists::Lists::build(&memory, known_lists);

@@ -42,7 +42,7 @@ fn compiled(documents: &[(&str, &str)]) -> Compiled {
 }
 
 /// Documents that have no problem.
-fn good(documents: &[(&str, &str)]) -> Compiled {
+pub(super) fn good(documents: &[(&str, &str)]) -> Compiled {
     let compiled = compiled(documents);
     assert_eq!(compiled.problems, [], "{documents:?}");
     compiled
@@ -53,7 +53,7 @@ fn then(before: &Compiled, documents: &[(&str, &str)]) -> Compiled {
     compile(&set(documents), &before.memory, &no_file)
 }
 
-fn show(problems: &[Problem]) -> Vec<String> {
+pub(super) fn show(problems: &[Problem]) -> Vec<String> {
     problems.iter().map(|found| format!("{}: {}: {}", found.document, found.field, found.message)).collect()
 }
 

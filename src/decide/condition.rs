@@ -82,6 +82,20 @@ impl Condition {
         }
     }
 
+    /// Whether both say the same in the same words, so that they hold for the same requests.
+    pub fn same(&self, other: &Condition) -> bool {
+        let all_same =
+            |a: &[Condition], b: &[Condition]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b));
+        match (self, other) {
+            (Condition::All(a), Condition::All(b)) | (Condition::Any(a), Condition::Any(b)) => all_same(a, b),
+            (Condition::Not(a), Condition::Not(b)) => a.same(b),
+            (Condition::Is(a), Condition::Is(b)) => {
+                a.attribute == b.attribute && a.fold == b.fold && a.test.same(&b.test)
+            }
+            _ => false,
+        }
+    }
+
     /// Why it holds, or does not: the part that decided, in words. For people, so it may allocate.
     pub fn because(
         &self,
@@ -161,6 +175,23 @@ impl fmt::Display for Predicate {
 }
 
 impl Test {
+    fn same(&self, other: &Test) -> bool {
+        match (self, other) {
+            (Test::Exists(a), Test::Exists(b)) => a == b,
+            (Test::Equals(a), Test::Equals(b))
+            | (Test::Prefix(a), Test::Prefix(b))
+            | (Test::Suffix(a), Test::Suffix(b))
+            | (Test::Contains(a), Test::Contains(b)) => a == b,
+            (Test::OneOf(a), Test::OneOf(b)) => a == b,
+            (Test::Member(a), Test::Member(b)) => Arc::ptr_eq(a, b),
+            (Test::InNetworks(a), Test::InNetworks(b)) => Arc::ptr_eq(a, b),
+            (Test::Regex(a), Test::Regex(b)) => a.as_str() == b.as_str(),
+            (Test::Semver(a), Test::Semver(b)) => a == b,
+            (Test::Compare(a, x), Test::Compare(b, y)) => a == b && x == y,
+            _ => false,
+        }
+    }
+
     fn accepts(&self, value: &[u8]) -> bool {
         match self {
             Test::Exists(wanted) => *wanted,

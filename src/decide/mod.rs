@@ -32,7 +32,7 @@ pub use route::{
     Candidate, HostMatch, PathMatch, PathRewrite, Redirect, RouteId, RoutePlan, Routed, Routes,
     ServiceTarget, Target,
 };
-pub use rule_index::RuleIndex;
+pub use rule_index::{RuleIndex, reached};
 pub use snapshot::{
     Choice, Decision, IssueCookie, Outcome, Pin, RELEASE, RuleId, RulePlan, ServiceId, ServicePlan, Snapshot,
     Standing, VersionId, VersionPlan,

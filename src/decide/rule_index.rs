@@ -30,7 +30,8 @@ pub struct RuleIndex {
     always: Span,
     /// By rule: what a hit leaves to be asked.
     remainders: Box<[Remainder]>,
-    unindexed: usize,
+    unindexed: Box<[RuleId]>,
+    impossible: Box<[RuleId]>,
 }
 
 /// All keys of one kind over one attribute.
@@ -65,7 +66,7 @@ enum Lookup {
 impl RuleIndex {
     /// Indexes rules in the order they are asked.
     pub fn build(rules: &[RulePlan], sets: &mut PatternSets) -> RuleIndex {
-        let rules = rules.get(..last_reached(rules)).unwrap_or(rules);
+        let rules = rules.get(..reached(rules)).unwrap_or(rules);
         let mut popularity = Popularity::default();
         let active = |rule: &&RulePlan| matches!(rule.standing, Standing::Active);
         for when in rules.iter().filter(active).filter_map(|rule| rule.when.as_ref()) {
@@ -79,9 +80,14 @@ impl RuleIndex {
         gathered.build(sets)
     }
 
-    /// How many rules with a condition are asked one by one, by every request or by every one with their attribute.
-    pub fn unindexed(&self) -> usize {
-        self.unindexed
+    /// The rules with a condition that are asked one by one, by every request or by every one with their attribute.
+    pub fn unindexed(&self) -> &[RuleId] {
+        &self.unindexed
+    }
+
+    /// The rules that no request can match: every key they could be found by is one of an empty list.
+    pub fn impossible(&self) -> &[RuleId] {
+        &self.impossible
     }
 
     /// The first rule that matches.
@@ -125,7 +131,7 @@ impl RuleIndex {
 }
 
 /// How many rules can be reached: behind one that always matches, none is asked.
-fn last_reached(rules: &[RulePlan]) -> usize {
+pub fn reached(rules: &[RulePlan]) -> usize {
     rules.iter().position(RulePlan::always_matches).map_or(rules.len(), |at| at + 1)
 }
 
@@ -219,7 +225,8 @@ struct Gathered<'c> {
     keys: HashMap<&'c Attribute, Keys<'c>, FixedState>,
     always: Vec<Rank>,
     remainders: Vec<Remainder>,
-    unindexed: usize,
+    unindexed: Vec<RuleId>,
+    impossible: Vec<RuleId>,
 }
 
 impl<'c> Gathered<'c> {
@@ -235,12 +242,15 @@ impl<'c> Gathered<'c> {
             None => self.always.push(rank),
             Some(None) => {
                 self.always.push(rank);
-                self.unindexed += 1;
+                self.unindexed.push(rank as RuleId);
             }
             Some(Some(access)) => {
                 let told_by_presence = |key: &Key<'_>| matches!(key.kind, Kind::Present);
                 if access.remainder != Remainder::Nothing && access.keys.iter().any(told_by_presence) {
-                    self.unindexed += 1;
+                    self.unindexed.push(rank as RuleId);
+                }
+                if access.keys.is_empty() {
+                    self.impossible.push(rank as RuleId);
                 }
                 for key in access.keys {
                     self.keys.entry(key.attribute).or_default().add(rank, key.kind);
@@ -262,7 +272,7 @@ impl<'c> Gathered<'c> {
                 .into_iter()
                 .for_each(|left| *left = Remainder::Everything);
         }
-        self.unindexed += too_large.len();
+        self.unindexed.extend(too_large.iter().map(|rank| *rank as RuleId));
         let always = builder.postings.add(&self.always);
         let mut sources = builder.sources;
         sources.sort_by_key(|source| source.first);
@@ -271,7 +281,8 @@ impl<'c> Gathered<'c> {
             sources: sources.into(),
             always,
             remainders: self.remainders.into(),
-            unindexed: self.unindexed,
+            unindexed: self.unindexed.into(),
+            impossible: self.impossible.into(),
         }
     }
 }

@@ -63,6 +63,8 @@ pub struct ServiceRuntime {
     pub pools: Arc<ServicePools>,
     pub transport: Transport,
     versions: Box<[Arc<VersionMetrics>]>,
+    ejections: Box<[Arc<Counter>]>,
+    retries_suppressed: Arc<Counter>,
     /// Of inherited words that no document names: label values never come from requests.
     unknown_version: Arc<VersionMetrics>,
     decisions: Decisions,
@@ -93,11 +95,14 @@ impl ServiceRuntime {
         before: Option<(&ServicePlan, &ServiceRuntime)>,
     ) -> ServiceRuntime {
         let service = plan.name.as_str();
-        let versions = plan.versions.iter().map(|version| metrics.version(service, version.word.as_str()));
+        let words = plan.versions.iter().map(|version| version.word.as_str());
+        let versions = words.clone().map(|word| metrics.version(service, word));
         ServiceRuntime {
             pools,
             transport,
             versions: versions.collect(),
+            ejections: words.map(|word| metrics.ejections(service, word)).collect(),
+            retries_suppressed: metrics.retries_suppressed(service),
             unknown_version: metrics.version(service, UNKNOWN_VERSION),
             decisions: Decisions::resolve(plan, metrics, before),
             fallbacks: fallbacks(plan, metrics),
@@ -106,6 +111,18 @@ impl ServiceRuntime {
 
     pub fn version(&self, version: Option<VersionId>) -> &Arc<VersionMetrics> {
         version.and_then(|id| self.versions.get(id)).unwrap_or(&self.unknown_version)
+    }
+
+    /// Counts that an instance of this version was ejected.
+    pub fn ejected(&self, version: VersionId) {
+        if let Some(counter) = self.ejections.get(version) {
+            counter.increment();
+        }
+    }
+
+    /// Counts a retry that the service's budget did not allow.
+    pub fn retry_suppressed(&self) {
+        self.retries_suppressed.increment();
     }
 
     /// Counts a decision.

@@ -83,22 +83,32 @@ impl Instance {
     /// [`TryOutcome::Response`] and is ignored with any other outcome.
     ///
     /// Errors are 5xx answers, failed or broken connections, timeouts and answers nobody can read.
-    /// Any other answer breaks the row; a client that left says nothing about the instance.
-    pub fn report(&self, outcome: TryOutcome, status: Option<StatusClass>, now: Instant) {
+    /// Any other answer breaks the row; a client that left says nothing about the instance, and neither does a
+    /// connection that was kept too long. True when this error ejected the instance.
+    pub fn report(&self, outcome: TryOutcome, status: Option<StatusClass>, now: Instant) -> bool {
         let Some(outlier) = &self.ward.outlier else {
-            return;
+            return false;
         };
         let bad = match outcome {
             TryOutcome::Response => status == Some(StatusClass::ServerError),
-            TryOutcome::ConnectFailed | TryOutcome::Reset | TryOutcome::Timeout | TryOutcome::Invalid => true,
-            TryOutcome::ClientGone => return,
+            TryOutcome::ConnectFailed
+            | TryOutcome::ConnectTimeout
+            | TryOutcome::Reset
+            | TryOutcome::Timeout
+            | TryOutcome::RequestTimeout
+            | TryOutcome::Invalid => true,
+            TryOutcome::ClientGone | TryOutcome::Stale => return false,
         };
         if !bad {
             self.vitals.good();
-        } else if self.vitals.bad(outlier) && self.ward.eject(&self.vitals, now) {
+            return false;
+        }
+        let is_ejected = self.vitals.bad(outlier) && self.ward.eject(&self.vitals, now);
+        if is_ejected {
             let (service, version, address) = (&self.ward.service, self.version(), self.address());
             tracing::warn!(%service, %version, %address, "instance is ejected");
         }
+        is_ejected
     }
 
     /// Whether it takes new requests at all, whatever its health.

@@ -6,6 +6,7 @@
 //! Never: documents, decisions, or a Pingora session. Time comes in as an argument; only
 //! `prober` reads a clock. Start reading at [`ServicePools::pick`].
 
+mod budget;
 mod instance;
 mod pool;
 mod probe;
@@ -27,7 +28,7 @@ pub use spec::{
     VersionSpec, Wire,
 };
 pub use vitals::{EJECTION_LIMIT, RECOVERY};
-pub use walk::{NoInstance, Picked, RETRIES_LIMIT, Walk};
+pub use walk::{NoInstance, Picked, RETRIES_LIMIT, Retry, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use parking_lot::{RwLock, RwLockWriteGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::instance::Instance;
 use super::rotation::{Candidate, Rotation, scatter};
@@ -78,22 +78,32 @@ impl Pool {
     }
 
     pub fn offer(&self, asked: Asked<'_>) -> Offer<'_> {
-        if self.members.is_empty() {
-            return Offer::Empty;
+        match self.members.is_empty() {
+            true => Offer::Empty,
+            false => self.choose(&self.laid_out(asked.now), asked),
         }
+    }
+
+    /// Whether any member is available.
+    pub fn is_available(&self, now: Instant) -> bool {
+        !self.members.is_empty() && !self.laid_out(now).dark
+    }
+
+    /// The rotation as the members' states are now.
+    fn laid_out(&self, now: Instant) -> RwLockReadGuard<'_, Rotation> {
         // Read before the states are: a change in between makes the next pick look again.
         let epoch = || self.service.epoch.load(Ordering::Acquire);
         let read = self.rotation.read();
-        if read.holds(epoch(), asked.now) {
-            return self.choose(&read, asked);
+        if read.holds(epoch(), now) {
+            return read;
         }
         drop(read);
         let mut write = self.rotation.write();
         let epoch = epoch();
-        if !write.holds(epoch, asked.now) {
-            write.lay_out(&self.members, epoch, asked.now);
+        if !write.holds(epoch, now) {
+            write.lay_out(&self.members, epoch, now);
         }
-        self.choose(&RwLockWriteGuard::downgrade(write), asked)
+        RwLockWriteGuard::downgrade(write)
     }
 
     /// Somebody who was not tried yet, available or not.

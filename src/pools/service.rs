@@ -12,7 +12,7 @@ use super::instance::{InFlight, Instance, Ward};
 use super::pool::{Asked, Offer, Pool};
 use super::spec::ServiceSpec;
 use super::vitals::ServiceVitals;
-use super::walk::{NoInstance, Picked, Tried, Walk};
+use super::walk::{NoInstance, Picked, Retry, Tried, Walk};
 use crate::vocab::{FallbackReason, Label, Name};
 
 /// One service, ready to serve. Immutable; hold it in the generation.
@@ -91,12 +91,11 @@ impl ServicePools {
     ///
     /// Allocates nothing and waits for nobody but, for nanoseconds, another pick of the pool.
     pub fn pick(&self, walk: &mut Walk, now: Instant) -> Result<Picked<'_>, NoInstance> {
-        if walk.tries() > 0 && !walk.may_retry() {
+        if walk.tries() > 0 && !walk.has_tries() {
             return Err(NoInstance::None);
         }
         let decided = walk.version;
-        let chain = self.chain(decided);
-        let ways = Ways::of(chain, self.spec.pin_tag.as_ref().and(walk.pin.clone()));
+        let ways = self.ways(walk);
         let last = ways.last_with_members().ok_or(NoInstance::None)?;
         if walk.is_granted_the_end() && walk.position < last {
             walk.position = last;
@@ -104,9 +103,42 @@ impl ServicePools {
         }
         let (instance, version) = find(&ways, last, walk, now).ok_or(NoInstance::None)?;
         let in_flight = InFlight::take(instance, self.spec.max_connections).ok_or(NoInstance::Overloaded)?;
+        if walk.tries() == 0 {
+            self.vitals.budget.count_request(now);
+        }
         walk.reached_end |= walk.position >= last;
         walk.took(instance.vitals.id);
         Ok(Picked { instance, version, fallback: walk.left.filter(|_| decided != Some(version)), in_flight })
+    }
+
+    /// Whether a failed try may be followed by another pick; to be asked once for each.
+    ///
+    /// Every extra try is taken from the service's budget, so that an outage is not multiplied. With the budget spent,
+    /// a request still gets one try in the last pool of its chain, if somebody there is available: that pool sees
+    /// the request for the first time, which multiplies nothing, and a dead gray version costs nobody an error.
+    pub fn may_retry(&self, walk: &mut Walk, now: Instant) -> Retry {
+        if !walk.has_tries() {
+            return Retry::Exhausted;
+        }
+        if self.vitals.budget.take(now) {
+            return Retry::Granted;
+        }
+        if walk.reached_end || !self.last_pool_is_available(walk, now) {
+            return Retry::Suppressed;
+        }
+        self.vitals.budget.overdraw(now);
+        walk.is_hurried = true;
+        Retry::Granted
+    }
+
+    fn last_pool_is_available(&self, walk: &Walk, now: Instant) -> bool {
+        let ways = self.ways(walk);
+        let last = ways.last_with_members();
+        last.and_then(|last| ways.at(last).0).is_some_and(|pool| pool.is_available(now))
+    }
+
+    fn ways(&self, walk: &Walk) -> Ways<'_> {
+        Ways::of(self.chain(walk.version), self.spec.pin_tag.as_ref().and(walk.pin.clone()))
     }
 
     fn chain(&self, version: Option<usize>) -> &[Link] {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::budget::Budget;
 use super::spec::{Check, HealthSpec, OutlierSpec};
 
 /// Longest ejection, however often an instance was ejected before.
@@ -30,6 +31,7 @@ pub(super) struct ServiceVitals {
     /// Requests in flight that began under a limit.
     pub limited_in_flight: AtomicUsize,
     pub ejections: AtomicU64,
+    pub budget: Budget,
     /// Held while an ejection is weighed, so that two at once cannot pass the limit together.
     pub ejecting: Mutex<()>,
 }

@@ -28,6 +28,8 @@ pub struct Walk {
     pub(super) left: Option<FallbackReason>,
     /// The last pool that can serve was tried.
     pub(super) reached_end: bool,
+    /// The budget is spent: the one try left is the last pool's.
+    pub(super) is_hurried: bool,
     retries: u32,
     tries: u32,
 }
@@ -45,6 +47,7 @@ impl Walk {
             position: 0,
             left: version.is_none().then_some(FallbackReason::NoInstances),
             reached_end: false,
+            is_hurried: false,
             retries: retries.min(RETRIES_LIMIT),
             tries: 0,
         }
@@ -55,15 +58,17 @@ impl Walk {
         self.tries
     }
 
-    /// Whether a failed try may be followed by another pick.
-    pub fn may_retry(&self) -> bool {
+    /// Whether the request's own tries allow another pick; the service's budget is asked by
+    /// [`super::ServicePools::may_retry`].
+    pub(super) fn has_tries(&self) -> bool {
         self.tries <= self.retries || self.is_granted_the_end()
     }
 
     /// Retries are used up, but not on the last pool: one try there, so that a dead gray pool
     /// costs nobody an error. Who asked for no retries gets none.
     pub(super) fn is_granted_the_end(&self) -> bool {
-        self.retries > 0 && self.tries == self.retries + 1 && !self.reached_end
+        let is_due = self.is_hurried || self.tries == self.retries + 1;
+        self.retries > 0 && is_due && !self.reached_end
     }
 
     pub(super) fn leave(&mut self, reason: FallbackReason) {
@@ -109,6 +114,16 @@ impl Tried {
             self.count += 1;
         }
     }
+}
+
+/// Whether a failed try may be followed by another pick.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retry {
+    Granted,
+    /// The request has used up its tries.
+    Exhausted,
+    /// The request has tries left, but the service has made too many extra ones lately.
+    Suppressed,
 }
 
 /// What a pick found.

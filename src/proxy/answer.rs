@@ -43,7 +43,7 @@ pub fn error_bytes(reason: ErrorReason) -> Vec<u8> {
 
 /// Answers with an error. A response that has begun cannot be taken back; then the connection ends.
 pub async fn error(session: &mut Session, reason: ErrorReason) -> Result<()> {
-    if session.response_written().is_some_and(|written| !written.status.is_informational()) {
+    if super::upstream::has_begun(session) {
         session.set_keepalive(None);
         return Ok(());
     }

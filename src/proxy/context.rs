@@ -25,6 +25,10 @@ pub struct Context {
     pub error: Option<ErrorReason>,
     pub body_limit: u64,
     pub body_seen: u64,
+    /// When the response has to have begun; `None` while the request is still coming in.
+    pub due: Option<Instant>,
+    /// The upstream's response header is here.
+    pub has_answered: bool,
 }
 
 /// The way of a decided request to its upstream.
@@ -59,6 +63,8 @@ pub struct Try {
     pub began: Instant,
     /// Its outcome was counted.
     pub told: bool,
+    /// Its response began well; how it ends is still to be reported.
+    pub promises: bool,
     pub _place: InFlight,
 }
 
@@ -76,6 +82,8 @@ impl Context {
             error: None,
             body_limit: u64::MAX,
             body_seen: 0,
+            due: None,
+            has_answered: false,
         }
     }
 }

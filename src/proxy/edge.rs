@@ -11,14 +11,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::apps::{HttpServerApp, ServerApp};
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::{GetSocketDigest as _, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::error_bytes;
+use super::client::{ClientStream, WRITE_STALL};
 use super::gate::Gate;
 use super::head::{self, Body, Head};
 use super::report;
@@ -47,6 +48,8 @@ enum Arrived {
     Request {
         bytes: BytesMut,
         rest: BytesMut,
+        /// Bytes of its body that are still to come; `None` where only reading tells.
+        missing: Option<u64>,
     },
     Refused(ErrorReason),
     /// Nothing more comes.
@@ -82,7 +85,7 @@ impl Edge {
     }
 
     /// Answers what never became a request, counts it and logs it, as every request is.
-    async fn refuse(&self, stream: &mut Stream, reason: ErrorReason) {
+    async fn refuse(&self, stream: &mut ClientStream, reason: ErrorReason) {
         self.metrics.unrouted(reason.as_str()).increment();
         if let Some(log) = &self.access_log {
             let digest = stream.get_socket_digest();
@@ -92,7 +95,7 @@ impl Edge {
         farewell(stream, reason).await;
     }
 
-    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+    async fn serve(&self, mut stream: Box<ClientStream>, shutdown: &ShutdownWatch) {
         let limits = &self.settings.limits;
         let mut bytes = BytesMut::with_capacity(HEAD_ROOM);
         let mut wait = limits.header_timeout;
@@ -108,12 +111,16 @@ impl Edge {
                     self.refuse(&mut stream, reason).await;
                     return;
                 }
-                Arrived::Request { bytes, rest } => {
-                    let mut session = ServerSession::new_http1(stream);
+                Arrived::Request { bytes, rest, missing } => {
+                    let (lent, ticket) = stream.begin(missing);
+                    let mut session = ServerSession::new_http1(lent);
                     session.set_pipelined_prefix(bytes);
                     session.set_keepalive(Some(limits.keepalive.as_secs().max(1)));
-                    let Some(reusable) = self.proxy.process_new_http(session, shutdown).await else { return };
-                    stream = reusable.consume().0;
+                    let reusable = self.proxy.process_new_http(session, shutdown).await;
+                    let Some(back) = ticket.redeem(reusable.map(|reusable| reusable.consume().0)) else {
+                        return;
+                    };
+                    stream = back;
                     rest
                 }
             };
@@ -130,7 +137,7 @@ async fn ended(shutdown: &ShutdownWatch) {
 }
 
 /// Waits up to `wait` for a first byte, and from then on for the whole head.
-async fn arrival(stream: &mut Stream, mut bytes: BytesMut, wait: Duration, limits: &Limits) -> Arrived {
+async fn arrival(stream: &mut ClientStream, mut bytes: BytesMut, wait: Duration, limits: &Limits) -> Arrived {
     let mut deadline = Instant::now() + if bytes.is_empty() { wait } else { limits.header_timeout };
     let bounds = (limits.header_bytes.0, limits.headers);
     let mut seen = 0;
@@ -153,11 +160,10 @@ async fn arrival(stream: &mut Stream, mut bytes: BytesMut, wait: Duration, limit
 
 /// Keeps what follows the request for the next one. A chunked body's end is not known yet: all of it goes on.
 fn split(mut bytes: BytesMut, length: usize, body: Body) -> Arrived {
-    let own = match body {
-        Body::Bytes(count) => {
-            usize::try_from(count).unwrap_or(usize::MAX).saturating_add(length).min(bytes.len())
-        }
-        Body::Chunked => bytes.len(),
+    let here = (bytes.len() - length.min(bytes.len())) as u64;
+    let (own, missing) = match body {
+        Body::Bytes(count) => (count.min(here) as usize + length, Some(count.saturating_sub(here))),
+        Body::Chunked => (bytes.len(), None),
     };
     let rest = bytes.split_off(own);
     if let Some(head) = bytes.get(..length).and_then(head::origin_form) {
@@ -165,11 +171,11 @@ fn split(mut bytes: BytesMut, length: usize, body: Body) -> Arrived {
         bytes = BytesMut::from(head.as_slice());
         bytes.extend_from_slice(&body);
     }
-    Arrived::Request { bytes, rest }
+    Arrived::Request { bytes, rest, missing }
 }
 
 /// Sends the answer and closes; who does not listen is not waited for.
-async fn farewell(stream: &mut Stream, reason: ErrorReason) {
+async fn farewell(stream: &mut ClientStream, reason: ErrorReason) {
     let answer = error_bytes(reason);
     let farewell = async {
         stream.write_all(&answer).await?;
@@ -183,18 +189,26 @@ async fn farewell(stream: &mut Stream, reason: ErrorReason) {
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
+/// One open connection, also where a defect unwinds.
+struct Open<'a>(&'a AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[async_trait]
 impl ServerApp for Edge {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _occupied = self.occupy(&stream);
         let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let _open = Open(&self.open);
+        let mut stream = ClientStream::open(stream, WRITE_STALL);
         match before < self.settings.limits.connections {
             true => self.serve(stream, shutdown).await,
-            false => {
-                self.refuse(&mut stream, ErrorReason::Overloaded).await;
-            }
+            false => self.refuse(&mut stream, ErrorReason::Overloaded).await,
         }
-        self.open.fetch_sub(1, Ordering::Relaxed);
         None
     }
 

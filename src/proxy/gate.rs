@@ -16,6 +16,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::answer;
+use super::client::line;
 use super::context::Context;
 use super::intake::{self, Verdict};
 use super::report;
@@ -23,10 +24,10 @@ use super::settings::Settings;
 use super::upstream;
 use crate::live::Live;
 use crate::telemetry::{AccessLog, Metrics};
-use crate::vocab::{ErrorReason, TryOutcome};
+use crate::vocab::ErrorReason;
 
-/// Longest wait for a client that takes nothing of its response.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest pause in a request's body.
+const BODY_PAUSE: Duration = Duration::from_secs(60);
 /// Longest wait for the rest of a body nobody needs any more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -54,7 +55,7 @@ impl ProxyHttp for Gate {
         if session.get_keepalive() == Some(0) {
             session.set_keepalive(Some(self.settings.limits.keepalive.as_secs().max(1)));
         }
-        session.set_write_timeout(Some(WRITE_TIMEOUT));
+        session.set_read_timeout(Some(BODY_PAUSE));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         Ok(())
     }
@@ -74,11 +75,14 @@ impl ProxyHttp for Gate {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         context: &mut Context,
     ) -> Result<()> {
+        if end {
+            upstream::sent_whole(session, context, Instant::now());
+        }
         context.body_seen += body.as_ref().map_or(0, |body| body.len() as u64);
         if context.body_seen > context.body_limit {
             context.error = Some(ErrorReason::BodyTooLarge);
@@ -137,14 +141,28 @@ impl ProxyHttp for Gate {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        if response.status.is_informational() && response.status != 101 {
+        if upstream::is_interim(response) {
+            if context.due.is_some() {
+                upstream::sent_whole(session, context, Instant::now());
+            }
             return Ok(());
         }
         upstream::answered(context, response.status.as_u16(), Instant::now());
+        context.has_answered = true;
+        if let Some(line) = line(session) {
+            line.response_began();
+        }
+        if response.status == 101 {
+            // What follows is no longer a request with an end: silence is allowed, and every byte is passed on.
+            session.set_read_timeout(None);
+            if let Some(line) = line(session) {
+                line.pass_everything();
+            }
+        }
         Ok(())
     }
 
@@ -154,6 +172,9 @@ impl ProxyHttp for Gate {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        if upstream::is_interim(response) {
+            return Ok(());
+        }
         upstream::edit_response(&self.settings, response, context)
     }
 
@@ -169,15 +190,26 @@ impl ProxyHttp for Gate {
             // The client is gone: nobody is there to answer.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        session.set_keepalive(None);
-        if answer::error(session, reason).await.is_err() {
-            tracing::debug!(%reason, "the client left before the error was sent");
+        if upstream::has_begun(session) {
+            // What has begun cannot be taken back: only the connection's end says that it is not whole.
+            session.set_keepalive(None);
+        }
+        match answer::error(session, reason).await {
+            // The framework gives the connection up after every failed upstream; a client whose request was read
+            // whole need not pay for that with a new one.
+            Ok(()) if session.get_keepalive().is_some() && upstream::is_read_whole(session) => {
+                if let Some(line) = line(session) {
+                    line.keep();
+                }
+            }
+            Ok(()) => {}
+            Err(_) => tracing::debug!(%reason, "the client left before the error was sent"),
         }
         FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
-        upstream::tell(context, None, TryOutcome::ClientGone, Instant::now());
+        upstream::end(context, Instant::now());
         report::finish(self, session, error, context);
     }
 

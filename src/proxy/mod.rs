@@ -5,6 +5,7 @@
 //! Never: documents, compiling or sources. It reads the running generation once a request, through `live`.
 
 mod answer;
+mod client;
 mod context;
 mod edge;
 mod gate;

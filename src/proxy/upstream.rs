@@ -6,13 +6,14 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 
+use super::client::{Line, line};
 use super::context::{Context, Passage, Try};
 use super::intake::{remove_hidden, run, set};
 use super::settings::{RespondVersion, Settings};
 use crate::decide::{Admitted, Edit, set_baggage};
-use crate::pools::{NoInstance, Wire};
+use crate::pools::{NoInstance, Retry, Wire};
 use crate::vocab::{ErrorReason, StatusClass, TryOutcome};
 
 /// Retries of a request whose kept connection had died: more than this is not bad luck.
@@ -40,6 +41,7 @@ pub fn pick(context: &mut Context, now: Instant) -> Result<(), NoInstance> {
         version: picked.version,
         began: now,
         told: false,
+        promises: false,
         _place: picked.in_flight,
     });
     Ok(())
@@ -57,19 +59,35 @@ pub fn next_peer(context: &mut Context, now: Instant) -> Result<Box<HttpPeer>> {
         return Err(Error::explain(ErrorType::HTTPStatus(503), none.to_string()));
     }
     let left = remaining(context, now);
-    let passage = context.passage.as_deref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-    let Some(attempt) = &passage.current else { return Err(Error::new(ErrorType::InternalError)) };
     if left.is_zero() {
+        tell(context, TryOutcome::RequestTimeout, now);
         context.error = Some(ErrorReason::UpstreamTimeout);
         return Err(Error::explain(ErrorType::HTTPStatus(504), "the request's time is used up"));
     }
+    let passage = context.passage.as_deref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    let Some(attempt) = &passage.current else { return Err(Error::new(ErrorType::InternalError)) };
     Ok(Box::new(peer(passage, attempt, left)))
 }
 
-/// What is left of the request's time.
+/// What is left of the request's time. It begins to run when the whole request is here.
 fn remaining(context: &Context, now: Instant) -> Duration {
     let whole = context.passage.as_ref().map_or(Duration::ZERO, |passage| passage.timeouts.request);
-    whole.saturating_sub(now.saturating_duration_since(context.began))
+    context.due.map_or(whole, |due| due.saturating_duration_since(now))
+}
+
+/// A try has sent the whole request: its response header has to be here in time.
+///
+/// The framework bounds each wait for bytes, and an upstream that sends one at a time would never be late. A header may
+/// take one `read` until it begins and one until it is whole, and no more than what is left of `request`, which runs
+/// from the request's last byte.
+pub fn sent_whole(session: &Session, context: &mut Context, now: Instant) {
+    let Some(passage) = context.passage.as_deref().filter(|_| !context.has_answered) else { return };
+    let Some(due) = context.due.or_else(|| now.checked_add(passage.timeouts.request)) else { return };
+    let header_due = now.checked_add(passage.timeouts.read.saturating_mul(2)).map_or(due, |one| one.min(due));
+    context.due = Some(due);
+    if let Some(line) = line(session) {
+        line.expect_response(header_due);
+    }
 }
 
 fn peer(passage: &Passage, attempt: &Try, left: Duration) -> HttpPeer {
@@ -88,7 +106,7 @@ fn peer(passage: &Passage, attempt: &Try, left: Duration) -> HttpPeer {
     let connect = passage.timeouts.connect.min(left);
     options.connection_timeout = Some(connect);
     options.total_connection_timeout = Some(connect);
-    options.read_timeout = Some(passage.timeouts.read.min(left));
+    options.read_timeout = Some(passage.timeouts.read);
     options.write_timeout = Some(passage.timeouts.read);
     options.idle_timeout = Some(passage.timeouts.idle);
     options.max_h2_streams = H2_STREAMS;
@@ -104,37 +122,102 @@ fn peer(passage: &Passage, attempt: &Try, left: Duration) -> HttpPeer {
     peer
 }
 
+/// Which kept connections will do. A request whose kept connection had died is given another group, and with it a
+/// fresh connection: the others may be dead as well.
 fn group_key(passage: &Passage, attempt: &Try) -> u64 {
     let label = attempt.instance.version().as_str().as_bytes();
     let service = passage.runtime.pools.name().as_str().as_bytes();
-    u64::from(crate::decide::hash(service, label))
+    u64::from(crate::decide::hash(service, label)) | u64::from(passage.stale) << 32
 }
 
 /// Counts how the try under way ended, once.
-pub fn tell(context: &mut Context, status: Option<u16>, outcome: TryOutcome, now: Instant) {
-    let Some(passage) = context.passage.as_deref_mut() else { return };
-    let Some(attempt) = passage.current.as_mut().filter(|attempt| !attempt.told) else { return };
+pub fn tell(context: &mut Context, outcome: TryOutcome, now: Instant) {
+    if let Some(attempt) = count(context, outcome) {
+        let ejected = attempt.instance.report(outcome, None, now);
+        note_ejection(context, ejected);
+    }
+}
+
+/// Marks the try as told and counts it; `None` when it was told before.
+fn count(context: &mut Context, outcome: TryOutcome) -> Option<&mut Try> {
+    let passage = context.passage.as_deref_mut()?;
+    let attempt = passage.current.as_mut().filter(|attempt| !attempt.told)?;
     attempt.told = true;
-    attempt.instance.report(outcome, status.map(StatusClass::of), now);
-    let tried = passage.runtime.version(Some(attempt.version));
-    tried.tried(outcome);
-    if outcome == TryOutcome::Response {
-        let took = now.saturating_duration_since(attempt.began);
-        tried.upstream_answered(took);
+    passage.runtime.version(Some(attempt.version)).tried(outcome);
+    Some(attempt)
+}
+
+fn note_ejection(context: &Context, ejected: bool) {
+    let Some(passage) = context.passage.as_deref().filter(|_| ejected) else { return };
+    if let Some(attempt) = &passage.current {
+        passage.runtime.ejected(attempt.version);
+    }
+}
+
+/// The response header is here. An error counts against the instance at once; that it did well is only known at the
+/// response's end, or a response that always breaks off would look like a good one.
+pub fn answered(context: &mut Context, status: u16, now: Instant) {
+    let class = StatusClass::of(status);
+    let Some(attempt) = count(context, TryOutcome::Response) else { return };
+    let took = now.saturating_duration_since(attempt.began);
+    let version = attempt.version;
+    attempt.promises = class != StatusClass::ServerError;
+    let ejected = !attempt.promises && attempt.instance.report(TryOutcome::Response, Some(class), now);
+    note_ejection(context, ejected);
+    if let Some(passage) = context.passage.as_deref_mut() {
+        passage.runtime.version(Some(version)).upstream_answered(took);
         passage.upstream = Some(took);
     }
 }
 
-pub fn answered(context: &mut Context, status: u16, now: Instant) {
-    tell(context, Some(status), TryOutcome::Response, now);
+/// The request is over: a try that nothing was heard of is counted, and one that kept its promise counts as good.
+pub fn end(context: &mut Context, now: Instant) {
+    tell(context, TryOutcome::ClientGone, now);
+    settle(context, None, now);
+}
+
+/// Says how a response went on after its header.
+fn settle(context: &mut Context, broken: Option<TryOutcome>, now: Instant) {
+    let attempt = context.passage.as_deref_mut().and_then(|passage| passage.current.as_mut());
+    let Some(attempt) = attempt.filter(|attempt| attempt.promises) else { return };
+    attempt.promises = false;
+    let ejected = match broken {
+        None => attempt.instance.report(TryOutcome::Response, Some(StatusClass::Success), now),
+        Some(outcome) => attempt.instance.report(outcome, None, now),
+    };
+    note_ejection(context, ejected);
 }
 
 /// Nothing was sent: another instance may be asked, whatever the method.
 pub fn failed_to_connect(context: &mut Context, mut error: Box<Error>, now: Instant) -> Box<Error> {
-    tell(context, None, TryOutcome::ConnectFailed, now);
-    let again = context.passage.as_ref().is_some_and(|passage| passage.walk.may_retry());
-    error.set_retry(again && !remaining(context, now).is_zero());
+    let outcome = match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => TryOutcome::ConnectTimeout,
+        _ => TryOutcome::ConnectFailed,
+    };
+    match error.etype() {
+        // Our own want of ports or descriptors says nothing about the instance.
+        ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError => {
+            count(context, outcome);
+        }
+        _ => tell(context, outcome, now),
+    }
+    error.set_retry(may_retry(context, now));
     error
+}
+
+/// Whether the failed try is followed by another one.
+fn may_retry(context: &mut Context, now: Instant) -> bool {
+    let is_time_left = !remaining(context, now).is_zero();
+    let Some(passage) = context.passage.as_deref_mut().filter(|_| is_time_left) else { return false };
+    let pools = passage.runtime.pools.clone();
+    match pools.may_retry(&mut passage.walk, now) {
+        Retry::Granted => true,
+        Retry::Exhausted => false,
+        Retry::Suppressed => {
+            passage.runtime.retry_suppressed();
+            false
+        }
+    }
 }
 
 /// Something was sent: only what may be repeated is tried again.
@@ -145,31 +228,79 @@ pub fn failed_after_sending(
     reused: bool,
 ) -> Box<Error> {
     let now = Instant::now();
-    let repeatable = session.req_header().method.is_idempotent()
+    if line(session).is_some_and(Line::take_late) {
+        error = Error::explain(ErrorType::ReadTimedout, "no response header in time").into_up();
+    }
+    if is_client_slow(session, &error) {
+        error = Error::explain(ErrorType::ReadTimedout, "the request's body stopped").into_down();
+    }
+    let is_held = *error.esource() == ErrorSource::Upstream
         && !session.as_ref().retry_buffer_truncated()
-        && session.response_written().is_none()
-        && *error.esource() == ErrorSource::Upstream;
-    let died_unused = reused
-        && matches!(
-            error.etype(),
-            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
-        );
-    if repeatable && died_unused && try_stale_again(context) {
+        && !has_begun(session);
+    let repeatable = is_held && session.req_header().method.is_idempotent();
+    let untouched = is_refused(&error) || (repeatable && reused && is_broken(&error));
+    if is_held && untouched && try_stale_again(context) {
         // The instance did nothing wrong and the request cost nothing: the same one is asked again.
         error.set_retry(true);
         return error;
     }
-    tell(context, None, outcome_of(&error), now);
-    let again = context.passage.as_ref().is_some_and(|passage| passage.walk.may_retry());
-    error.set_retry(repeatable && again && !remaining(context, now).is_zero());
+    let outcome = match outcome_of(&error) {
+        TryOutcome::Timeout if remaining(context, now).is_zero() => TryOutcome::RequestTimeout,
+        outcome => outcome,
+    };
+    tell(context, outcome, now);
+    if *error.esource() == ErrorSource::Upstream {
+        settle(context, Some(outcome), now);
+    }
+    error.set_retry(repeatable && may_retry(context, now));
     error
 }
 
+/// An upstream that waits for the rest of a body has nothing to answer yet: its silence is the client's fault, or a
+/// client could have healthy instances ejected by sending half of a request.
+fn is_client_slow(session: &mut Session, error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream
+        && *error.etype() == ErrorType::ReadTimedout
+        && !has_begun(session)
+        && !session.as_mut().is_body_done()
+}
+
+/// Whether more follows before the response proper.
+pub fn is_interim(response: &ResponseHeader) -> bool {
+    response.status.is_informational() && response.status != 101
+}
+
+/// Whether nothing of the request is left on its connection. Behind a chunked body part of the next request may have
+/// been read already.
+pub fn is_read_whole(session: &mut Session) -> bool {
+    !session.req_header().headers.contains_key(header::TRANSFER_ENCODING) && session.as_mut().is_body_done()
+}
+
+/// Whether the client has seen more than interim answers.
+pub fn has_begun(session: &Session) -> bool {
+    session.response_written().is_some_and(|written| !is_interim(written))
+}
+
+/// An HTTP/2 upstream said that it has not looked at the request (GOAWAY, REFUSED_STREAM): the framework marks these
+/// as to be repeated, whatever the method.
+fn is_refused(error: &Error) -> bool {
+    *error.etype() == ErrorType::H2Error && error.retry == RetryType::Decided(true)
+}
+
+fn is_broken(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
+}
+
+/// The connection was kept too long: counted as a try of its own, and not against the instance.
 fn try_stale_again(context: &mut Context) -> bool {
     let Some(passage) = context.passage.as_deref_mut() else { return false };
-    let fresh = passage.current.as_ref().is_some_and(|attempt| !attempt.told);
-    passage.stale += u8::from(fresh && passage.stale <= STALE_LIMIT);
-    fresh && passage.stale <= STALE_LIMIT
+    let Some(attempt) = passage.current.as_ref().filter(|attempt| !attempt.told) else { return false };
+    if passage.stale >= STALE_LIMIT {
+        return false;
+    }
+    passage.stale += 1;
+    passage.runtime.version(Some(attempt.version)).tried(TryOutcome::Stale);
+    true
 }
 
 fn outcome_of(error: &Error) -> TryOutcome {

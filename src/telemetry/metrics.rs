@@ -48,6 +48,7 @@ struct Families {
     decisions: Family<Counter>,
     fallbacks: Family<Counter>,
     ejections: Family<Counter>,
+    retries_suppressed: Family<Counter>,
     unrouted: Family<Counter>,
     connections: Family<Gauge>,
     instances: Mutex<Vec<InstanceCounts>>,
@@ -80,6 +81,7 @@ impl Metrics {
             decisions: Family::default(),
             fallbacks: Family::default(),
             ejections: Family::default(),
+            retries_suppressed: Family::default(),
             unrouted: Family::default(),
             connections: Family::default(),
             instances: Mutex::default(),
@@ -121,6 +123,11 @@ impl Metrics {
     pub fn ejections(&self, service: &str, version: &str) -> Arc<Counter> {
         let labels = [("service", service), ("version", version)];
         self.0.ejections.child(&labels, Counter::default)
+    }
+
+    /// `graygate_retries_suppressed_total`: retries not made, because the service had made too many lately.
+    pub fn retries_suppressed(&self, service: &str) -> Arc<Counter> {
+        self.0.retries_suppressed.child(&[("service", service)], Counter::default)
     }
 
     /// `graygate_unrouted_total`: answered before a service was known. The reason is a word of the program's own.
@@ -201,6 +208,7 @@ impl Metrics {
         self.0.decisions.sweep(now);
         self.0.fallbacks.sweep(now);
         self.0.ejections.sweep(now);
+        self.0.retries_suppressed.sweep(now);
     }
 
     /// The whole page: Prometheus text format 0.0.4.
@@ -244,6 +252,11 @@ impl Families {
                 let labels = format!("{labels},outcome=\"{outcome}\"");
                 page.sample(name, &labels, version.tries(outcome));
             }
+        });
+        let name = "graygate_retries_suppressed_total";
+        page.family(name, Kind::Counter, "Retries not made because too many were made lately.");
+        self.retries_suppressed.each(|labels, counter| {
+            page.sample(name, labels, counter.get());
         });
         let name = "graygate_upstream_duration_seconds";
         let help = "Time until the upstream's response header.";
@@ -534,6 +547,7 @@ mod tests {
         metrics.applied(Duration::from_millis(12));
         metrics.set_source(true, Duration::from_secs(5));
         metrics.ejections("s", "v1").increment();
+        metrics.retries_suppressed("s").add(7);
         metrics.access_log_dropped().add(4);
         let connection = metrics.connections("0.0.0.0:8080").occupy();
         let problem = |document: &str, field: &str| Problem {
@@ -562,6 +576,7 @@ mod tests {
                 ("graygate_source_up", Some(1.0)),
                 ("graygate_source_stale_seconds", Some(5.0)),
                 ("graygate_ejections_total service=s version=v1", Some(1.0)),
+                ("graygate_retries_suppressed_total service=s", Some(7.0)),
                 ("graygate_access_log_dropped_total", Some(4.0)),
                 ("graygate_connections listener=0.0.0.0:8080", Some(1.0)),
                 ("graygate_problems kind=rule", Some(2.0)),

@@ -63,9 +63,16 @@ words! {
         /// A response header arrived, whatever its status.
         Response => "response",
         ConnectFailed => "connect_failed",
+        /// No connection stood within `timeouts.connect`.
+        ConnectTimeout => "connect_timeout",
+        /// A kept connection had been closed by the upstream: the request was sent again, and cost nothing.
+        Stale => "stale",
         /// The connection broke before a response header arrived.
         Reset => "reset",
+        /// Nothing came for `timeouts.read`.
         Timeout => "timeout",
+        /// No response header within `timeouts.request`, though bytes may have come.
+        RequestTimeout => "request_timeout",
         /// The upstream's answer could not be understood.
         Invalid => "invalid",
         /// The client left, or sent something wrong, while the try was under way.

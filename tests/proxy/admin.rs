@@ -144,10 +144,12 @@ async fn every_metric_is_there_with_exactly_its_labels() {
     histogram(&metrics, "graygate_apply_seconds");
 }
 
+type Labels<'a> = Vec<(&'a str, &'a str)>;
+
 /// Buckets that only grow, and end in the count.
 #[track_caller]
 fn histogram(metrics: &crate::harness::proxy::Samples, name: &str) {
-    let mut series: BTreeMap<Vec<(&str, &str)>, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut series: BTreeMap<Labels<'_>, Vec<(f64, f64)>> = BTreeMap::new();
     for sample in metrics.0.iter().filter(|sample| sample.name == format!("{name}_bucket")) {
         let others = sample.labels.iter().filter(|(key, _)| *key != "le");
         let others = others.map(|(key, value)| (key.as_str(), value.as_str())).collect();

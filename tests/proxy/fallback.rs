@@ -269,3 +269,27 @@ async fn an_instance_that_fails_is_put_aside() {
     }
     assert_eq!(bad.asked().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upstream_connections_are_kept_and_one_that_died_costs_nothing() {
+    let mut upstream = Upstream::named("up").await;
+    let closing = Upstream::scripted(|_| Act::AnswerAndClose(ok("bye"))).await;
+    let documents = [
+        ALL,
+        ("routes/t.yaml", "paths: [{prefix: /t}]\nservice: t"),
+        ("services/s.yaml", &*instances(&[("release", upstream.address)])),
+        ("services/t.yaml", &*instances(&[("release", closing.address)])),
+    ];
+    let proxy = Proxy::start("", &documents).await;
+    let mut connection = proxy.connect().await;
+    for _ in 0..20 {
+        assert_eq!(connection.get("/", &[]).await.text(), "up");
+        // It says keep-alive and closes all the same.
+        assert_eq!(connection.get("/t", &[]).await.text(), "bye");
+        assert_eq!(connection.ask(with_body("POST", "/", "x")).await.text(), "up");
+    }
+    assert!(upstream.connections() <= 2, "{}", upstream.connections());
+    assert_eq!(closing.asked().len(), 20);
+    upstream.stop().await;
+    assert_eq!(connection.get("/", &[]).await.header("x-graygate-error"), Some("upstream_error"));
+}

@@ -123,6 +123,8 @@ async fn failures_are_logged_with_their_reason() {
     ];
     let proxy = Proxy::start("", &documents).await;
     assert_eq!(proxy.get("/", &[]).await.status(), 502);
+    // On a connection of its own, so only waiting keeps the order.
+    proxy.logged(1).await;
     assert_eq!(proxy.raw(with_body("POST", "/small", "xx")).await.status(), 413);
     let log = proxy.logged(2).await;
     assert_eq!((&log[0]["error"], &log[0]["tries"]), (&json!("upstream_error"), &json!(1)));

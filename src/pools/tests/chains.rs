@@ -66,7 +66,7 @@ fn way(text: &str, decided: &str, pin: Option<&str>, retries: u32) -> String {
         steps.push(format!("{}{again}{why}", &called[..1]));
         seen.push(called.clone());
         assert!(steps.len() <= RETRIES_LIMIT as usize + 2, "a walk has an end");
-        if !walk.may_retry() {
+        if !walk.has_tries() {
             break;
         }
     }

@@ -1,6 +1,7 @@
 //! Tests of the room, from outside its files: what a request gets from pools in a given state.
 
 mod balance;
+mod budget;
 mod chains;
 mod ejection;
 mod health;

@@ -156,7 +156,7 @@ proptest! {
         let pools = real(&members, Balance::RoundRobin, now);
         let mut walk = Walk::new(pools.version(decided), None, None, retries);
         let mut tried = Vec::new();
-        while walk.tries() == 0 || walk.may_retry() {
+        while walk.tries() == 0 || walk.has_tries() {
             let Ok(picked) = pools.pick(&mut walk, now) else { break };
             tried.push((picked.instance.address().port(), picked.version));
         }

@@ -1,0 +1,463 @@
+//! The client's connection as the framework sees it, with three things the framework lacks.
+//!
+//! Answers: when has the upstream had enough time, when has the client, and where does a request end? Owns a deadline
+//! for the response header (the framework bounds single reads only), a limit on clients that take nothing (it bounds
+//! no flush and no header), and the bytes and the connection that outlive a request. Never: reads HTTP.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use pingora::proxy::Session;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Longest wait for a client that takes nothing of its response.
+pub const WRITE_STALL: Duration = Duration::from_secs(60);
+
+/// Bytes of later requests that are kept while one is under way; a client that sends more waits.
+const AHEAD_LIMIT: usize = 16 << 10;
+
+/// What the hooks, the connection's loop and the stream itself share about one connection.
+#[derive(Default)]
+pub struct Line(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// When the response has to have begun.
+    due: Option<Instant>,
+    /// The deadline has passed, and nobody has taken note yet.
+    is_late: bool,
+    /// Bytes of the request still to be read; `None`: nobody knows, and everything is passed on.
+    rest: Option<u64>,
+    /// What came behind the request.
+    ahead: BytesMut,
+    /// The connection may go on though the framework gave it up.
+    is_kept: bool,
+    given_up: Option<Stream>,
+}
+
+/// The line of a request's connection; a request over HTTP/2 has none.
+pub fn line(session: &Session) -> Option<&Line> {
+    let stream = (**session.as_ref().stream()?).as_any();
+    stream.downcast_ref::<ClientStream>().map(|stream| &*stream.line)
+}
+
+impl Line {
+    /// A request begins, of which `rest` bytes are still to come.
+    fn begin(&self, rest: Option<u64>) {
+        let mut state = self.0.lock();
+        state.due = None;
+        state.is_late = false;
+        state.rest = rest;
+        state.is_kept = false;
+    }
+
+    /// The response has to have begun by then.
+    pub fn expect_response(&self, due: std::time::Instant) {
+        self.0.lock().due = Some(due.into());
+    }
+
+    pub fn response_began(&self) {
+        self.0.lock().due = None;
+    }
+
+    /// Whether the deadline passed; true once.
+    pub fn take_late(&self) -> bool {
+        std::mem::take(&mut self.0.lock().is_late)
+    }
+
+    /// The connection has changed its protocol: there is no next request.
+    pub fn pass_everything(&self) {
+        self.0.lock().rest = None;
+    }
+
+    /// The request was answered whole: the connection goes on, whatever the framework does with it.
+    pub fn keep(&self) {
+        self.0.lock().is_kept = true;
+    }
+}
+
+/// A client's connection.
+pub struct ClientStream {
+    /// `None` only while it is being dropped.
+    inner: Option<Stream>,
+    line: Arc<Line>,
+    stall: Duration,
+    /// Rings when the response is late. One for the connection: it is set back only when a deadline is earlier.
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// Rings when the client has taken nothing for too long; the flag says whether it is waited for.
+    stalled: Option<Pin<Box<Sleep>>>,
+    is_stalling: bool,
+}
+
+impl ClientStream {
+    pub fn open(stream: Stream, stall: Duration) -> Box<ClientStream> {
+        ClientStream::with(stream, Arc::default(), stall)
+    }
+
+    fn with(inner: Stream, line: Arc<Line>, stall: Duration) -> Box<ClientStream> {
+        let inner = Some(inner);
+        Box::new(ClientStream { inner, line, stall, alarm: None, stalled: None, is_stalling: false })
+    }
+
+    /// Hands the connection to a request, of which `rest` bytes are still to come; `None` where only reading tells.
+    /// The ticket gets it back.
+    pub fn begin(self: Box<Self>, rest: Option<u64>) -> (Stream, Ticket) {
+        self.line.begin(rest);
+        let ticket = Ticket { line: self.line.clone(), stall: self.stall };
+        (self, ticket)
+    }
+
+    fn inner(&mut self) -> io::Result<Pin<&mut Stream>> {
+        self.inner.as_mut().map(Pin::new).ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+
+    /// Gives out what came ahead, if it belongs to the request.
+    fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let state = &mut *self.line.0.lock();
+        let most = state.rest.map_or(usize::MAX, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
+        let count = state.ahead.len().min(buf.remaining()).min(most);
+        if let Some(bytes) = state.ahead.get(..count) {
+            buf.put_slice(bytes);
+        }
+        state.ahead.advance(count);
+        state.rest = state.rest.map(|rest| rest.saturating_sub(count as u64));
+        count > 0
+    }
+
+    /// Reads, and puts aside what belongs to the next request.
+    fn read_own(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(self.inner()?.poll_read(cx, buf))?;
+        let state = &mut *self.line.0.lock();
+        if let Some(rest) = state.rest {
+            let count = buf.filled().len() - before;
+            let own = count.min(usize::try_from(rest).unwrap_or(usize::MAX));
+            if let Some(beyond) = buf.filled().get(before + own..) {
+                state.ahead.extend_from_slice(beyond);
+            }
+            buf.set_filled(before + own);
+            state.rest = Some(rest - own as u64);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The request is read whole: only the connection's end is news; bytes are kept for the next request.
+    fn watch_for_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [0; 1024];
+        while self.line.0.lock().ahead.len() < AHEAD_LIMIT {
+            let mut buf = ReadBuf::new(&mut piece);
+            ready!(self.inner()?.poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.line.0.lock().ahead.extend_from_slice(buf.filled());
+        }
+        Poll::Pending
+    }
+
+    /// Fails once the response is late.
+    fn watch_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(due) = self.line.0.lock().due else { return Poll::Pending };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if alarm.is_elapsed() || alarm.deadline() > due {
+            alarm.as_mut().reset(due);
+        }
+        // An alarm of an earlier request may ring before this one's time.
+        while alarm.as_mut().poll(cx).is_ready() {
+            if alarm.deadline() >= due {
+                let mut state = self.line.0.lock();
+                state.due = None;
+                state.is_late = true;
+                return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the response is late")));
+            }
+            alarm.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+
+    /// Passes on what writing came to, and fails when the client has taken nothing for too long.
+    fn watch_stall<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.is_stalling = false;
+            return written;
+        }
+        let limit = Instant::now() + self.stall;
+        let alarm = self.stalled.get_or_insert_with(|| Box::pin(sleep_until(limit)));
+        if !self.is_stalling {
+            self.is_stalling = true;
+            alarm.as_mut().reset(limit);
+        }
+        ready!(alarm.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")))
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        let mut state = self.line.0.lock();
+        state.given_up = self.inner.take().filter(|_| state.is_kept);
+    }
+}
+
+/// Gets a connection back after a request.
+pub struct Ticket {
+    line: Arc<Line>,
+    stall: Duration,
+}
+
+impl Ticket {
+    /// The connection for the next request, if there is to be one; `returned` is what the framework gave back.
+    pub fn redeem(self, returned: Option<Stream>) -> Option<Box<ClientStream>> {
+        let stream = match returned {
+            Some(stream) => stream.into_any().downcast::<ClientStream>().ok()?,
+            None => {
+                let given_up = self.line.0.lock().given_up.take()?;
+                ClientStream::with(given_up, self.line.clone(), self.stall)
+            }
+        };
+        self.line.begin(None);
+        Some(stream)
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_ahead(buf) {
+            return Poll::Ready(Ok(()));
+        }
+        let is_whole = self.line.0.lock().rest == Some(0);
+        let read = match is_whole {
+            true => self.watch_for_end(cx),
+            false => self.read_own(cx, buf),
+        };
+        match read {
+            Poll::Pending => self.watch_deadline(cx),
+            ready => ready,
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.inner()?.poll_write(cx, buf);
+        self.watch_stall(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.inner()?.poll_flush(cx);
+        self.watch_stall(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = self.inner()?.poll_shutdown(cx);
+        self.watch_stall(cx, shut)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.inner()?.poll_write_vectored(cx, bufs);
+        self.watch_stall(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.is_write_vectored())
+    }
+}
+
+#[async_trait]
+impl Shutdown for ClientStream {
+    async fn shutdown(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            inner.shutdown().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Peek for ClientStream {}
+
+impl UniqueID for ClientStream {
+    fn id(&self) -> UniqueIDType {
+        self.inner.as_ref().map_or(-1, |inner| inner.id())
+    }
+}
+
+impl Ssl for ClientStream {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.as_ref()?.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.as_ref()?.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.as_ref()?.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for ClientStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.as_ref().map(|inner| inner.get_timing_digest()).unwrap_or_default()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.inner.as_ref().map_or(Duration::ZERO, |inner| inner.get_read_pending_time())
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.inner.as_ref().map_or(Duration::ZERO, |inner| inner.get_write_pending_time())
+    }
+}
+
+impl GetProxyDigest for ClientStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.as_ref()?.get_proxy_digest()
+    }
+
+    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
+        if let Some(inner) = &mut self.inner {
+            inner.set_proxy_digest(digest);
+        }
+    }
+}
+
+impl GetSocketDigest for ClientStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.as_ref()?.get_socket_digest()
+    }
+
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        if let Some(inner) = &mut self.inner {
+            inner.set_socket_digest(digest);
+        }
+    }
+}
+
+impl fmt::Debug for ClientStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClientStream").field(&self.inner).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    const STALL: Duration = Duration::from_secs(60);
+
+    /// A connection whose request has `rest` bytes to come, and the client's end of it.
+    fn lent(rest: Option<u64>) -> (Stream, Ticket, Arc<Line>, DuplexStream) {
+        let (own, client) = duplex(64);
+        let stream = ClientStream::open(Box::new(own), STALL);
+        let line = stream.line.clone();
+        let (lent, ticket) = stream.begin(rest);
+        (lent, ticket, line, client)
+    }
+
+    async fn read(stream: &mut Stream) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; 100];
+        let count = stream.read(&mut bytes).await?;
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_response_ends_the_wait_once() {
+        let (mut stream, _ticket, line, _client) = lent(Some(0));
+        let begun = Instant::now();
+        for seconds in [5, 60, 3] {
+            let due = Instant::now() + Duration::from_secs(seconds);
+            line.expect_response(due.into_std());
+            assert_eq!(read(&mut stream).await.unwrap_err().kind(), ErrorKind::TimedOut);
+            assert_eq!(Instant::now(), due);
+            assert!(line.take_late());
+            assert!(!line.take_late());
+        }
+        assert_eq!(begun.elapsed(), Duration::from_secs(68));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_began_is_never_late() {
+        let (mut stream, _ticket, line, mut client) = lent(None);
+        line.expect_response((Instant::now() + Duration::from_secs(5)).into_std());
+        line.response_began();
+        let hour = Duration::from_secs(3_600);
+        assert!(tokio::time::timeout(hour, read(&mut stream)).await.is_err());
+        client.write_all(b"more").await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), b"more");
+        assert!(!line.take_late());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_left() {
+        let (mut stream, _ticket, _line, mut client) = lent(Some(0));
+        stream.write_all(&[0; 64]).await.unwrap();
+        let begun = Instant::now();
+        // As long as it takes something now and then, it is waited for.
+        let slow = async {
+            for _ in 0..10 {
+                tokio::time::sleep(STALL - Duration::from_secs(1)).await;
+                client.read_exact(&mut [0; 2]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(stream.write_all(&[0; 20]), slow);
+        written.unwrap();
+        assert_eq!(stream.write_all(&[0; 1]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), 10 * (STALL - Duration::from_secs(1)) + STALL);
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_a_request_are_kept_for_the_next_one() {
+        let (mut stream, ticket, line, mut client) = lent(Some(4));
+        client.write_all(b"bodyGET /").await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), b"body");
+        client.write_all(b"next").await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(1), read(&mut stream)).await;
+        assert!(waited.is_err(), "the request is over: {waited:?}");
+        line.keep();
+        drop(stream);
+        let mut again = ticket.redeem(None).unwrap();
+        let mut bytes = [0; 9];
+        again.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"GET /next");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_kept_is_closed() {
+        let (stream, ticket, _line, mut client) = lent(Some(0));
+        drop(stream);
+        assert!(ticket.redeem(None).is_none());
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_connection_shows_at_once() {
+        let (mut stream, _ticket, _line, client) = lent(Some(0));
+        drop(client);
+        assert_eq!(read(&mut stream).await.unwrap(), b"");
+    }
+}
