@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::lists::Lists;
 use crate::decide::{self, NetworkSet, Predicate, Test, fold};
 use crate::documents::{self, Match, Operator};
-use crate::vocab::Attribute;
+use crate::vocab::{Attribute, Comparison};
 
 /// A reference that leads nowhere: the field it stands in, and what is wrong.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ fn predicate(found: &Match, field: &str, lists: &Lists) -> Result<Predicate, Dan
         Operator::Cidr(nets) => Test::InNetworks(Arc::new(nets.iter().copied().collect::<NetworkSet>())),
         Operator::Exists(wanted) => Test::Exists(*wanted),
         Operator::Semver(range) => Test::Semver(range.clone()),
-        Operator::Compare(comparison, number) => Test::Compare(compare(*comparison), number.as_str().into()),
+        Operator::Compare(comparison, number) => Test::Compare(*comparison, number.as_str().into()),
     };
     Ok(Predicate { attribute: found.attribute.clone(), test, fold, words: words(found) })
 }
@@ -103,15 +103,6 @@ fn bytes(text: &str, folded: bool) -> Box<[u8]> {
     out.into()
 }
 
-fn compare(comparison: documents::Comparison) -> decide::Comparison {
-    match comparison {
-        documents::Comparison::AtLeast => decide::Comparison::AtLeast,
-        documents::Comparison::Above => decide::Comparison::Above,
-        documents::Comparison::AtMost => decide::Comparison::AtMost,
-        documents::Comparison::Below => decide::Comparison::Below,
-    }
-}
-
 /// Operands of more than this many are counted instead of named.
 const NAMED_OPERANDS: usize = 5;
 
@@ -131,10 +122,10 @@ fn words(found: &Match) -> String {
         Operator::Cidr(nets) => format!("cidr {}", named(nets.iter().map(ToString::to_string).collect())),
         Operator::Exists(wanted) => format!("exists {wanted}"),
         Operator::Semver(range) => format!("semver `{range}`"),
-        Operator::Compare(documents::Comparison::AtLeast, number) => format!("at_least {number}"),
-        Operator::Compare(documents::Comparison::Above, number) => format!("above {number}"),
-        Operator::Compare(documents::Comparison::AtMost, number) => format!("at_most {number}"),
-        Operator::Compare(documents::Comparison::Below, number) => format!("below {number}"),
+        Operator::Compare(Comparison::AtLeast, number) => format!("at_least {number}"),
+        Operator::Compare(Comparison::Above, number) => format!("above {number}"),
+        Operator::Compare(Comparison::AtMost, number) => format!("at_most {number}"),
+        Operator::Compare(Comparison::Below, number) => format!("below {number}"),
     };
     match found.ignore_case {
         true => format!("{words} (ignoring case)"),

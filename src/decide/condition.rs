@@ -3,7 +3,6 @@
 //! An absent attribute makes every operator false except `exists: false`, and `not` turns that around.
 //! Owns evaluation and the words that explain it. Never: parsing (documents) or building (compile).
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use semver::{BuildMetadata, Prerelease, Version, VersionReq};
 
 use super::list::{NetworkSet, ValueSet};
 use super::request::{Request, Scratch, any_value};
-use crate::vocab::{Attribute, Decimal};
+use crate::vocab::{Attribute, Comparison, Decimal};
 
 #[derive(Debug)]
 pub enum Condition {
@@ -50,25 +49,6 @@ pub enum Test {
     InNetworks(Arc<NetworkSet>),
     Semver(VersionReq),
     Compare(Comparison, Box<str>),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Comparison {
-    AtLeast,
-    Above,
-    AtMost,
-    Below,
-}
-
-impl Comparison {
-    fn accepts(self, ordering: Ordering) -> bool {
-        match self {
-            Comparison::AtLeast => ordering.is_ge(),
-            Comparison::Above => ordering.is_gt(),
-            Comparison::AtMost => ordering.is_le(),
-            Comparison::Below => ordering.is_lt(),
-        }
-    }
 }
 
 impl Condition {

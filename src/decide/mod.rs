@@ -23,7 +23,7 @@ mod trust;
 mod words;
 
 pub use bucket::{bucket, hash};
-pub use condition::{Comparison, Condition, Predicate, Test, fold};
+pub use condition::{Condition, Predicate, Test, fold};
 pub use list::{Hashed, NetworkSet, ValueSet};
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
 pub use patterns::PatternSets;

@@ -7,7 +7,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use semver::VersionReq;
 
 use super::fields::{Emptiness, Field, Map};
-use crate::vocab::{Attribute, Decimal, Name, canonical_net, did_you_mean};
+use crate::vocab::{Attribute, Comparison, Decimal, Name, canonical_net, did_you_mean};
 
 /// A compiled pattern larger than this is a mistake or an attack, bytes. It is the limit that `regex` itself has: `\w`
 /// is every letter of every script, and a tenth of it would refuse `\w{32}`.
@@ -42,14 +42,6 @@ pub enum Operator {
     Exists(bool),
     Semver(VersionReq),
     Compare(Comparison, String),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Comparison {
-    AtLeast,
-    Above,
-    AtMost,
-    Below,
 }
 
 /// A pattern that matches whole values only.

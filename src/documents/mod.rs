@@ -14,7 +14,7 @@ mod service;
 mod set;
 pub mod text;
 
-pub use condition::{Comparison, Condition, Match, Operator, Pattern, read_attribute};
+pub use condition::{Condition, Match, Operator, Pattern, read_attribute};
 pub use instance::Instance;
 pub use list::ListPart;
 pub use route::{HostPattern, PathPattern, PathRewrite, Redirect, Rewrite, Route, Target, TimeoutOverrides};

@@ -56,6 +56,27 @@ impl<'a> Decimal<'a> {
     }
 }
 
+/// How a number is compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comparison {
+    AtLeast,
+    Above,
+    AtMost,
+    Below,
+}
+
+impl Comparison {
+    /// Whether a value that compares like this to the operand is accepted.
+    pub fn accepts(self, ordering: Ordering) -> bool {
+        match self {
+            Comparison::AtLeast => ordering.is_ge(),
+            Comparison::Above => ordering.is_gt(),
+            Comparison::AtMost => ordering.is_le(),
+            Comparison::Below => ordering.is_lt(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ mod timeouts;
 
 pub use address::{canonical_net, read_address};
 pub use attribute::Attribute;
-pub use decimal::Decimal;
+pub use decimal::{Comparison, Decimal};
 pub use edits::HeaderEdits;
 pub use name::{Label, Name};
 pub use problem::{Problem, did_you_mean};
