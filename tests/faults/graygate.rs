@@ -152,7 +152,7 @@ impl Graygate {
         loop {
             let log = self.file("access.log");
             let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-            if let Some(line) = lines.filter(|line| line["path"] == path).last() {
+            if let Some(line) = lines.rev().find(|line| line["path"] == path) {
                 return line;
             }
             assert!(begun.elapsed() < PATIENCE, "no line of {path}: {log}");
