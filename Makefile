@@ -15,7 +15,7 @@ demo: cargo build-tools ## build, then run the proxy with sample documents and t
 	$(CARGO) run --locked -- demo
 
 test: cargo build-tools test-tools ## run every test
-	$(CARGO) test --locked
+	$(CARGO) test --locked --no-fail-fast
 
 lint: cargo build-tools ## check the format and the lints; warnings are errors
 	$(CARGO) fmt --check

@@ -1,6 +1,7 @@
 //! What one decision costs, from a request whose target is normal: by number and kind of rules, by number of routes,
 //! by where the match stands. `linear` asks one after another, in the same run, and is what the indexes are held
 //! against.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench has nobody to answer to")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use graygate::compile::{Compiled, Memory, compile};
-use graygate::decide::{Decision, PathBuffer, Request, Scratch, Snapshot, normalise_host};
+use graygate::decide::{
+    Decision, PathBuffer, PatternSets, Request, RuleIndex, Scratch, Snapshot, normalise_host,
+};
 use graygate::documents::{DocumentId, DocumentSet, Raw};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -25,6 +28,9 @@ const ASKS: [(&str, Ask); 2] = [
         black_box(snapshot.decide_linear(request, scratch));
     }),
 ];
+
+/// Kinds of documents, each with the text of the document of a number.
+type Kinds<const N: usize> = [(&'static str, fn(usize) -> String); N];
 
 #[derive(Default)]
 struct Documents(BTreeMap<DocumentId, Arc<Raw>>);
@@ -91,9 +97,13 @@ fn prefix(i: usize) -> String {
     format!("when: {{attribute: header:x-tenant, prefix: t{i}, ignore_case: true}}\nversion: gray")
 }
 
-/// No key but the attribute itself: what a service with such rules pays.
 fn contains(i: usize) -> String {
     format!("when: {{attribute: header:x-tenant, contains: 't{i}.'}}\nversion: gray")
+}
+
+/// No key but the attribute itself: what a service with such rules pays.
+fn number(i: usize) -> String {
+    format!("when: {{attribute: header:x-tenant, above: {i}}}\nversion: gray")
 }
 
 /// The headers of an ordinary request, for a tenant.
@@ -144,13 +154,14 @@ fn measure(criterion: &mut Criterion, name: &str, compiled: &Compiled, request: 
 }
 
 fn rules(criterion: &mut Criterion) {
-    let kinds: [(&str, fn(usize) -> String); 6] = [
+    let kinds: Kinds<7> = [
         ("equality", equality),
         ("regex", regex),
         ("half_regex", half_regex),
         ("list", list),
         ("prefix", prefix),
         ("contains", contains),
+        ("number", number),
     ];
     for (kind, rule) in kinds {
         for size in SIZES {
@@ -161,6 +172,9 @@ fn rules(criterion: &mut Criterion) {
                 ("last", format!("t{last}.x"), format!("u{}-1", last % 10)),
                 ("none", "nobody".into(), "u3-1".into()),
             ] {
+                if kind == "number" && place != "none" {
+                    continue;
+                }
                 let whole = !matches!(kind, "contains" | "prefix");
                 let tenant = tenant.strip_suffix(".x").filter(|_| whole).unwrap_or(&tenant);
                 let headers = headers(tenant, &user);
@@ -172,7 +186,7 @@ fn rules(criterion: &mut Criterion) {
 }
 
 fn routes(criterion: &mut Criterion) {
-    let kinds: [(&str, fn(usize) -> String); 4] = [
+    let kinds: Kinds<4> = [
         ("hosts", |i| format!("hosts: [h{i}.example.com]\nservice: s")),
         ("wildcards", |i| format!("hosts: ['*.h{i}.example.com']\npaths: [{{prefix: /api}}]\nservice: s")),
         ("paths", |i| format!("hosts: [example.com]\npaths: [{{prefix: /p{i}/api}}]\nservice: s")),
@@ -198,6 +212,25 @@ fn routes(criterion: &mut Criterion) {
                 measure(criterion, &name, &compiled, &request(&host, &path, &headers));
             }
         }
+    }
+}
+
+/// Building the index of a service's rules: what a change pays beside reading it, off the request threads.
+fn build(criterion: &mut Criterion) {
+    let kinds: Kinds<3> = [("equality", equality), ("half_regex", half_regex), ("contains", contains)];
+    for (kind, rule) in kinds {
+        let compiled = with_rules(10_000, rule);
+        let rules = &compiled.snapshot.services[0].rules;
+        let mut sets = PatternSets::default();
+        RuleIndex::build(rules, &mut sets);
+        sets.turn();
+        criterion.bench_function(&format!("index/unchanged/{kind}/10000"), |bencher| {
+            bencher.iter(|| {
+                let index = RuleIndex::build(black_box(rules), &mut sets);
+                sets.turn();
+                index
+            });
+        });
     }
 }
 
@@ -228,5 +261,5 @@ fn short() -> Criterion {
         .without_plots()
 }
 
-criterion_group! {name = benches; config = short(); targets = rules, routes, normalise}
+criterion_group! {name = benches; config = short(); targets = rules, routes, build, normalise}
 criterion_main!(benches);

@@ -1,5 +1,6 @@
 //! The indexes against the linear search, on thousands of random rules and hundreds of random routes that meet the
 //! same few values again and again.
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -60,7 +60,6 @@ pub fn compile(set: &DocumentSet, previous: &Memory, read_file: ReadFile<'_>) ->
 /// Compiles a complete set and uses up what the compile before this one remembered.
 pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'_>) -> Compiled {
     let mut problems = memory.take_in(set);
-    let mut sets = std::mem::take(&mut memory.pattern_sets);
     let known_lists = std::mem::take(&mut memory.list_cache);
     let mut sets = std::mem::take(&mut memory.pattern_sets);
     let lists = lists::Lists::build(&memory, known_lists);

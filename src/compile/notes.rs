@@ -104,8 +104,7 @@ fn one_by_one(service: &ServicePlan) -> Option<Problem> {
         service.rules.len(),
         named.join(", ")
     );
-    let help =
-        "an `equals`, `in`, `in_list`, `prefix`, `suffix` or `regex` that must hold lets a rule be looked up";
+    let help = "an `equals`, `in`, `in_list`, `prefix`, `suffix`, `contains` or `regex` that must hold lets a rule be looked up";
     Some(Problem { help: help.into(), ..note(format!("services/{}", service.name), message) })
 }
 

@@ -34,6 +34,11 @@ pub enum Kind<'c> {
         fold: bool,
         text: &'c [u8],
     },
+    /// Never empty.
+    Contains {
+        fold: bool,
+        text: &'c [u8],
+    },
     Member(&'c Arc<ValueSet>),
     Networks(&'c Arc<NetworkSet>),
     /// An anchored pattern.
@@ -80,6 +85,7 @@ impl<'c> Key<'c> {
             Kind::Networks(networks) => (7, &[], Arc::as_ptr(networks).addr()),
             Kind::Pattern(pattern) => (8, pattern.as_bytes(), 0),
             Kind::Present => (9, &[], 0),
+            Kind::Contains { fold, text } => (10 + u8::from(fold), text, 0),
         };
         (self.attribute, kind, text, place)
     }
@@ -89,7 +95,9 @@ impl<'c> Key<'c> {
         match self.kind {
             Kind::Value { .. } => shared,
             Kind::Prefix { .. } | Kind::Suffix { .. } => shared + 1,
-            Kind::Member(_) | Kind::Networks(_) | Kind::Pattern(_) => shared + LOOKUP_COST,
+            Kind::Member(_) | Kind::Networks(_) | Kind::Pattern(_) | Kind::Contains { .. } => {
+                shared + LOOKUP_COST
+            }
             Kind::Present => shared + PRESENCE_COST,
         }
     }
@@ -155,11 +163,13 @@ fn keys(predicate: &Predicate) -> Option<Access<'_>> {
         }
         Test::Prefix(text) => one(Kind::Prefix { fold, text }),
         Test::Suffix(text) => one(Kind::Suffix { fold, text }),
+        Test::Contains(text) if text.is_empty() => one(Kind::Present),
+        Test::Contains(text) => one(Kind::Contains { fold, text }),
         Test::Member(list) if list.is_empty() => Some((Vec::new(), Remainder::Nothing)),
         Test::Member(list) if !fold => one(Kind::Member(list)),
         Test::InNetworks(networks) => one(Kind::Networks(networks)),
         Test::Regex(regex) if !fold => one(Kind::Pattern(regex.as_str())),
-        Test::Member(_) | Test::Regex(_) | Test::Contains(_) | Test::Semver(_) | Test::Compare(..) => {
+        Test::Member(_) | Test::Regex(_) | Test::Semver(_) | Test::Compare(..) => {
             Some((vec![Kind::Present], Remainder::Everything))
         }
     }?;

@@ -20,6 +20,7 @@ mod route_index;
 mod rule_index;
 mod snapshot;
 mod trust;
+mod words;
 
 pub use bucket::{bucket, hash};
 pub use condition::{Comparison, Condition, Predicate, Test, fold};

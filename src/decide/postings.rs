@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::patterns::Hits;
+use super::words::Seen;
 
 /// A place in the linear order; smaller is asked earlier.
 pub type Rank = u32;
@@ -92,6 +93,8 @@ pub struct Queue {
     opened: Vec<Span>,
     /// What a set of patterns found.
     pub hits: Hits,
+    /// Which words were found already.
+    pub seen: Seen,
 }
 
 impl Queue {

@@ -18,6 +18,7 @@ use super::patterns::{PatternGroup, PatternSets};
 use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
 use super::request::{Request, Scratch, any_value};
 use super::snapshot::{RuleId, RulePlan, Standing};
+use super::words::Words;
 use crate::vocab::Attribute;
 
 /// Which rules of a service to ask for a request.
@@ -55,6 +56,10 @@ enum Lookup {
     Suffixes {
         fold: bool,
         table: ByLength<Span>,
+    },
+    Contains {
+        fold: bool,
+        words: Words,
     },
     Member(Arc<ValueSet>, Span),
     Networks(Arc<NetworkSet>, Span),
@@ -153,6 +158,14 @@ impl Lookup {
             Lookup::Suffixes { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
                 table.suffixes(value).for_each(|span| queue.hit(*span));
             }),
+            Lookup::Contains { fold: folds, words } => {
+                let mut seen = std::mem::take(&mut queue.seen);
+                seen.clear_for(words);
+                each(attribute, *folds, request, scratch, |value| {
+                    words.each_in(value, &mut seen, |span| queue.hit(span));
+                });
+                queue.seen = seen;
+            }
             Lookup::Member(list, span) => {
                 if any_value(attribute, request, scratch, &mut |value, _| list.contains(value)) {
                     queue.hit(*span);
@@ -200,7 +213,7 @@ fn each(
 }
 
 /// Ranks by key, while an index is built.
-type Table<'c> = HashMap<&'c [u8], Vec<Rank>, FixedState>;
+pub type Table<'c> = HashMap<&'c [u8], Vec<Rank>, FixedState>;
 
 /// Which table of an attribute a text belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -208,6 +221,7 @@ enum Part {
     Values,
     Prefixes,
     Suffixes,
+    Contains,
 }
 
 /// The keys of one attribute.
@@ -293,6 +307,7 @@ impl<'c> Keys<'c> {
             Kind::Value { fold, text } => (Part::Values, fold, text),
             Kind::Prefix { fold, text } => (Part::Prefixes, fold, text),
             Kind::Suffix { fold, text } => (Part::Suffixes, fold, text),
+            Kind::Contains { fold, text } => (Part::Contains, fold, text),
             Kind::Member(list) => {
                 let (known, ranks) = self.lists.entry(Arc::as_ptr(list).addr()).or_default();
                 *known = Some(list);
@@ -309,20 +324,28 @@ impl<'c> Keys<'c> {
         self.texts.entry((part, fold)).or_default().entry(text).or_default().push(rank);
     }
 
-    /// Builds the sources, and returns the rules whose patterns are too large together.
+    /// Builds the sources, and returns the rules whose patterns or words are too large together.
     fn build(
         mut self,
         attribute: &Attribute,
         sets: &mut PatternSets,
         builder: &mut SourcesBuilder,
     ) -> Vec<Rank> {
+        let mut too_large = Vec::new();
         for ((part, fold), table) in self.texts {
             let first = table.values().filter_map(|ranks| ranks.first()).min().copied();
+            if part == Part::Contains {
+                match Words::build(&table, &mut builder.postings) {
+                    Some(words) => builder.push(first, attribute, Lookup::Contains { fold, words }),
+                    None => too_large.extend(table.into_values().flatten()),
+                }
+                continue;
+            }
             let spans = table.into_iter().map(|(text, ranks)| (text.into(), builder.postings.add(&ranks)));
             let lookup = match part {
                 Part::Values => Lookup::Values { fold, table: spans.collect() },
                 Part::Prefixes => Lookup::Prefixes { fold, table: spans.collect() },
-                Part::Suffixes => Lookup::Suffixes { fold, table: spans.collect() },
+                _ => Lookup::Suffixes { fold, table: spans.collect() },
             };
             builder.push(first, attribute, lookup);
         }
@@ -336,7 +359,7 @@ impl<'c> Keys<'c> {
             let lookup = networks.map(|networks| Lookup::Networks(networks.clone(), span));
             lookup.into_iter().for_each(|lookup| builder.push(ranks.first().copied(), attribute, lookup));
         }
-        let too_large = builder.push_patterns(&self.patterns, attribute, sets);
+        too_large.extend(builder.push_patterns(&self.patterns, attribute, sets));
         self.present.extend(&too_large);
         self.present.sort_unstable();
         let span = builder.postings.add(&self.present);

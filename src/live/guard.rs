@@ -62,7 +62,7 @@ impl Guard {
             return Admitted::as_offered(offered);
         };
         let mut held = DocumentSet::clone(&before);
-        held.strays.push(self.problem(&before, &offered));
+        held.strays.push(self.problem());
         held.strays.sort();
         Admitted { set: Arc::new(held), offered: revision, is_held_back: true }
     }
@@ -77,8 +77,7 @@ impl Guard {
         }
     }
 
-    fn problem(&self, before: &DocumentSet, offered: &DocumentSet) -> Problem {
-        let folders: Vec<_> = lost(before, offered).map(Kind::folder).collect();
+    fn problem(&self) -> Problem {
         let (place, cause) = match self.count {
             Count::Own => ("directory", "it was emptied or is not mounted"),
             Count::Stored => ("etcd", "its data was replaced"),
@@ -86,7 +85,7 @@ impl Guard {
         Problem {
             document: place.to_owned(),
             field: String::new(),
-            message: format!("all {} are gone at once: {cause}", folders.join(" and all ")),
+            message: format!("the routes or services are gone, all at once: {cause}"),
             help: "what ran before goes on until there are some again".to_owned(),
         }
     }

@@ -190,10 +190,6 @@ impl Proxy {
         whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
