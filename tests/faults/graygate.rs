@@ -151,9 +151,8 @@ impl Graygate {
         let begun = Instant::now();
         loop {
             let log = self.file("access.log");
-            let mut lines =
-                log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-            if let Some(line) = lines.rfind(|line| line["path"] == path) {
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            if let Some(line) = lines.rev().find(|line| line["path"] == path) {
                 return line;
             }
             assert!(begun.elapsed() < PATIENCE, "no line of {path}: {log}");
