@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::harness::proxy::{Proxy, until};
 use crate::harness::wire::Connection;
-use crate::stage::{documents_from, filled};
+use crate::stage::{documents_from, filled, taken};
 use crate::support::etcd::{Etcd, key};
 
 /// What `make test` takes time for.
@@ -60,6 +60,10 @@ fn rule(user: usize, version: &str) -> String {
     format!("services: [s]\nwhen: {{attribute: header:x-user, equals: u{user}}}\nversion: {version}\n")
 }
 
+async fn put(client: &etcd_client::Client, key: &str, text: &str) {
+    taken(async || client.clone().put(key, text, None).await).await;
+}
+
 /// The text with one thing wrong or different; whether it is still a document is for `check` to say.
 fn mutated(text: &str, number: usize) -> String {
     let at = (number * 7) % text.len();
@@ -77,26 +81,26 @@ fn mutated(text: &str, number: usize) -> String {
 async fn mutated_documents_fail_no_request_and_hold_no_good_one_back() {
     let etcd = Etcd::start().await;
     let (_release, _gray) = filled(&etcd).await;
-    let mut client = etcd.client().await;
+    let client = etcd.client().await;
     let names: Vec<_> = (0..20).map(|name| key(&format!("rules/r{name:02}"))).collect();
     for (user, name) in names.iter().enumerate() {
-        client.put(name.as_str(), rule(user, "gray"), None).await.unwrap();
+        put(&client, name, &rule(user, "gray")).await;
     }
     let proxy = Proxy::start(&documents_from(&etcd), &[]).await;
     let load = Load::on(&proxy);
     for change in 0..number("GRAYGATE_MUTATIONS", MUTATIONS) {
         let user = change % names.len();
-        client.put(names[user].as_str(), mutated(&rule(user, "gray"), change), None).await.unwrap();
+        put(&client, &names[user], &mutated(&rule(user, "gray"), change)).await;
         // A good document behind the broken one, and what it says is in force although its neighbours are broken.
         let good = rule(1_000 + change, "gray");
-        client.put(key("rules/good"), good, None).await.unwrap();
+        put(&client, &key("rules/good"), &good).await;
         let named = format!("u{}", 1_000 + change);
         until(async || proxy.served_by("/", &[("x-user", &named)]).await == "gray").await;
     }
     // Broken rules are held back: their last good version was this one, or an edit that is one as well.
     assert!(!proxy.status().await["problems"].as_array().unwrap().is_empty());
     for (user, name) in names.iter().enumerate() {
-        client.put(name.as_str(), rule(user, "gray"), None).await.unwrap();
+        put(&client, name, &rule(user, "gray")).await;
     }
     until(async || proxy.status().await["problems"].as_array().unwrap().is_empty()).await;
     for user in 0..names.len() {
@@ -117,9 +121,9 @@ async fn resident_kib(proxy: &Proxy) -> u64 {
 async fn memory_is_flat_over_many_changes() {
     let etcd = Etcd::start().await;
     let (_release, _gray) = filled(&etcd).await;
-    let mut client = etcd.client().await;
+    let client = etcd.client().await;
     for user in 0..RULES {
-        client.put(key(&format!("rules/r{user:04}")), rule(user, "gray"), None).await.unwrap();
+        put(&client, &key(&format!("rules/r{user:04}")), &rule(user, "gray")).await;
     }
     let kept = tempfile::tempdir().unwrap();
     let config = documents_from(&etcd) + &format!("cache: {}\n", kept.path().display());
@@ -130,8 +134,9 @@ async fn memory_is_flat_over_many_changes() {
     for change in 0..changes {
         // Names that never come back are the ones that could pile up.
         let name = key(&format!("rules/passing-{change}"));
-        client.put(name.as_str(), rule(change, "gray"), None).await.unwrap();
-        let revision = client.delete(name, None).await.unwrap().header().unwrap().revision();
+        put(&client, &name, &rule(change, "gray")).await;
+        let deleted = taken(async || client.clone().delete(name.as_str(), None).await).await;
+        let revision = deleted.header().unwrap().revision();
         if change % 50 == 0 {
             until(async || proxy.status().await["revision"]["running"].as_i64() >= Some(revision)).await;
         }

@@ -20,7 +20,9 @@ mod fleet;
 #[cfg(test)]
 mod stage {
     use crate::harness::upstream::Upstream;
+    use crate::harness::wire::LIMIT;
     use crate::support::etcd::Etcd;
+    use std::time::Instant;
 
     pub fn documents_from(etcd: &Etcd) -> String {
         format!("documents: {{etcd: {{endpoints: [\"{}\"]}}}}\n", etcd.endpoint())
@@ -32,6 +34,22 @@ mod stage {
             "instances: [{{address: \"{}\", version: release}}, {{address: \"{}\", version: gray}}]\n",
             release.address, gray.address
         )
+    }
+
+    /// Sends a request until the store takes it. A store that waits for a busy disk answers "request timed out", and
+    /// whoever changes documents sends the change again.
+    #[track_caller]
+    pub fn taken<T>(mut send: impl AsyncFnMut() -> Result<T, etcd_client::Error>) -> impl Future<Output = T> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let begun = Instant::now();
+            loop {
+                match send().await {
+                    Ok(answer) => return answer,
+                    Err(error) => assert!(begun.elapsed() < LIMIT, "{caller}: {error}"),
+                }
+            }
+        }
     }
 
     /// Everything routed to `s`.
