@@ -20,6 +20,8 @@ const RECOVERED: usize = 20;
 /// Errors in a row that eject, and instances that have the fault.
 const ROW: usize = 5;
 const GRAY: usize = 2;
+/// The first ejection's length, as `PASSIVE` says it; later ones are longer.
+const EJECTED: Duration = Duration::from_secs(2);
 
 const PASSIVE: &str = "outlier: {consecutive_errors: 5, eject_for: 2s, max_ejected: 100%}\n\
     timeouts: {connect: 250ms, read: 500ms, request: 5s}\n";
@@ -32,8 +34,9 @@ struct Fault {
     what: &'static str,
     mode: Mode,
     checks: bool,
-    /// Requests that may fail: those whose answer had begun before it broke, until the row is long enough.
-    most_failed: usize,
+    /// Whether it shows only when the answer has begun, which cannot be taken back: every time an instance takes
+    /// requests, a row of them fails until it is ejected.
+    shows_late: bool,
 }
 
 const FAULTS: [Fault; 13] = [
@@ -53,13 +56,21 @@ const FAULTS: [Fault; 13] = [
 ];
 
 const fn fault(name: &'static str, what: &'static str, mode: Mode, checks: bool) -> Fault {
-    Fault { name, what, mode, checks, most_failed: 0 }
+    Fault { name, what, mode, checks, shows_late: false }
 }
 
-/// A fault that shows only when the answer has begun: it cannot be taken back.
 const fn begun(name: &'static str, what: &'static str, mode: Mode) -> Fault {
-    // Beside the row, what was under way when it became long enough.
-    Fault { name, what, mode, checks: false, most_failed: ROW * GRAY + CLIENTS * GRAY }
+    Fault { name, what, mode, checks: false, shows_late: true }
+}
+
+impl Fault {
+    /// How many requests may fail while the fault lasts this long. An ejected instance is back after `EJECTED` and has
+    /// to earn its ejection anew: a slow machine sees more of that, so that the time has a part in it.
+    fn most_failed(&self, lasted: Duration) -> usize {
+        let rounds = 1 + (lasted.as_millis() / EJECTED.as_millis()) as usize;
+        // Beside the row, what was under way when it became long enough.
+        if self.shows_late { rounds * GRAY * (ROW + CLIENTS) } else { 0 }
+    }
 }
 
 /// What came of a fault.
@@ -125,6 +136,7 @@ async fn endure(graygate: Arc<Graygate>, fault: &'static Fault, upstreams: Arc<V
     let gray = || upstreams.iter().take(GRAY);
     wait_until_gray_serves(&graygate, fault).await;
     gray().for_each(|one| one.set(fault.mode));
+    let began = Instant::now();
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
         clients.push(tokio::spawn(use_it(graygate.clone(), fault, number)));
@@ -143,7 +155,8 @@ async fn endure(graygate: Arc<Graygate>, fault: &'static Fault, upstreams: Arc<V
     let mended = Instant::now();
     let since = wait_until_gray_serves(&graygate, fault).await;
     let recovery = since.saturating_duration_since(mended);
-    Row { what: fault.what, sent: CLIENTS * REQUESTS, failed, recovery, most_failed: fault.most_failed }
+    let most_failed = fault.most_failed(mended.saturating_duration_since(began));
+    Row { what: fault.what, sent: CLIENTS * REQUESTS, failed, recovery, most_failed }
 }
 
 /// One client's requests; what failed, in words.
