@@ -107,6 +107,7 @@ impl Admin {
     fn metrics(&self) -> Answer {
         let source = (self.source)();
         self.metrics.set_source(source.up, source.stale);
+        self.metrics.set_source_mismatches(source.mismatches);
         if let Some(generation) = self.live.running() {
             self.metrics.set_instances(generation.instance_counts(Instant::now()));
         }

@@ -191,6 +191,7 @@ fn source_view(status: &Arc<SourceStatus>) -> Box<dyn Fn() -> SourceView + Send 
         up: status.up(),
         stale: status.stale_for(Instant::now()),
         from_cache: status.from_cache(),
+        mismatches: status.mismatches(),
     })
 }
 

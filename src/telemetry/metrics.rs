@@ -60,6 +60,7 @@ struct Families {
     apply: Histogram,
     source_up: Gauge,
     source_stale: Gauge,
+    source_mismatches: Gauge,
     access_log_dropped: Arc<Counter>,
     swept: Mutex<Option<Instant>>,
     /// Locked, because its collecting reads and then writes a counter: two scrapes at once would add twice.
@@ -93,6 +94,7 @@ impl Metrics {
             apply: Histogram::default(),
             source_up: Gauge::default(),
             source_stale: Gauge::default(),
+            source_mismatches: Gauge::default(),
             access_log_dropped: Arc::default(),
             swept: Mutex::default(),
             own_process: Mutex::new(ProcessCollector::for_self()),
@@ -189,6 +191,11 @@ impl Metrics {
         self.0.source_up.set(i64::from(up));
         let seconds = i64::try_from(stale.as_secs()).unwrap_or(i64::MAX);
         self.0.source_stale.set(seconds);
+    }
+
+    /// `graygate_source_mismatches_total`: how often the periodic comparison found the held documents to differ.
+    pub fn set_source_mismatches(&self, mismatches: u64) {
+        self.0.source_mismatches.set(i64::try_from(mismatches).unwrap_or(i64::MAX));
     }
 
     /// Forgets series whose handles nobody has held for a while; to be called after every publish.
@@ -335,6 +342,9 @@ impl Families {
         let help = "Seconds since the source of documents was last heard.";
         let stale = self.source_stale.get();
         page.single("graygate_source_stale_seconds", Kind::Gauge, help, stale);
+        let help = "Times the periodic comparison found the held documents to differ from the source's.";
+        let mismatches = self.source_mismatches.get();
+        page.single("graygate_source_mismatches_total", Kind::Counter, help, mismatches);
 
         let name = "graygate_connections";
         page.family(name, Kind::Gauge, "Open client connections.");

@@ -101,8 +101,12 @@ const FAMILIES: [(&str, &[&str]); 19] = [
 ];
 
 /// What the README names beside them.
-const FURTHER: [&str; 3] =
-    ["graygate_ejections_total", "graygate_retries_suppressed_total", "graygate_access_log_dropped_total"];
+const FURTHER: [&str; 4] = [
+    "graygate_ejections_total",
+    "graygate_retries_suppressed_total",
+    "graygate_access_log_dropped_total",
+    "graygate_source_mismatches_total",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_there_with_exactly_its_labels() {
