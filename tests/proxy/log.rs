@@ -176,3 +176,17 @@ async fn the_log_goes_to_standard_output_or_nowhere() {
         .await;
     assert_eq!(std::fs::read_to_string(silent.file("stdout")).unwrap(), "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_never_became_a_request_is_one_line_too() {
+    let proxy = Proxy::start("", &[]).await;
+    let answer = proxy.connect().await.ask("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+    assert_eq!(answer.status(), 400);
+    let log = proxy.logged(1).await;
+    let line = &log[0];
+    assert_eq!(
+        [&line["status"], &line["error"], &line["reason"], &line["client"], &line["service"]],
+        [&json!(400), &json!("bad_request"), &json!("bad_request"), &json!("127.0.0.1"), &json!(null)]
+    );
+    assert_eq!(proxy.metrics().await.sum("graygate_unrouted_total"), 1.0);
+}
