@@ -27,6 +27,8 @@ struct Gathered<'m> {
     id: &'m DocumentId,
     service: &'m Service,
     instances: Vec<&'m Instance>,
+    /// Who is among them: a version and an address are an instance once.
+    known: BTreeSet<(&'m Name, SocketAddr)>,
 }
 
 /// Both halves of the compiled services, in the same order.
@@ -40,8 +42,14 @@ impl<'m> Services<'m> {
         let mut services = BTreeMap::new();
         for (id, good) in memory.good(Kind::Service) {
             if let (Document::Service(service), Some(name)) = (&*good.document, Name::parse(&id.name)) {
-                let instances = distinct(id, service, problems);
-                services.insert(name, Gathered { id, service, instances });
+                let (instances, known) = (Vec::new(), BTreeSet::new());
+                let mut gathered = Gathered { id, service, instances, known };
+                for (i, instance) in service.instances.iter().enumerate() {
+                    if !gathered.take(instance) {
+                        problems.push(twice(id, &format!("instances[{i}].address"), instance));
+                    }
+                }
+                services.insert(name, gathered);
             }
         }
         for (id, good) in memory.good(Kind::Instance) {
@@ -53,10 +61,11 @@ impl<'m> Services<'m> {
                     format!("the service `{}` does not exist", id.head()),
                     "the instance is left out until then",
                 )),
-                Some(gathered) if holds(&gathered.instances, instance) => {
-                    problems.push(twice(id, "address", instance));
+                Some(gathered) => {
+                    if !gathered.take(instance) {
+                        problems.push(twice(id, "address", instance));
+                    }
                 }
-                Some(gathered) => gathered.instances.push(instance),
             }
         }
         Services { services }
@@ -67,21 +76,15 @@ impl<'m> Services<'m> {
     }
 }
 
-/// The instances a service itself lists, each version and address once.
-fn distinct<'m>(id: &DocumentId, service: &'m Service, problems: &mut Vec<Problem>) -> Vec<&'m Instance> {
-    let mut seen: BTreeSet<(&Name, SocketAddr)> = BTreeSet::new();
-    let mut instances = Vec::new();
-    for (i, instance) in service.instances.iter().enumerate() {
-        match seen.insert((&instance.version, instance.address)) {
-            true => instances.push(instance),
-            false => problems.push(twice(id, &format!("instances[{i}].address"), instance)),
+impl<'m> Gathered<'m> {
+    /// Takes an instance in, unless it is there already.
+    fn take(&mut self, instance: &'m Instance) -> bool {
+        let is_new = self.known.insert((&instance.version, instance.address));
+        if is_new {
+            self.instances.push(instance);
         }
+        is_new
     }
-    instances
-}
-
-fn holds(instances: &[&Instance], one: &Instance) -> bool {
-    instances.iter().any(|known| known.version == one.version && known.address == one.address)
 }
 
 fn twice(id: &DocumentId, field: &str, instance: &Instance) -> Problem {
