@@ -7,6 +7,7 @@
 //! `prober` reads a clock. Start reading at [`ServicePools::pick`].
 
 mod budget;
+mod homes;
 mod instance;
 mod pool;
 mod probe;

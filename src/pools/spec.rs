@@ -67,7 +67,7 @@ pub enum Balance {
     RoundRobin,
     /// The better of two candidates by requests in flight, relative to weight.
     LeastRequests,
-    /// Weighted rendezvous hashing by the request's key; round robin where there is none.
+    /// The home of the request's key, by weight; round robin where there is no key.
     Hash,
 }
 
