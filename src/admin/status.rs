@@ -66,7 +66,12 @@ impl Admin {
                 from_cache: source.from_cache,
             },
             revision: RevisionReport::of(&self.live),
-            problems: generation.map(|g| g.problem_reports()).unwrap_or_default(),
+            problems: generation
+                .map(|g| g.problem_reports())
+                .into_iter()
+                .flatten()
+                .chain((self.certificates)())
+                .collect(),
             services: generation.map(|g| service_reports(g, Instant::now())).unwrap_or_default(),
             documents: generation
                 .map(|g| {

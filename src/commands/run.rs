@@ -11,17 +11,19 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
-use pingora::services::background::background_service;
+use pingora::server::{
+    RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, UnixShutdownSignalWatch,
+};
+use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 
-use super::check::load_config;
 use super::control::{Control, Member};
+use super::print_problems;
 use crate::admin::{self, Admin, Explain, SourceView};
 use crate::config::{Config, DocumentsFrom};
-use crate::live::{self, Live, Publisher};
+use crate::live::{self, Live, ProblemReport, Publisher};
 use crate::pools::Registry;
-use crate::proxy::{Edge, Gate};
+use crate::proxy::{CertificateSets, Edge, Gate, HeldBack, Listener};
 use crate::sources::cache::Cache;
 use crate::sources::{SourceKind, SourceStatus};
 use crate::telemetry::{AccessLog, LogFormat, LogSettings, Metrics, start_log};
@@ -32,15 +34,17 @@ const UPSTREAM_POOL: usize = 1_024;
 const FRAMEWORK_TRIES: usize = 32;
 
 pub fn run(file: &Path, upgrade: bool) -> anyhow::Result<ExitCode> {
-    let config = match load_config(file) {
-        Ok(config) => config,
-        Err(status) => return Ok(status),
-    };
-    start(config, upgrade)
+    match Config::load_to_run(file) {
+        Ok((config, certificates)) => start(config, certificates, upgrade),
+        Err(problems) => {
+            print_problems(&problems);
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// Runs until a signal ends the process.
-pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
+pub fn start(config: Config, certificates: CertificateSets, upgrade: bool) -> anyhow::Result<ExitCode> {
     start_log(LogSettings { format: LogFormat::Text, filter: None })?;
     let cache = config.cache.as_ref().map(|directory| Cache::new(directory, &origin(&config.documents)));
     if let Some(cache) = &cache {
@@ -51,7 +55,9 @@ pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("documents.directory: {} cannot be read", settings.path.display()))?;
     }
     if !upgrade {
-        for address in config.proxy.listen.iter().chain([&config.admin.address]) {
+        for address in
+            config.proxy.listen.iter().map(|listener| &listener.address).chain([&config.admin.address])
+        {
             can_listen(*address)?;
         }
     }
@@ -62,7 +68,11 @@ pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
         .map(|settings| AccessLog::open(settings, metrics.access_log_dropped()))
         .transpose()
         .context("the access log cannot be opened")?;
-    serve(config, upgrade, Parts { metrics, access_log, cache })
+    // Connections are files; the shell's first limit is meant for others.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+    serve(config, upgrade, Parts { metrics, access_log, cache, certificates })
 }
 
 /// What was opened before anything listens.
@@ -70,10 +80,11 @@ struct Parts {
     metrics: Metrics,
     access_log: Option<AccessLog>,
     cache: Option<Cache>,
+    certificates: CertificateSets,
 }
 
 fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode> {
-    let Parts { metrics, access_log, cache } = parts;
+    let Parts { metrics, access_log, cache, certificates } = parts;
     let live = Arc::new(Live::default());
     let registry = Arc::new(Registry::new(rand::random()));
     let kind = match &config.documents {
@@ -95,12 +106,13 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
     let edge = Edge::new(
         http_proxy(&server.configuration, gate),
         settings.clone(),
+        certificates.doors(&settings.listen, &metrics)?,
         metrics.clone(),
         access_log.clone(),
     );
     let open = edge.open_connections();
     let mut proxy = Service::new("proxy".into(), edge);
-    for address in &settings.listen {
+    for Listener { address, .. } in &settings.listen {
         proxy.add_tcp(&address.to_string());
     }
     let admin = Admin {
@@ -109,6 +121,7 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
         explain: explainer(&live, &settings),
         started: SystemTime::now(),
         source: source_view(&status),
+        certificates: certificate_problems(&certificates),
         ending: ending.clone(),
     };
     let control = Control {
@@ -126,8 +139,9 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
     server.bootstrap();
     server.add_service(background_service("control", control));
     server.add_service(background_service("admin", admin::Listener::new(admin, config.admin)));
+    server.add_service(background_service("certificates", Follow { certificates, metrics }));
     server.add_service(proxy);
-    for address in &settings.listen {
+    for Listener { address, .. } in &settings.listen {
         tracing::info!(%address, "listening for requests");
     }
     tracing::info!(address = %config.admin.address, "listening for questions");
@@ -150,12 +164,12 @@ fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
 }
 
 /// Who this process is in its fleet.
-fn member(listen: &[SocketAddr]) -> Member {
+fn member(listen: &[Listener]) -> Member {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
     Member {
         host: host.trim().to_owned(),
-        address: listen.first().copied().unwrap_or(unspecified),
+        address: listen.first().map_or(unspecified, |listener| listener.address),
         started: SystemTime::now(),
     }
 }
@@ -178,6 +192,37 @@ fn explainer(live: &Arc<Live>, settings: &Arc<crate::proxy::Settings>) -> Box<Ex
     Box::new(move |asked| {
         let generation = live.running()?;
         Some(live::explain(&generation, &settings.trust, asked, SystemTime::now()))
+    })
+}
+
+/// Takes changed certificates while the process runs.
+struct Follow {
+    certificates: CertificateSets,
+    metrics: Metrics,
+}
+
+#[async_trait]
+impl BackgroundService for Follow {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.certificates.follow(&self.metrics) => {}
+            // A dropped sender is an end as well.
+            _ = shutdown.wait_for(|end| *end) => {}
+        }
+    }
+}
+
+/// Certificates that are held back, in the words of `/status`.
+fn certificate_problems(sets: &CertificateSets) -> Box<dyn Fn() -> Vec<ProblemReport> + Send + Sync> {
+    let sets = sets.clone();
+    Box::new(move || {
+        let report = |(directory, pair): (String, HeldBack)| ProblemReport {
+            document: format!("certificates/{}", pair.name),
+            field: directory,
+            message: pair.message,
+            held_back_since: live::rfc3339(pair.since),
+        };
+        sets.held_back().into_iter().map(report).collect()
     })
 }
 

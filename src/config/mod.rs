@@ -18,7 +18,7 @@ use crate::admin;
 use crate::decide::{NetworkSet, Trust};
 use crate::documents::fields::{Emptiness, Field, Map, Notes};
 use crate::documents::text::{self, Syntax};
-use crate::proxy::{self, RespondVersion};
+use crate::proxy::{self, CertificateSets, Listener, RespondVersion};
 use crate::sources::directory::DirectorySettings;
 use crate::sources::etcd::EtcdSettings;
 use crate::telemetry::AccessLogSettings;
@@ -63,6 +63,21 @@ impl Config {
         }
     }
 
+    /// Reads the file, and the certificates it names: what the proxy cannot begin without.
+    pub fn load_to_run(path: &Path) -> Result<(Config, CertificateSets), Vec<Problem>> {
+        let config = Config::load(path)?;
+        let document = path.display().to_string();
+        let mistake = |(i, message): (usize, String)| Problem {
+            document: document.clone(),
+            field: format!("listen[{i}].tls.certificates"),
+            message,
+            help: String::new(),
+        };
+        let opened = CertificateSets::open(&config.proxy.listen);
+        let sets = opened.map_err(|mistakes| mistakes.into_iter().map(mistake).collect::<Vec<_>>())?;
+        Ok((config, sets))
+    }
+
     /// Reads a process file's text; `notes` knows the file's name.
     pub fn parse(text: &str, notes: Notes) -> Result<Config, Vec<Problem>> {
         let node = match text::parse(text, Syntax::Yaml) {
@@ -103,9 +118,9 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         Some(grace)
     });
     map.note_unknown();
-    let listen = listen.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    let listen = listen.unwrap_or_else(|| LISTEN.parse().map(Listener::plain).into_iter().collect());
     let admin = admin.or_else(|| ADMIN.parse().ok())?;
-    if listen.contains(&admin) {
+    if listen.iter().any(|listener| listener.address == admin) {
         map.wrong::<()>(
             format!("`{admin}` is both a listener and the admin address"),
             "give them different ports",

@@ -231,7 +231,7 @@ pub fn failed_after_sending(
     if line(session).is_some_and(Line::take_late) {
         error = Error::explain(ErrorType::ReadTimedout, "no response header in time").into_up();
     }
-    if is_client_slow(session, &error) {
+    if is_client_slow(session, &error) || line(session).is_some_and(Line::take_slow) {
         error = Error::explain(ErrorType::ReadTimedout, "the request's body stopped").into_down();
     }
     let is_held = *error.esource() == ErrorSource::Upstream

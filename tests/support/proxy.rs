@@ -22,6 +22,8 @@ pub struct Proxy {
     directory: Arc<TempDir>,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    /// Of a configuration that begins with `also `: its second listener, which has the fields of that line.
+    pub second: SocketAddr,
 }
 
 impl Proxy {
@@ -48,10 +50,19 @@ impl Proxy {
     }
 
     fn spawn(directory: Arc<TempDir>, config: &str) -> Proxy {
-        let [address, admin] = free_addresses();
+        let [address, admin, second] = free_addresses();
         let path = directory.path();
-        let mut text =
-            format!("threads: 2\nlisten: [{{address: \"{address}\"}}]\nadmin: {{address: \"{admin}\"}}\n");
+        let (also, config) = match config.strip_prefix("also ") {
+            Some(config) => config.split_once('\n').unwrap_or((config, "")),
+            None => ("", config),
+        };
+        let also = match also {
+            "" => String::new(),
+            fields => format!(", {{address: \"{second}\", {fields}}}"),
+        };
+        let mut text = format!(
+            "threads: 2\nlisten: [{{address: \"{address}\"}}{also}]\nadmin: {{address: \"{admin}\"}}\n"
+        );
         if !config.contains("documents:") {
             text.push_str(&format!("documents: {{directory: {}}}\n", path.join("documents").display()));
         }
@@ -68,7 +79,7 @@ impl Proxy {
             .stderr(output("stderr"))
             .spawn()
             .unwrap();
-        Proxy { child, directory, address, admin }
+        Proxy { child, directory, address, admin, second }
     }
 
     /// Waits until the admin address answers; false where a port was taken by somebody else.
