@@ -4,32 +4,36 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use async_trait::async_trait;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
+use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
 use super::check::load_config;
 use super::control::{Control, Member};
-use crate::admin::{self, Admin, Explain, SourceView};
+use super::handover::Successor;
+use super::lifecycle::{Ending, Listeners, Succession};
+use crate::admin::{self, Admin, Desk, Explain, SourceView};
 use crate::config::{Config, DocumentsFrom};
 use crate::live::{self, Live, Publisher};
 use crate::pools::Registry;
 use crate::proxy::{Edge, Gate};
 use crate::sources::cache::Cache;
 use crate::sources::{SourceKind, SourceStatus};
-use crate::telemetry::{AccessLog, LogFormat, LogSettings, Metrics, start_log};
+use crate::telemetry::{AccessLog, Metrics, start_log};
 
 /// Unused upstream connections kept for each thread.
 const UPSTREAM_POOL: usize = 1_024;
 /// Tries the framework allows one request; our own budget is always spent first.
 const FRAMEWORK_TRIES: usize = 32;
+
+/// How much longer than the grace period the framework waits, seconds: the last writes of `Control` come before its end.
+const FRAMEWORK_GRACE: u64 = 10;
 
 pub fn run(file: &Path, upgrade: bool) -> anyhow::Result<ExitCode> {
     let config = match load_config(file) {
@@ -41,7 +45,7 @@ pub fn run(file: &Path, upgrade: bool) -> anyhow::Result<ExitCode> {
 
 /// Runs until a signal ends the process.
 pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
-    start_log(LogSettings { format: LogFormat::Text, filter: None })?;
+    start_log(&config.log)?;
     let cache = config.cache.as_ref().map(|directory| Cache::new(directory, &origin(&config.documents)));
     if let Some(cache) = &cache {
         cache.check().context("the cache directory cannot be used")?;
@@ -50,7 +54,16 @@ pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
         std::fs::read_dir(&settings.path)
             .with_context(|| format!("documents.directory: {} cannot be read", settings.path.display()))?;
     }
-    if !upgrade {
+    let successor = match upgrade {
+        true => {
+            let socket = config.upgrade_socket.as_deref();
+            let socket =
+                socket.context("where to meet the running process? set `upgrade_socket` or `cache`")?;
+            Some(Successor::wait_at(socket)?)
+        }
+        false => None,
+    };
+    if successor.is_none() {
         for address in config.proxy.listen.iter().chain([&config.admin.address]) {
             can_listen(*address)?;
         }
@@ -62,7 +75,7 @@ pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
         .map(|settings| AccessLog::open(settings, metrics.access_log_dropped()))
         .transpose()
         .context("the access log cannot be opened")?;
-    serve(config, upgrade, Parts { metrics, access_log, cache })
+    serve(config, Parts { metrics, access_log, cache, successor })
 }
 
 /// What was opened before anything listens.
@@ -70,10 +83,11 @@ struct Parts {
     metrics: Metrics,
     access_log: Option<AccessLog>,
     cache: Option<Cache>,
+    successor: Option<Successor>,
 }
 
-fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode> {
-    let Parts { metrics, access_log, cache } = parts;
+fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
+    let Parts { metrics, access_log, cache, successor } = parts;
     let live = Arc::new(Live::default());
     let registry = Arc::new(Registry::new(rand::random()));
     let kind = match &config.documents {
@@ -83,8 +97,8 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
     let status = Arc::new(SourceStatus::new(kind, Instant::now()));
     let ending = Arc::new(AtomicBool::new(false));
     let settings = Arc::new(config.proxy);
-    let options = Opt { upgrade, ..Opt::default() };
-    let mut server = Server::new_with_opt_and_conf(options, server_conf(&settings));
+    let mut server = Server::new_with_opt_and_conf(Opt::default(), server_conf(&settings));
+    let listeners = Listeners::new(&settings.listen, Desk::new(successor.is_some()));
 
     let gate = Gate {
         live: live.clone(),
@@ -114,7 +128,11 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
     let control = Control {
         documents: config.documents,
         status,
-        publisher: parking_lot::Mutex::new(Some(Publisher::new(live, registry.clone(), metrics.clone()))),
+        publisher: parking_lot::Mutex::new(Some(Publisher::new(
+            live.clone(),
+            registry.clone(),
+            metrics.clone(),
+        ))),
         registry,
         cache,
         access_log: access_log.clone(),
@@ -125,13 +143,17 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
 
     server.bootstrap();
     server.add_service(background_service("control", control));
-    server.add_service(background_service("admin", admin::Listener::new(admin, config.admin)));
-    server.add_service(proxy);
+    let desk = listeners.desk.clone();
+    server.add_service(background_service("admin", admin::Listener::new(admin, config.admin, desk)));
+    let succession = Succession { successor, listeners: listeners.clone(), live };
+    let succession = server.add_boxed_service(Box::new(succession));
+    server.add_service(proxy).add_dependency(&succession);
     for address in &settings.listen {
         tracing::info!(%address, "listening for requests");
     }
     tracing::info!(address = %config.admin.address, "listening for questions");
-    server.run(RunArgs { shutdown_signal: Box::new(Ending(ending)) });
+    let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket };
+    server.run(RunArgs { shutdown_signal: Box::new(ending) });
     if let Some(log) = access_log {
         log.close(Duration::from_secs(1));
     }
@@ -141,7 +163,8 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
 fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
     ServerConf {
         threads: settings.threads,
-        grace_period_seconds: Some(settings.grace.as_secs()),
+        // `Control` ends the process before.
+        grace_period_seconds: Some(settings.grace.as_secs() + FRAMEWORK_GRACE),
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: FRAMEWORK_TRIES,
@@ -169,7 +192,7 @@ fn origin(documents: &DocumentsFrom) -> String {
 }
 
 /// Binds and lets go: an address that is taken is said before anything runs.
-fn can_listen(address: SocketAddr) -> anyhow::Result<()> {
+pub fn can_listen(address: SocketAddr) -> anyhow::Result<()> {
     TcpListener::bind(address).map(drop).with_context(|| format!("cannot listen on {address}"))
 }
 
@@ -193,17 +216,4 @@ fn source_view(status: &Arc<SourceStatus>) -> Box<dyn Fn() -> SourceView + Send 
         from_cache: status.from_cache(),
         mismatches: status.mismatches(),
     })
-}
-
-/// Signals, with a note for those who ask whether the process is ready.
-struct Ending(Arc<AtomicBool>);
-
-#[async_trait]
-impl ShutdownSignalWatch for Ending {
-    async fn recv(&self) -> ShutdownSignal {
-        let signal = UnixShutdownSignalWatch.recv().await;
-        self.0.store(true, Ordering::Relaxed);
-        tracing::info!("a signal ends the process; requests under way may finish");
-        signal
-    }
 }

@@ -13,6 +13,7 @@ mod head;
 mod intake;
 mod report;
 mod settings;
+mod trace;
 mod upstream;
 
 pub use edge::Edge;
