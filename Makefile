@@ -3,7 +3,15 @@
 CARGO ?= cargo
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench availability release install-tools build-tools test-tools cargo
+.PHONY: help demo test lint bench availability release install install-files deb deb-files install-tools build-tools \
+	test-tools cargo
+
+# Where `make install` puts things, and the program it installs.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+BINARY ?= target/release/graygate
+PACKAGES ?= target/debian
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 help: ## show this list
 	@echo 'graygate: an edge proxy that decides, for every request, which version of a service answers it'
@@ -32,6 +40,44 @@ availability: cargo build-tools ## measure what users notice of each fault of a 
 
 release: cargo build-tools ## build target/release/graygate
 	$(CARGO) build --release --locked
+
+install: release install-files ## install the program, its unit, manual and configuration (DESTDIR, PREFIX)
+
+# Configuration that is there already is left alone.
+install-files:
+	@set -e; shared=$(DESTDIR)$(PREFIX)/share; \
+	manuals=$$(mktemp -d); trap 'rm -r "$$manuals"' EXIT; \
+	$(BINARY) manuals "$$manuals"; \
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/graygate; \
+	install -d $$shared/man/man1 && install -m 644 "$$manuals"/*.1 $$shared/man/man1; \
+	install -D -m 644 "$$manuals"/graygate.bash $$shared/bash-completion/completions/graygate; \
+	install -D -m 644 "$$manuals"/graygate.fish $$shared/fish/vendor_completions.d/graygate.fish; \
+	install -D -m 644 "$$manuals"/_graygate $$shared/zsh/vendor-completions/_graygate; \
+	install -D -m 644 conf/alerts.yaml $$shared/graygate/alerts.yaml; \
+	install -D -m 644 conf/dashboard.json $$shared/graygate/dashboard.json; \
+	install -D -m 644 conf/sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/graygate.conf; \
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system; \
+	sed 's|/usr/bin/graygate|$(PREFIX)/bin/graygate|g' conf/graygate.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/graygate.service; \
+	install -d $(DESTDIR)$(SYSCONFDIR)/graygate/documents; \
+	test -e $(DESTDIR)$(SYSCONFDIR)/graygate/graygate.yaml \
+		|| install -D -m 644 conf/graygate.yaml $(DESTDIR)$(SYSCONFDIR)/graygate/graygate.yaml; \
+	test -e $(DESTDIR)$(SYSCONFDIR)/logrotate.d/graygate \
+		|| install -D -m 644 conf/logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/graygate
+
+deb: release deb-files ## build target/debian/graygate_*.deb
+
+# By dpkg-deb itself: the files are those of `make install`, and no further tool has to be built for it.
+deb-files:
+	@set -e; tree=$$(mktemp -d); trap 'rm -r "$$tree"' EXIT; chmod 755 "$$tree"; \
+	$(MAKE) --no-print-directory install-files BINARY=$(BINARY) DESTDIR="$$tree" PREFIX=/usr SYSCONFDIR=/etc; \
+	install -d "$$tree/DEBIAN" $(PACKAGES); \
+	sed "s/@VERSION@/$(VERSION)/; s/@ARCHITECTURE@/$$(dpkg --print-architecture)/" conf/debian/control \
+		> "$$tree/DEBIAN/control"; \
+	install -m 755 conf/debian/postinst conf/debian/prerm "$$tree/DEBIAN"; \
+	install -m 644 conf/debian/conffiles "$$tree/DEBIAN"; \
+	dpkg-deb --root-owner-group --build "$$tree" $(PACKAGES) >/dev/null; \
+	ls $(PACKAGES)/graygate_$(VERSION)_*.deb
 
 install-tools: ## install the Debian packages that building, tests and load need, where they are missing
 	@.ci/install-tools

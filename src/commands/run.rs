@@ -4,34 +4,37 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
-use pingora::server::{
-    RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, UnixShutdownSignalWatch,
-};
+use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 
 use super::control::{Control, Member};
+use super::handover::Successor;
+use super::lifecycle::{Ending, Listeners, Succession};
 use super::print_problems;
-use crate::admin::{self, Admin, Explain, SourceView};
+use crate::admin::{self, Admin, Desk, Explain, SourceView};
 use crate::config::{Config, DocumentsFrom};
 use crate::live::{self, Live, ProblemReport, Publisher};
 use crate::pools::Registry;
 use crate::proxy::{CertificateSets, Edge, Gate, HeldBack, Listener};
 use crate::sources::cache::Cache;
 use crate::sources::{SourceKind, SourceStatus};
-use crate::telemetry::{AccessLog, LogFormat, LogSettings, Metrics, start_log};
+use crate::telemetry::{AccessLog, Metrics, start_log};
 
 /// Unused upstream connections kept for each thread.
 const UPSTREAM_POOL: usize = 1_024;
 /// Tries the framework allows one request; our own budget is always spent first.
 const FRAMEWORK_TRIES: usize = 32;
+
+/// How much longer than the grace period the framework waits, seconds: the last writes of `Control` come before its end.
+const FRAMEWORK_GRACE: u64 = 10;
 
 pub fn run(file: &Path, upgrade: bool) -> anyhow::Result<ExitCode> {
     match Config::load_to_run(file) {
@@ -45,7 +48,7 @@ pub fn run(file: &Path, upgrade: bool) -> anyhow::Result<ExitCode> {
 
 /// Runs until a signal ends the process.
 pub fn start(config: Config, certificates: CertificateSets, upgrade: bool) -> anyhow::Result<ExitCode> {
-    start_log(LogSettings { format: LogFormat::Text, filter: None })?;
+    start_log(&config.log)?;
     let cache = config.cache.as_ref().map(|directory| Cache::new(directory, &origin(&config.documents)));
     if let Some(cache) = &cache {
         cache.check().context("the cache directory cannot be used")?;
@@ -54,7 +57,16 @@ pub fn start(config: Config, certificates: CertificateSets, upgrade: bool) -> an
         std::fs::read_dir(&settings.path)
             .with_context(|| format!("documents.directory: {} cannot be read", settings.path.display()))?;
     }
-    if !upgrade {
+    let successor = match upgrade {
+        true => {
+            let socket = config.upgrade_socket.as_deref();
+            let socket =
+                socket.context("where to meet the running process? set `upgrade_socket` or `cache`")?;
+            Some(Successor::wait_at(socket)?)
+        }
+        false => None,
+    };
+    if successor.is_none() {
         for address in
             config.proxy.listen.iter().map(|listener| &listener.address).chain([&config.admin.address])
         {
@@ -72,7 +84,7 @@ pub fn start(config: Config, certificates: CertificateSets, upgrade: bool) -> an
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }
-    serve(config, upgrade, Parts { metrics, access_log, cache, certificates })
+    serve(config, Parts { metrics, access_log, cache, certificates, successor })
 }
 
 /// What was opened before anything listens.
@@ -81,10 +93,11 @@ struct Parts {
     access_log: Option<AccessLog>,
     cache: Option<Cache>,
     certificates: CertificateSets,
+    successor: Option<Successor>,
 }
 
-fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode> {
-    let Parts { metrics, access_log, cache, certificates } = parts;
+fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
+    let Parts { metrics, access_log, cache, certificates, successor } = parts;
     let live = Arc::new(Live::default());
     let registry = Arc::new(Registry::new(rand::random()));
     let kind = match &config.documents {
@@ -94,8 +107,8 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
     let status = Arc::new(SourceStatus::new(kind, Instant::now()));
     let ending = Arc::new(AtomicBool::new(false));
     let settings = Arc::new(config.proxy);
-    let options = Opt { upgrade, ..Opt::default() };
-    let mut server = Server::new_with_opt_and_conf(options, server_conf(&settings));
+    let mut server = Server::new_with_opt_and_conf(Opt::default(), server_conf(&settings));
+    let listeners = Listeners::new(settings.listen.iter().map(|listener| listener.address), Desk::new(successor.is_some()));
 
     let gate = Gate {
         live: live.clone(),
@@ -127,7 +140,11 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
     let control = Control {
         documents: config.documents,
         status,
-        publisher: parking_lot::Mutex::new(Some(Publisher::new(live, registry.clone(), metrics.clone()))),
+        publisher: parking_lot::Mutex::new(Some(Publisher::new(
+            live.clone(),
+            registry.clone(),
+            metrics.clone(),
+        ))),
         registry,
         cache,
         access_log: access_log.clone(),
@@ -138,14 +155,18 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
 
     server.bootstrap();
     server.add_service(background_service("control", control));
-    server.add_service(background_service("admin", admin::Listener::new(admin, config.admin)));
+    let desk = listeners.desk.clone();
+    server.add_service(background_service("admin", admin::Listener::new(admin, config.admin, desk)));
     server.add_service(background_service("certificates", Follow { certificates, metrics }));
-    server.add_service(proxy);
+    let succession = Succession { successor, listeners: listeners.clone(), live };
+    let succession = server.add_boxed_service(Box::new(succession));
+    server.add_service(proxy).add_dependency(&succession);
     for Listener { address, .. } in &settings.listen {
         tracing::info!(%address, "listening for requests");
     }
     tracing::info!(address = %config.admin.address, "listening for questions");
-    server.run(RunArgs { shutdown_signal: Box::new(Ending(ending)) });
+    let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket };
+    server.run(RunArgs { shutdown_signal: Box::new(ending) });
     if let Some(log) = access_log {
         log.close(Duration::from_secs(1));
     }
@@ -155,7 +176,8 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
 fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
     ServerConf {
         threads: settings.threads,
-        grace_period_seconds: Some(settings.grace.as_secs()),
+        // `Control` ends the process before.
+        grace_period_seconds: Some(settings.grace.as_secs() + FRAMEWORK_GRACE),
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: FRAMEWORK_TRIES,
@@ -183,7 +205,7 @@ fn origin(documents: &DocumentsFrom) -> String {
 }
 
 /// Binds and lets go: an address that is taken is said before anything runs.
-fn can_listen(address: SocketAddr) -> anyhow::Result<()> {
+pub fn can_listen(address: SocketAddr) -> anyhow::Result<()> {
     TcpListener::bind(address).map(drop).with_context(|| format!("cannot listen on {address}"))
 }
 
@@ -238,17 +260,4 @@ fn source_view(status: &Arc<SourceStatus>) -> Box<dyn Fn() -> SourceView + Send 
         from_cache: status.from_cache(),
         mismatches: status.mismatches(),
     })
-}
-
-/// Signals, with a note for those who ask whether the process is ready.
-struct Ending(Arc<AtomicBool>);
-
-#[async_trait]
-impl ShutdownSignalWatch for Ending {
-    async fn recv(&self) -> ShutdownSignal {
-        let signal = UnixShutdownSignalWatch.recv().await;
-        self.0.store(true, Ordering::Relaxed);
-        tracing::info!("a signal ends the process; requests under way may finish");
-        signal
-    }
 }

@@ -32,6 +32,8 @@ use crate::vocab::ErrorReason;
 
 /// First room for a head; most fit.
 const HEAD_ROOM: usize = 4 << 10;
+/// How long an idle connection is kept for one more request while the process ends.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// How long a refused client may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -171,7 +173,15 @@ impl Edge {
     }
 }
 
-pub(super) async fn ended(shutdown: &ShutdownWatch) {
+/// An idle connection ends a moment after the process began to: a request that was on its way is still answered, with
+/// the word that it is the last one.
+async fn ended(shutdown: &ShutdownWatch) {
+    ending(shutdown).await;
+    tokio::time::sleep(LAST_REQUEST).await;
+}
+
+/// Waits until the process begins to end.
+pub(super) async fn ending(shutdown: &ShutdownWatch) {
     let mut shutdown = shutdown.clone();
     // A dropped sender is an end as well.
     let _ = shutdown.wait_for(|end| *end).await;

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::answer::{error_header, grpc_error_header, is_grpc};
 use super::client::ClientStream;
-use super::edge::{Edge, ended};
+use super::edge::{Edge, ending};
 use super::settings::Limits;
 use crate::vocab::ErrorReason;
 
@@ -108,7 +108,7 @@ impl Edge {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = ended(shutdown), if !is_ending => {
+                () = ending(shutdown), if !is_ending => {
                     connection.graceful_shutdown();
                     (is_ending, wait) = (true, FAREWELL);
                     continue;

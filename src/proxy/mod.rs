@@ -20,6 +20,7 @@ mod places;
 mod proxy_protocol;
 mod report;
 mod settings;
+mod trace;
 mod upstream;
 
 pub use certificates::HeldBack;

@@ -22,6 +22,8 @@ mod etcd;
 #[cfg(test)]
 mod fallback;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod log;
@@ -31,5 +33,7 @@ mod paths;
 mod routing;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod version;

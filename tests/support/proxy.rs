@@ -66,20 +66,44 @@ impl Proxy {
         if !config.contains("documents:") {
             text.push_str(&format!("documents: {{directory: {}}}\n", path.join("documents").display()));
         }
+        if !config.contains("upgrade_socket:") {
+            text.push_str(&format!("upgrade_socket: {}\n", path.join("upgrade.sock").display()));
+        }
         if !config.contains("access_log:") {
             text.push_str(&format!("access_log: {{path: {}}}\n", path.join("access.log").display()));
         }
         fs::write(path.join("graygate.yaml"), text + config).unwrap();
-        let output = |name| Stdio::from(fs::File::create(path.join(name)).unwrap());
-        let child = Command::new(BINARY)
+        let child = Proxy::run(path, &[]);
+        Proxy { child, directory, address, admin, second }
+    }
+
+    /// A second process that takes over what this one listens with, once this one gets SIGQUIT.
+    pub fn successor(&self) -> Proxy {
+        let child = Proxy::run(self.directory.path(), &["--upgrade"]);
+        Proxy { child, directory: self.directory.clone(), ..*self }
+    }
+
+    /// The same files and addresses, after this process has ended.
+    pub fn again(&self) -> Proxy {
+        let child = Proxy::run(self.directory.path(), &[]);
+        Proxy { child, directory: self.directory.clone(), ..*self }
+    }
+
+    /// What it says goes behind what an earlier process said.
+    fn run(path: &Path, further: &[&str]) -> Child {
+        let output = |name| {
+            let file = fs::OpenOptions::new().append(true).create(true).open(path.join(name));
+            Stdio::from(file.unwrap())
+        };
+        Command::new(BINARY)
             .args(["run", "--config"])
             .arg(path.join("graygate.yaml"))
+            .args(further)
             .stdin(Stdio::null())
             .stdout(output("stdout"))
             .stderr(output("stderr"))
             .spawn()
-            .unwrap();
-        Proxy { child, directory, address, admin, second }
+            .unwrap()
     }
 
     /// Waits until the admin address answers; false where a port was taken by somebody else.
