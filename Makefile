@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench availability release install install-files deb deb-files install-tools build-tools \
+.PHONY: help demo test lint bench differential availability release install install-files deb deb-files install-tools build-tools \
 	test-tools cargo
 
 # Where `make install` puts things, and the program it installs.
@@ -31,6 +31,9 @@ lint: cargo build-tools ## check the format and the lints; warnings are errors
 
 bench: cargo build-tools ## measure decisions, lists and parsing
 	$(CARGO) bench --locked
+
+differential: cargo build-tools ## compare the fast decision with the slow, obvious one on a million random cases
+	GRAYGATE_CASES=1000000 $(CARGO) test --locked --release --test differential --test index
 
 availability: cargo build-tools ## measure what users notice of each fault of a gray version
 	@mkdir -p loadtest/results

@@ -22,6 +22,9 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => (0..TEXTS).prop_map(|i| format!("t{i}")),
         1 => (0..TEXTS).prop_map(|i| format!("T{i}")),
+        1 => (0..20).prop_map(|i| format!("{i}.5")),
+        1 => (0..9, 0..3).prop_map(|(i, patch)| format!("v7.{i}.{patch}")),
+        1 => (0..9).prop_map(|i| format!("7.{i}.0-rc.{i}")),
         1 => select(vec!["", "t", "/a", "/a/b", "a.test", "GET", "10.0.0.1", "ÄÖ", "äö"]).prop_map(String::from),
     ]
 }
@@ -45,7 +48,22 @@ fn operator() -> impl Strategy<Value = String> {
         1 => (0..TEXTS).prop_map(|i| format!("regex: 'T{i}', ignore_case: true")),
         2 => (0..6).prop_map(|i| format!("in_list: l{i}")),
         1 => any::<bool>().prop_map(|wanted| format!("exists: {wanted}")),
-        1 => (0..20).prop_map(|number| format!("above: {number}")),
+        2 => (0..20, select(vec!["above", "at_least", "at_most", "below"]))
+            .prop_map(|(number, how)| format!("{how}: {number}.5")),
+        2 => (0..9, 0..9).prop_map(|(low, more)| format!("semver: '>=7.{low}, <7.{}'", low + more)),
+        1 => (0..9).prop_map(|i| format!("semver: '>7.{i}.0-rc.{i}'")),
+        3 => (0..TEXTS, 0..7).prop_map(|(i, shape)| {
+            let pattern = match shape {
+                0 => format!("t{i}"),
+                1 => format!(".*t{i}.*"),
+                2 => format!("(t|x)[0-9]*{i}"),
+                3 => format!("t({i}|{})?", i + 1),
+                4 => format!("(?i)T{i}[A-Z]*"),
+                5 => format!("[a-z]+{i}"),
+                _ => format!(".*(T|t){{1}}{i}.?"),
+            };
+            format!("regex: '{pattern}', ignore_case: {}", i % 3 == 0)
+        }),
     ]
 }
 

@@ -67,7 +67,7 @@ fn predicate(found: &Match, field: &str, lists: &Lists) -> Result<Predicate, Dan
         Operator::Prefix(operand) => Test::Prefix(text(operand)),
         Operator::Suffix(operand) => Test::Suffix(text(operand)),
         Operator::Contains(operand) => Test::Contains(text(operand)),
-        Operator::Regex(pattern) => Test::Regex(pattern.regex.clone()),
+        Operator::Regex(pattern) => Test::Regex(decide::Pattern::of(pattern.regex.clone())),
         Operator::Cidr(nets) => Test::InNetworks(Arc::new(nets.iter().copied().collect::<NetworkSet>())),
         Operator::Exists(wanted) => Test::Exists(*wanted),
         Operator::Semver(range) => Test::Semver(range.clone()),

@@ -104,7 +104,7 @@ fn one_by_one(service: &ServicePlan) -> Option<Problem> {
         service.rules.len(),
         named.join(", ")
     );
-    let help = "an `equals`, `in`, `in_list`, `prefix`, `suffix`, `contains` or `regex` that must hold lets a rule be looked up";
+    let help = "any operator but `exists` that must hold, outside `not`, lets a rule be looked up";
     Some(Problem { help: help.into(), ..note(format!("services/{}", service.name), message) })
 }
 

@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use icu_casemap::CaseMapper;
-use regex::bytes::Regex;
 use semver::{BuildMetadata, Prerelease, Version, VersionReq};
 
 use super::list::{NetworkSet, ValueSet};
+use super::literals::Pattern;
 use super::request::{Request, Scratch, any_value};
 use crate::vocab::{Attribute, Comparison, Decimal};
 
@@ -43,8 +43,7 @@ pub enum Test {
     Prefix(Box<[u8]>),
     Suffix(Box<[u8]>),
     Contains(Box<[u8]>),
-    /// Anchored at both ends; its text says everything, flags too, so that it can be built again inside a set.
-    Regex(Regex),
+    Regex(Pattern),
     /// Of the client's address, whatever the attribute says as text.
     InNetworks(Arc<NetworkSet>),
     Semver(VersionReq),
@@ -165,7 +164,7 @@ impl Test {
             (Test::OneOf(a), Test::OneOf(b)) => a == b,
             (Test::Member(a), Test::Member(b)) => Arc::ptr_eq(a, b),
             (Test::InNetworks(a), Test::InNetworks(b)) => Arc::ptr_eq(a, b),
-            (Test::Regex(a), Test::Regex(b)) => a.as_str() == b.as_str(),
+            (Test::Regex(a), Test::Regex(b)) => a.regex.as_str() == b.regex.as_str(),
             (Test::Semver(a), Test::Semver(b)) => a == b,
             (Test::Compare(a, x), Test::Compare(b, y)) => a == b && x == y,
             _ => false,
@@ -181,7 +180,7 @@ impl Test {
             Test::Prefix(text) => value.starts_with(text),
             Test::Suffix(text) => value.ends_with(text),
             Test::Contains(text) => contains(value, text),
-            Test::Regex(regex) => regex.is_match(value),
+            Test::Regex(pattern) => pattern.regex.is_match(value),
             Test::InNetworks(_) => false,
             Test::Semver(range) => read_version(value).is_some_and(|version| range.matches(&version)),
             Test::Compare(comparison, operand) => {
@@ -226,6 +225,27 @@ pub fn read_version(value: &[u8]) -> Option<Version> {
         Some((numbers, pre)) => (numbers, Some(pre)),
         None => (text, None),
     };
+    let [major, minor, patch] = read_parts(numbers)?;
+    let pre = match pre {
+        Some("") => return None,
+        Some(pre) => Prerelease::new(pre).ok()?,
+        None => Prerelease::EMPTY,
+    };
+    if !build.is_none_or(is_build) {
+        return None;
+    }
+    Some(Version { major, minor, patch, pre, build: BuildMetadata::EMPTY })
+}
+
+/// The numbers of a version, whatever its pre-release and build metadata are.
+pub(super) fn read_numbers(value: &[u8]) -> Option<[u64; 3]> {
+    let text = std::str::from_utf8(value).ok()?;
+    let text = text.strip_prefix('v').unwrap_or(text);
+    read_parts(text.split(['+', '-']).next()?)
+}
+
+/// One to three numbers, divided by dots.
+fn read_parts(numbers: &str) -> Option<[u64; 3]> {
     let mut parts = [0; 3];
     let mut written = numbers.split('.');
     for (i, part) in parts.iter_mut().enumerate() {
@@ -235,16 +255,7 @@ pub fn read_version(value: &[u8]) -> Option<Version> {
             None => return None,
         }
     }
-    let pre = match pre {
-        Some("") => return None,
-        Some(pre) => Prerelease::new(pre).ok()?,
-        None => Prerelease::EMPTY,
-    };
-    if !build.is_none_or(is_build) {
-        return None;
-    }
-    let [major, minor, patch] = parts;
-    written.next().is_none().then_some(Version { major, minor, patch, pre, build: BuildMetadata::EMPTY })
+    written.next().is_none().then_some(parts)
 }
 
 /// Build metadata says nothing about order, so it is only looked at: `BuildMetadata` would keep it, on the heap.

@@ -7,8 +7,10 @@
 mod access;
 mod bucket;
 mod condition;
+mod intervals;
 mod keys;
 mod list;
+mod literals;
 mod members;
 mod path;
 mod patterns;
@@ -25,6 +27,7 @@ mod words;
 pub use bucket::{bucket, hash};
 pub use condition::{Condition, Predicate, Test, fold};
 pub use list::{Hashed, NetworkSet, ValueSet};
+pub use literals::Pattern;
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
 pub use patterns::PatternSets;
 pub use request::{Request, Scratch, cookies, decode_parameter, parameters};

@@ -28,7 +28,18 @@ pub struct Span {
 #[derive(Default, Debug)]
 pub struct Postings(Box<[Rank]>);
 
+impl Span {
+    pub fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+}
+
 impl Postings {
+    #[cfg(test)]
+    pub fn ranks(&self, span: Span) -> &[Rank] {
+        &self.0[span.start as usize..span.end as usize]
+    }
+
     fn rank(&self, at: u32) -> Option<Rank> {
         self.0.get(at as usize).copied()
     }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::access::{Access, Key, Kind, Popularity, Remainder, access};
-use super::condition::fold;
+use super::condition::{fold, read_numbers};
+use super::intervals::{self, Interval, Intervals, Number, Triple};
 use super::keys::{ByLength, Exact};
 use super::list::{NetworkSet, ValueSet};
 use super::patterns::{PatternGroup, PatternSets};
@@ -19,7 +20,7 @@ use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
 use super::request::{Request, Scratch, any_value};
 use super::snapshot::{RuleId, RulePlan, Standing};
 use super::words::Words;
-use crate::vocab::Attribute;
+use crate::vocab::{Attribute, Decimal};
 
 /// Which rules of a service to ask for a request.
 #[derive(Default, Debug)]
@@ -63,6 +64,8 @@ enum Lookup {
     },
     Member(Arc<ValueSet>, Span),
     Networks(Arc<NetworkSet>, Span),
+    Numbers(Intervals<Number>),
+    Versions(Intervals<Triple>),
     /// The lists by the pattern's number.
     Patterns(Arc<PatternGroup>, Box<[Span]>),
     Present(Span),
@@ -176,6 +179,16 @@ impl Lookup {
                     queue.hit(*span);
                 }
             }
+            Lookup::Numbers(numbers) => each(attribute, false, request, scratch, |value| {
+                if let Some(number) = Decimal::parse(value) {
+                    numbers.each_around(&(number.whole(), number), |span| queue.hit(span));
+                }
+            }),
+            Lookup::Versions(versions) => each(attribute, false, request, scratch, |value| {
+                if let Some(version) = read_numbers(value) {
+                    versions.each_around(&version, |span| queue.hit(span));
+                }
+            }),
             Lookup::Patterns(group, spans) => {
                 let mut hits = std::mem::take(&mut queue.hits);
                 hits.clear_for(group);
@@ -231,6 +244,8 @@ struct Keys<'c> {
     patterns: BTreeMap<&'c str, Vec<Rank>>,
     lists: BTreeMap<usize, (Option<&'c Arc<ValueSet>>, Vec<Rank>)>,
     networks: BTreeMap<usize, (Option<&'c Arc<NetworkSet>>, Vec<Rank>)>,
+    numbers: Vec<(Interval<Number>, Rank)>,
+    versions: Vec<(Interval<Triple>, Rank)>,
     present: Vec<Rank>,
 }
 
@@ -319,12 +334,17 @@ impl<'c> Keys<'c> {
                 return ranks.push(rank);
             }
             Kind::Pattern(pattern) => return self.patterns.entry(pattern).or_default().push(rank),
+            Kind::Number(comparison, operand) => {
+                let interval = intervals::numbers(comparison, operand);
+                return self.numbers.extend(interval.map(|interval| (interval, rank)));
+            }
+            Kind::Version(range) => return self.versions.push((intervals::versions(range), rank)),
             Kind::Present => return self.present.push(rank),
         };
         self.texts.entry((part, fold)).or_default().entry(text).or_default().push(rank);
     }
 
-    /// Builds the sources, and returns the rules whose patterns or words are too large together.
+    /// Builds the sources, and returns the rules whose patterns are too large together.
     fn build(
         mut self,
         attribute: &Attribute,
@@ -335,10 +355,8 @@ impl<'c> Keys<'c> {
         for ((part, fold), table) in self.texts {
             let first = table.values().filter_map(|ranks| ranks.first()).min().copied();
             if part == Part::Contains {
-                match Words::build(&table, &mut builder.postings) {
-                    Some(words) => builder.push(first, attribute, Lookup::Contains { fold, words }),
-                    None => too_large.extend(table.into_values().flatten()),
-                }
+                let words = Words::build(&table, &mut builder.postings);
+                builder.push(first, attribute, Lookup::Contains { fold, words });
                 continue;
             }
             let spans = table.into_iter().map(|(text, ranks)| (text.into(), builder.postings.add(&ranks)));
@@ -359,6 +377,12 @@ impl<'c> Keys<'c> {
             let lookup = networks.map(|networks| Lookup::Networks(networks.clone(), span));
             lookup.into_iter().for_each(|lookup| builder.push(ranks.first().copied(), attribute, lookup));
         }
+        let first = self.numbers.first().map(|(_, rank)| *rank);
+        let numbers = Intervals::build(&self.numbers, &mut builder.postings);
+        builder.push(first, attribute, Lookup::Numbers(numbers));
+        let first = self.versions.first().map(|(_, rank)| *rank);
+        let versions = Intervals::build(&self.versions, &mut builder.postings);
+        builder.push(first, attribute, Lookup::Versions(versions));
         too_large.extend(builder.push_patterns(&self.patterns, attribute, sets));
         self.present.extend(&too_large);
         self.present.sort_unstable();

@@ -1,20 +1,43 @@
 //! Many words over one value in one pass: which of them does it contain?
+//!
+//! Each word goes under one piece of it, the one that the fewest words share; the value's pieces are looked up one after
+//! the other, almost all of them in vain in a filter of a few kilobytes. An automaton would be as fast to ask, and a
+//! hundred times slower to build.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
 
 use super::postings::{PostingsBuilder, Rank, Span};
 use super::rule_index::Table;
 
-/// Bytes of all words of one attribute: what is built anew with every change stays a matter of milliseconds. More
-/// words than that are asked one by one.
-const WORDS_LIMIT: usize = 64 << 10;
+/// Bytes of a piece; shorter words are their own piece.
+const PIECE: usize = 4;
+/// Places of a filter, and of the counters pieces are weighed with: a power of two.
+const PLACES: usize = 1 << 16;
 
 /// Words with the lists of the rules that ask for them.
 #[derive(Debug)]
 pub struct Words {
-    automaton: AhoCorasick,
-    /// By the word's number.
-    spans: Box<[Span]>,
+    words: Box<[Word]>,
+    /// Those whose pieces have the same length.
+    classes: Box<[Class]>,
+}
+
+#[derive(Debug)]
+struct Word {
+    text: Box<[u8]>,
+    /// Where its piece begins.
+    at: usize,
+    span: Span,
+}
+
+#[derive(Debug)]
+struct Class {
+    length: usize,
+    filter: Box<[u64]>,
+    /// By piece, the numbers of the words.
+    pieces: HashMap<u32, Vec<u32>, FixedState>,
 }
 
 /// Which words were found already: a value may hold one a thousand times. A buffer that grows once.
@@ -33,8 +56,8 @@ impl Seen {
             self.rounds.fill(0);
             self.round = 1;
         }
-        if self.rounds.len() < words.spans.len() {
-            self.rounds.resize(words.spans.len(), 0);
+        if self.rounds.len() < words.words.len() {
+            self.rounds.resize(words.words.len(), 0);
         }
     }
 
@@ -46,29 +69,84 @@ impl Seen {
 }
 
 impl Words {
-    /// None of the words is empty. `None`: too large together.
-    pub fn build(table: &Table<'_>, postings: &mut PostingsBuilder) -> Option<Words> {
-        if table.keys().map(|word| word.len()).sum::<usize>() > WORDS_LIMIT {
-            return None;
+    /// None of the words is empty.
+    pub fn build(table: &Table<'_>, postings: &mut PostingsBuilder) -> Words {
+        let mut sorted: Vec<(&&[u8], &Vec<Rank>)> = table.iter().collect();
+        sorted.sort_unstable();
+        let mut common = vec![0_u32; PLACES];
+        for piece in sorted.iter().flat_map(|(word, _)| word.windows(PIECE)) {
+            common.get_mut(place(number(piece))).into_iter().for_each(|count| *count += 1);
         }
-        let mut words: Vec<(&&[u8], &Vec<Rank>)> = table.iter().collect();
-        words.sort_unstable();
-        let automaton = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build(words.iter().map(|(word, _)| word))
-            .ok()?;
-        Some(Words { automaton, spans: words.iter().map(|(_, ranks)| postings.add(ranks)).collect() })
+        let rarity = |piece: &[u8]| common.get(place(number(piece))).copied().unwrap_or_default();
+        let mut classes: Vec<Class> = Vec::new();
+        let words = (0_u32..).zip(sorted).map(|(id, (word, ranks))| {
+            let length = word.len().min(PIECE);
+            let pieces = word.windows(length).enumerate();
+            let (at, piece) = pieces.min_by_key(|(_, piece)| rarity(piece)).unwrap_or_default();
+            if !classes.iter().any(|class| class.length == length) {
+                classes.push(Class::new(length));
+            }
+            let class = classes.iter_mut().find(|class| class.length == length);
+            class.into_iter().for_each(|class| class.add(number(piece), id));
+            Word { text: (**word).into(), at, span: postings.add(ranks) }
+        });
+        Words { words: words.collect(), classes: classes.into() }
     }
 
     /// Calls `found` with the list of every word in the value that was not seen before.
     pub fn each_in(&self, value: &[u8], seen: &mut Seen, mut found: impl FnMut(Span)) {
-        for word in self.automaton.find_overlapping_iter(value) {
-            let number = word.pattern().as_usize();
-            if seen.first(number) {
-                self.spans.get(number).into_iter().for_each(|span| found(*span));
+        for class in &self.classes {
+            for (start, piece) in value.windows(class.length).enumerate() {
+                for id in class.words(number(piece)) {
+                    let id = *id as usize;
+                    let Some(word) = self.words.get(id) else { continue };
+                    let rest = start.checked_sub(word.at).and_then(|start| value.get(start..));
+                    if rest.is_some_and(|rest| rest.starts_with(&word.text)) && seen.first(id) {
+                        found(word.span);
+                    }
+                }
             }
         }
     }
+}
+
+impl Class {
+    fn new(length: usize) -> Class {
+        let filter = vec![0; PLACES / u64::BITS as usize];
+        Class { length, filter: filter.into(), pieces: HashMap::default() }
+    }
+
+    fn add(&mut self, piece: u32, id: u32) {
+        let (block, bit) = bit(piece);
+        self.filter.get_mut(block).into_iter().for_each(|bits| *bits |= bit);
+        self.pieces.entry(piece).or_default().push(id);
+    }
+
+    fn words(&self, piece: u32) -> &[u32] {
+        let (block, bit) = bit(piece);
+        match self.filter.get(block).is_some_and(|bits| bits & bit != 0) {
+            true => self.pieces.get(&piece).map(Vec::as_slice).unwrap_or_default(),
+            false => &[],
+        }
+    }
+}
+
+/// At most four bytes as a number.
+fn number(piece: &[u8]) -> u32 {
+    match piece.first_chunk() {
+        Some(four) => u32::from_le_bytes(*four),
+        None => piece.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)),
+    }
+}
+
+/// A piece's place in a filter: the upper bits of its product with 2^32 over the golden ratio.
+fn place(piece: u32) -> usize {
+    (piece.wrapping_mul(0x9e37_79b9) >> (u32::BITS - PLACES.trailing_zeros())) as usize
+}
+
+fn bit(piece: u32) -> (usize, u64) {
+    let place = place(piece);
+    (place / u64::BITS as usize, 1 << (place % u64::BITS as usize))
 }
 
 #[cfg(test)]
@@ -77,23 +155,34 @@ mod tests {
 
     #[test]
     fn every_word_is_found_once() {
-        let words = ["a", "ab", "b", "aa", "zz"];
+        let words = ["a", "ab", "b", "aa", "zz", "abcd", "bcde", "xyzabcd", "xxxxyyyyzzzz"];
         let table: Table<'_> = (0..).zip(words).map(|(rank, word)| (word.as_bytes(), vec![rank])).collect();
         let mut postings = PostingsBuilder::default();
-        let words = Words::build(&table, &mut postings).unwrap();
+        let built = Words::build(&table, &mut postings);
         let postings = postings.build();
         let mut seen = Seen::default();
-        for (value, expected) in
-            [("aab", vec![0, 1, 2, 3]), ("bbbb", vec![2]), ("", vec![]), ("xazx", vec![0]), ("zzz", vec![4])]
-        {
-            seen.clear_for(&words);
+        for value in [
+            "aab",
+            "bbbb",
+            "",
+            "xazx",
+            "zzz",
+            "abcde",
+            "xyzabcd",
+            "yzabcdabcd",
+            "xxxxxyyyyzzzzz",
+            "xxxyyyyzzzz",
+        ] {
+            seen.clear_for(&built);
             let mut found = Vec::new();
-            words.each_in(value.as_bytes(), &mut seen, |span| found.extend(postings.first(span)));
+            built.each_in(value.as_bytes(), &mut seen, |span| found.extend(postings.first(span)));
             found.sort_unstable();
+            let expected: Vec<Rank> =
+                (0..).zip(words).filter(|(_, word)| value.contains(word)).map(|(rank, _)| rank).collect();
             assert_eq!(found, expected, "{value}");
         }
         seen.round = u32::MAX;
-        seen.clear_for(&words);
+        seen.clear_for(&built);
         assert!(seen.first(0) && !seen.first(0));
     }
 }

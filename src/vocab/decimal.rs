@@ -39,6 +39,16 @@ impl<'a> Decimal<'a> {
         Some(Decimal { negative: negative && !zero, whole, fraction })
     }
 
+    /// The whole part, as far as it can be counted: of two numbers the smaller never has the larger one.
+    pub fn whole(&self) -> i128 {
+        let digit = |b: &u8| i128::from(b - b'0');
+        let magnitude = match self.whole.len() {
+            0..=38 => self.whole.iter().fold(0, |sum, b| sum * 10 + digit(b)),
+            _ => i128::MAX,
+        };
+        if self.negative { -magnitude } else { magnitude }
+    }
+
     pub fn compare(&self, other: &Decimal<'_>) -> Ordering {
         let magnitude = self
             .whole
