@@ -199,8 +199,8 @@ fn compare(arguments: &Arguments, workload: &Workload) -> Result<String> {
             }
             let command = system.prepare(&stage, workload)?;
             let begun = Instant::now();
-            let running = Running::start(command, "0", &stage.root)?;
-            let started = ready(&stage, system).with_context(|| {
+            let mut running = Running::start(command, "0", &stage.root)?;
+            let started = ready(&stage, system, &mut running).with_context(|| {
                 let log = fs::read_to_string(stage.root.join("started.log")).unwrap_or_default();
                 format!("{}: {}", system.name(), log.chars().take(2_000).collect::<String>())
             });
@@ -219,9 +219,14 @@ fn compare(arguments: &Arguments, workload: &Workload) -> Result<String> {
     Ok(table(workload, arguments, &measured))
 }
 
-fn ready(stage: &Stage, system: System) -> Result<()> {
+fn ready(stage: &Stage, system: System, running: &mut Running) -> Result<()> {
+    let begun = Instant::now();
+    while TcpStream::connect(stage.listen).is_err() {
+        ensure!(running.0.try_wait()?.is_none(), "it ended by itself");
+        ensure!(begun.elapsed() < START_LIMIT, "nobody listens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     if matches!(system, System::Graygate | System::GraygateLogging) {
-        let begun = Instant::now();
         while !ask(stage.admin, "/readyz", "").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
             ensure!(begun.elapsed() < START_LIMIT, "not ready");
             std::thread::sleep(Duration::from_millis(5));

@@ -143,7 +143,7 @@ fn graygate(stage: &Stage, workload: &Workload, access_log: &str) -> Result<Comm
         &config,
         format!(
             "threads: 1\nlisten: [{{address: \"{}\"}}]\nadmin: {{address: \"{}\"}}\ndocuments: {{directory: documents}}\n\
-             access_log: {access_log}\nshutdown: {{grace: 0s}}\n",
+             access_log: {access_log}\nshutdown: {{grace: 1s}}\n",
             stage.listen, stage.admin
         ),
     )?;
@@ -205,7 +205,7 @@ fn haproxy(stage: &Stage, workload: &Workload) -> Result<Command> {
     list_file(&users, workload.users, &format!(" {}", VERSIONS[0]))?;
     let unless = "unless { var(txn.v) -m found }";
     let mut text = format!(
-        "global\n  nbthread 1\n  maxconn 20000\ndefaults\n  mode http\n  timeout client 600s\n  timeout server 60s\n  timeout connect 5s\n  \
+        "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode http\n  timeout client 600s\n  timeout server 60s\n  timeout connect 5s\n  \
          http-reuse always\nfrontend f\n  bind {}\n  \
          http-request set-var(txn.v) req.hdr(x-hospital),map_str({hospitals})\n  \
          http-request set-var(txn.v) req.hdr(x-user),map_str({}) {unless}\n  \
