@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench availability release install-tools build-tools test-tools cargo
+.PHONY: help demo test lint bench availability malformed release install-tools build-tools test-tools cargo
 
 help: ## show this list
 	@echo 'graygate: an edge proxy that decides, for every request, which version of a service answers it'
@@ -29,6 +29,11 @@ availability: cargo build-tools ## measure what users notice of each fault of a 
 	GRAYGATE_AVAILABILITY=$(CURDIR)/loadtest/results/availability.md \
 		$(CARGO) test --locked --test faults availability
 	@cat loadtest/results/availability.md
+
+malformed: cargo build-tools ## write what each malformed request gets
+	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \
+		$(CARGO) test --locked --test edge nothing_malformed
+	@cat loadtest/results/malformed.md
 
 release: cargo build-tools ## build target/release/graygate
 	$(CARGO) build --release --locked
