@@ -29,7 +29,7 @@
 //!
 //! # The life of a request
 //!
-//! `proxy::listener` agrees on TLS and HTTP/2 where a listener speaks them. `proxy::edge`, or `proxy::http2`, reads the
+//! `proxy::listener` agrees on TLS and HTTP/2 where a listener speaks them. `proxy::edge`, or `proxy::h2`, reads the
 //! whole head against a deadline and refuses what could be read in two ways. `proxy::intake` removes what an untrusted
 //! client must not say ([`decide::Trust`]), loads the running generation once, normalises the target, and calls
 //! [`decide::Snapshot::decide`]. [`pools::ServicePools::pick`] chooses an instance along the decided

@@ -18,6 +18,8 @@ mod limits;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod websocket;
