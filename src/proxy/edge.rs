@@ -130,11 +130,13 @@ impl Edge {
                 None => return self.turn_away(door, front).await,
             },
         };
-        let Some((front, speaks)) = door.agree(front, limits.header_timeout).await else { return };
+        // In boxes of their own: a handshake is over soon, and idle connections should not carry the room for it.
+        let agreed = Box::pin(door.agree(front, limits.header_timeout)).await;
+        let Some((front, speaks)) = agreed else { return };
         let stream = ClientStream::open(front.into_stream(), WRITE_STALL);
         match speaks {
             Speaks::Http1 => self.serve(stream, shutdown).await,
-            Speaks::Http2 => self.serve_h2(stream.count_frames(), shutdown).await,
+            Speaks::Http2 => Box::pin(self.serve_h2(stream.count_frames(), shutdown)).await,
         }
     }
 

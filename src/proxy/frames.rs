@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::http2::PREFACE;
+use super::h2::PREFACE;
 
 /// Control frames in one window. A busy client cancels and pings now and then; a hundred a second is no client.
 const BUDGET: u32 = 1_000;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::certificates::{Certificates, HeldBack, LOOK_EVERY, QUIET};
 use super::front::Front;
-use super::http2::PREFACE;
+use super::h2::PREFACE;
 use super::settings::{Listener, Tls, TlsVersion};
 use crate::telemetry::{Counter, Gauge, Metrics};
 

@@ -45,11 +45,9 @@ fn find(bytes: &[u8]) -> Found {
     // The parser says what it thinks of a first line only when enough of it is there.
     const STARTS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
     let begins = |start: &&[u8]| bytes.iter().zip(start.iter()).all(|(a, b)| a == b);
-    let bare_feed = || {
-        bytes.starts_with(b"P")
-            && bytes.iter().position(|b| *b == b'\n') < bytes.iter().position(|b| *b == b'\r')
-    };
-    if !STARTS.iter().any(begins) || (bytes.contains(&b'\n') && bare_feed()) {
+    let first = |wanted| bytes.iter().position(|b| *b == wanted).unwrap_or(usize::MAX);
+    let is_bare = bytes.starts_with(b"P") && first(b'\n') < first(b'\r');
+    if is_bare || !STARTS.iter().any(begins) {
         return Found::Broken;
     }
     match ProxyHeader::parse(bytes, CONFIG) {

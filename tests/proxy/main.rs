@@ -7,6 +7,7 @@ mod support;
 
 #[cfg(test)]
 #[path = "../support/harness.rs"]
+#[expect(dead_code, reason = "each target uses a part of what they share")]
 mod harness;
 
 #[cfg(test)]
