@@ -101,7 +101,22 @@ fn contains(i: usize) -> String {
     format!("when: {{attribute: header:x-tenant, contains: 't{i}.'}}\nversion: gray")
 }
 
-/// No key but the attribute itself: what a service with such rules pays.
+/// The shape of a path, as one meets it in a gateway.
+fn path_regex(i: usize) -> String {
+    format!("when: {{attribute: path, regex: '/(api|v1)/t{i}/[a-z]+/\\d+'}}\nversion: gray")
+}
+
+/// A piece of a long value, with anything before and behind it.
+fn agent_regex(i: usize) -> String {
+    format!("when: {{attribute: header:user-agent, regex: '.*MicroMessenger/8\\.{i}\\..*'}}\nversion: gray")
+}
+
+/// Ranges side by side.
+fn semver(i: usize) -> String {
+    format!("when: {{attribute: header:x-tenant, semver: '>=7.{i}, <7.{}'}}\nversion: gray", i + 1)
+}
+
+/// Thresholds of one attribute; a value below all of them matches none.
 fn number(i: usize) -> String {
     format!("when: {{attribute: header:x-tenant, above: {i}}}\nversion: gray")
 }
@@ -154,7 +169,7 @@ fn measure(criterion: &mut Criterion, name: &str, compiled: &Compiled, request: 
 }
 
 fn rules(criterion: &mut Criterion) {
-    let kinds: Kinds<7> = [
+    let kinds: Kinds<10> = [
         ("equality", equality),
         ("regex", regex),
         ("half_regex", half_regex),
@@ -162,6 +177,9 @@ fn rules(criterion: &mut Criterion) {
         ("prefix", prefix),
         ("contains", contains),
         ("number", number),
+        ("path_regex", path_regex),
+        ("agent_regex", agent_regex),
+        ("semver", semver),
     ];
     for (kind, rule) in kinds {
         for size in SIZES {
@@ -170,16 +188,26 @@ fn rules(criterion: &mut Criterion) {
             for (place, tenant, user) in [
                 ("first", "t0.x".to_string(), "u0-1".to_string()),
                 ("last", format!("t{last}.x"), format!("u{}-1", last % 10)),
-                ("none", "nobody".into(), "u3-1".into()),
+                ("none", if kind == "number" { "-1" } else { "nobody" }.into(), "u3-1".into()),
             ] {
                 if kind == "number" && place != "none" {
                     continue;
                 }
                 let whole = !matches!(kind, "contains" | "prefix");
                 let tenant = tenant.strip_suffix(".x").filter(|_| whole).unwrap_or(&tenant);
-                let headers = headers(tenant, &user);
+                let number = tenant.trim_start_matches('t');
+                let version = format!("7.{number}.3");
+                let path = format!("/v1/{tenant}/list/42");
+                let mut headers = headers(if kind == "semver" { &version } else { tenant }, &user);
+                if kind == "agent_regex" {
+                    let agent = format!(
+                        "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 \
+                         (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.{number}.49(0x18003137) NetType/WIFI"
+                    );
+                    headers.insert("user-agent", HeaderValue::from_str(&agent).unwrap());
+                }
                 let name = format!("rules/{kind}/{place}/{size}");
-                measure(criterion, &name, &compiled, &request("www.example.com", "/a/b", &headers));
+                measure(criterion, &name, &compiled, &request("www.example.com", &path, &headers));
             }
         }
     }
