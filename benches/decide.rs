@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use graygate::compile::{Compiled, Memory, compile};
+use graygate::compile::{Compiled, Memory, compile, compile_next};
 use graygate::decide::{
     Decision, PathBuffer, PatternSets, Request, RuleIndex, Scratch, Snapshot, normalise_host,
 };
@@ -44,8 +44,12 @@ impl Documents {
         self.0.insert(DocumentId::parse(&format!("lists/{name}")).unwrap(), Arc::new(Raw::list(text)));
     }
 
+    fn set(self) -> DocumentSet {
+        DocumentSet { documents: self.0, ..DocumentSet::default() }
+    }
+
     fn compile(self) -> Compiled {
-        let set = DocumentSet { documents: self.0, ..DocumentSet::default() };
+        let set = self.set();
         let compiled = compile(&set, &Memory::default(), &|_| Err(std::io::ErrorKind::NotFound.into()));
         assert_eq!(compiled.problems, []);
         compiled
@@ -54,6 +58,10 @@ impl Documents {
 
 /// One service behind one route, with a rule for every number.
 fn with_rules(count: usize, rule: impl Fn(usize) -> String) -> Compiled {
+    rule_documents(count, rule).compile()
+}
+
+fn rule_documents(count: usize, rule: impl Fn(usize) -> String) -> Documents {
     let mut documents = Documents::default();
     documents.yaml("services/s", "identity: [header:x-user]");
     documents.yaml("routes/r", "service: s");
@@ -64,7 +72,7 @@ fn with_rules(count: usize, rule: impl Fn(usize) -> String) -> Compiled {
     for i in 0..count {
         documents.yaml(&format!("rules/{i:05}"), &rule(i));
     }
-    documents.compile()
+    documents
 }
 
 /// Ten rules in a hundred have two equalities, one an `in`, the others one; half of them split.
@@ -262,6 +270,30 @@ fn build(criterion: &mut Criterion) {
     }
 }
 
+/// A change of one rule among ten thousand, from the documents to the snapshot.
+fn change(criterion: &mut Criterion) {
+    let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let kinds: Kinds<3> = [("equality", equality), ("half_regex", half_regex), ("contains", contains)];
+    for (kind, rule) in kinds {
+        let mut set = rule_documents(10_000, rule).set();
+        criterion.bench_function(&format!("compile/whole/{kind}/10000"), |bencher| {
+            bencher.iter(|| compile_next(&set, Memory::default(), &no_file));
+        });
+        let mut memory = Some(compile_next(&set, Memory::default(), &no_file).memory);
+        let id = DocumentId::parse("rules/05000").unwrap();
+        let mut turn = 0;
+        criterion.bench_function(&format!("compile/one_of/{kind}/10000"), |bencher| {
+            bencher.iter(|| {
+                turn += 1;
+                set.documents.insert(id.clone(), Arc::new(Raw::yaml(rule(10_000 + turn).as_str())));
+                let compiled = compile_next(&set, memory.take().unwrap_or_default(), &no_file);
+                memory = Some(compiled.memory);
+                compiled.snapshot
+            });
+        });
+    }
+}
+
 /// Writing a path and a host in one way.
 fn normalise(criterion: &mut Criterion) {
     for (name, path) in [
@@ -289,5 +321,5 @@ fn short() -> Criterion {
         .without_plots()
 }
 
-criterion_group! {name = benches; config = short(); targets = rules, routes, build, normalise}
+criterion_group! {name = benches; config = short(); targets = rules, routes, build, change, normalise}
 criterion_main!(benches);
