@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use graygate::compile::{Compiled, Memory, compile};
+use graygate::compile::{Compiled, Memory, compile, compile_next};
 use graygate::decide::{
     Decision, PathBuffer, PatternSets, Request, RuleIndex, Scratch, Snapshot, normalise_host,
 };
@@ -44,8 +44,12 @@ impl Documents {
         self.0.insert(DocumentId::parse(&format!("lists/{name}")).unwrap(), Arc::new(Raw::list(text)));
     }
 
+    fn set(self) -> DocumentSet {
+        DocumentSet { documents: self.0, ..DocumentSet::default() }
+    }
+
     fn compile(self) -> Compiled {
-        let set = DocumentSet { documents: self.0, ..DocumentSet::default() };
+        let set = self.set();
         let compiled = compile(&set, &Memory::default(), &|_| Err(std::io::ErrorKind::NotFound.into()));
         assert_eq!(compiled.problems, []);
         compiled
@@ -54,6 +58,10 @@ impl Documents {
 
 /// One service behind one route, with a rule for every number.
 fn with_rules(count: usize, rule: impl Fn(usize) -> String) -> Compiled {
+    rule_documents(count, rule).compile()
+}
+
+fn rule_documents(count: usize, rule: impl Fn(usize) -> String) -> Documents {
     let mut documents = Documents::default();
     documents.yaml("services/s", "identity: [header:x-user]");
     documents.yaml("routes/r", "service: s");
@@ -64,7 +72,7 @@ fn with_rules(count: usize, rule: impl Fn(usize) -> String) -> Compiled {
     for i in 0..count {
         documents.yaml(&format!("rules/{i:05}"), &rule(i));
     }
-    documents.compile()
+    documents
 }
 
 /// Ten rules in a hundred have two equalities, one an `in`, the others one; half of them split.
@@ -101,7 +109,22 @@ fn contains(i: usize) -> String {
     format!("when: {{attribute: header:x-tenant, contains: 't{i}.'}}\nversion: gray")
 }
 
-/// No key but the attribute itself: what a service with such rules pays.
+/// The shape of a path, as one meets it in a gateway.
+fn path_regex(i: usize) -> String {
+    format!("when: {{attribute: path, regex: '/(api|v1)/t{i}/[a-z]+/\\d+'}}\nversion: gray")
+}
+
+/// A piece of a long value, with anything before and behind it.
+fn agent_regex(i: usize) -> String {
+    format!("when: {{attribute: header:user-agent, regex: '.*MicroMessenger/8\\.{i}\\..*'}}\nversion: gray")
+}
+
+/// Ranges side by side.
+fn semver(i: usize) -> String {
+    format!("when: {{attribute: header:x-tenant, semver: '>=7.{i}, <7.{}'}}\nversion: gray", i + 1)
+}
+
+/// Thresholds of one attribute; a value below all of them matches none.
 fn number(i: usize) -> String {
     format!("when: {{attribute: header:x-tenant, above: {i}}}\nversion: gray")
 }
@@ -154,7 +177,7 @@ fn measure(criterion: &mut Criterion, name: &str, compiled: &Compiled, request: 
 }
 
 fn rules(criterion: &mut Criterion) {
-    let kinds: Kinds<7> = [
+    let kinds: Kinds<10> = [
         ("equality", equality),
         ("regex", regex),
         ("half_regex", half_regex),
@@ -162,6 +185,9 @@ fn rules(criterion: &mut Criterion) {
         ("prefix", prefix),
         ("contains", contains),
         ("number", number),
+        ("path_regex", path_regex),
+        ("agent_regex", agent_regex),
+        ("semver", semver),
     ];
     for (kind, rule) in kinds {
         for size in SIZES {
@@ -170,16 +196,26 @@ fn rules(criterion: &mut Criterion) {
             for (place, tenant, user) in [
                 ("first", "t0.x".to_string(), "u0-1".to_string()),
                 ("last", format!("t{last}.x"), format!("u{}-1", last % 10)),
-                ("none", "nobody".into(), "u3-1".into()),
+                ("none", if kind == "number" { "-1" } else { "nobody" }.into(), "u3-1".into()),
             ] {
                 if kind == "number" && place != "none" {
                     continue;
                 }
                 let whole = !matches!(kind, "contains" | "prefix");
                 let tenant = tenant.strip_suffix(".x").filter(|_| whole).unwrap_or(&tenant);
-                let headers = headers(tenant, &user);
+                let number = tenant.trim_start_matches('t');
+                let version = format!("7.{number}.3");
+                let path = format!("/v1/{tenant}/list/42");
+                let mut headers = headers(if kind == "semver" { &version } else { tenant }, &user);
+                if kind == "agent_regex" {
+                    let agent = format!(
+                        "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 \
+                         (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.{number}.49(0x18003137) NetType/WIFI"
+                    );
+                    headers.insert("user-agent", HeaderValue::from_str(&agent).unwrap());
+                }
                 let name = format!("rules/{kind}/{place}/{size}");
-                measure(criterion, &name, &compiled, &request("www.example.com", "/a/b", &headers));
+                measure(criterion, &name, &compiled, &request("www.example.com", &path, &headers));
             }
         }
     }
@@ -234,6 +270,30 @@ fn build(criterion: &mut Criterion) {
     }
 }
 
+/// A change of one rule among ten thousand, from the documents to the snapshot.
+fn change(criterion: &mut Criterion) {
+    let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let kinds: Kinds<3> = [("equality", equality), ("half_regex", half_regex), ("contains", contains)];
+    for (kind, rule) in kinds {
+        let mut set = rule_documents(10_000, rule).set();
+        criterion.bench_function(&format!("compile/whole/{kind}/10000"), |bencher| {
+            bencher.iter(|| compile_next(&set, Memory::default(), &no_file));
+        });
+        let mut memory = Some(compile_next(&set, Memory::default(), &no_file).memory);
+        let id = DocumentId::parse("rules/05000").unwrap();
+        let mut turn = 0;
+        criterion.bench_function(&format!("compile/one_of/{kind}/10000"), |bencher| {
+            bencher.iter(|| {
+                turn += 1;
+                set.documents.insert(id.clone(), Arc::new(Raw::yaml(rule(10_000 + turn).as_str())));
+                let compiled = compile_next(&set, memory.take().unwrap_or_default(), &no_file);
+                memory = Some(compiled.memory);
+                compiled.snapshot
+            });
+        });
+    }
+}
+
 /// Writing a path and a host in one way.
 fn normalise(criterion: &mut Criterion) {
     for (name, path) in [
@@ -261,5 +321,5 @@ fn short() -> Criterion {
         .without_plots()
 }
 
-criterion_group! {name = benches; config = short(); targets = rules, routes, build, normalise}
+criterion_group! {name = benches; config = short(); targets = rules, routes, build, change, normalise}
 criterion_main!(benches);

@@ -1,13 +1,13 @@
 //! `/status`: the whole state of the process as one JSON object.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use super::Admin;
 use crate::documents::Kind;
-use crate::live::{ProblemReport, RevisionReport, ServiceReport, rfc3339, service_reports};
+use crate::live::{NoteReport, ProblemReport, RevisionReport, ServiceReport, rfc3339, service_reports};
 
 /// How the source of documents is.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,7 @@ pub struct Status {
     source: SourceReport,
     revision: RevisionReport,
     problems: Vec<ProblemReport>,
+    notes: Vec<NoteReport>,
     services: BTreeMap<String, ServiceReport>,
     documents: DocumentsReport,
 }
@@ -72,6 +73,7 @@ impl Admin {
                 .flatten()
                 .chain((self.certificates)())
                 .collect(),
+            notes: generation.map(|g| g.note_reports(SystemTime::now())).unwrap_or_default(),
             services: generation.map(|g| service_reports(g, Instant::now())).unwrap_or_default(),
             documents: generation
                 .map(|g| {

@@ -22,6 +22,7 @@ mod route_index;
 mod rule_index;
 mod snapshot;
 mod trust;
+mod version;
 mod words;
 
 pub use bucket::{bucket, hash};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::access::{Access, Key, Kind, Popularity, Remainder, access};
-use super::condition::{fold, read_numbers};
+use super::condition::fold;
 use super::intervals::{self, Interval, Intervals, Number, Triple};
 use super::keys::{ByLength, Exact};
 use super::list::{NetworkSet, ValueSet};
@@ -19,8 +19,12 @@ use super::patterns::{PatternGroup, PatternSets};
 use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
 use super::request::{Request, Scratch, any_value};
 use super::snapshot::{RuleId, RulePlan, Standing};
+use super::version::Version;
 use super::words::Words;
 use crate::vocab::{Attribute, Decimal};
+
+/// A search through a set of patterns takes about as long as this many lookups in tables.
+const PATTERNS_LOOKUPS: usize = 8;
 
 /// Which rules of a service to ask for a request.
 #[derive(Default, Debug)]
@@ -91,6 +95,16 @@ impl RuleIndex {
     /// The rules with a condition that are asked one by one, by every request or by every one with their attribute.
     pub fn unindexed(&self) -> &[RuleId] {
         &self.unindexed
+    }
+
+    /// What a decision costs at most before a candidate is asked, in lookups of some tens of nanoseconds: one for each
+    /// table, one for each rule that is asked one by one, and [`PATTERNS_LOOKUPS`] for each set of patterns.
+    pub fn cost(&self) -> usize {
+        let tables = self.sources.iter().map(|source| match source.lookup {
+            Lookup::Patterns(..) => PATTERNS_LOOKUPS,
+            _ => 1,
+        });
+        tables.sum::<usize>() + self.unindexed.len()
     }
 
     /// The rules that no request can match: every key they could be found by is one of an empty list.
@@ -185,8 +199,8 @@ impl Lookup {
                 }
             }),
             Lookup::Versions(versions) => each(attribute, false, request, scratch, |value| {
-                if let Some(version) = read_numbers(value) {
-                    versions.each_around(&version, |span| queue.hit(span));
+                if let Some(version) = Version::read(value) {
+                    versions.each_around(&version.numbers, |span| queue.hit(span));
                 }
             }),
             Lookup::Patterns(group, spans) => {

@@ -15,5 +15,6 @@ pub use generation::{Generation, Live, ServiceRuntime};
 pub use guard::{Admitted, Count, Guard};
 pub use publisher::Publisher;
 pub use status::{
-    InstanceReport, ProblemReport, RevisionReport, ServiceReport, VersionReport, rfc3339, service_reports,
+    DecisionReport, InstanceReport, NoteReport, ProblemReport, RevisionReport, ServiceReport, VersionReport,
+    rfc3339, service_reports,
 };

@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::generation::{Generation, Live};
-use crate::vocab::{InstanceState, Label, Revision};
+use crate::compile::notes;
+use crate::vocab::{InstanceState, Label, Problem, Revision};
 
 #[derive(Serialize)]
 pub struct RevisionReport {
@@ -30,6 +31,24 @@ pub struct ProblemReport {
 pub struct ServiceReport {
     /// By the label instances wear.
     pub versions: BTreeMap<String, VersionReport>,
+    pub decision: DecisionReport,
+}
+
+/// What deciding costs in this service.
+#[derive(Serialize)]
+pub struct DecisionReport {
+    pub rules: usize,
+    /// Rules with a condition that no table leads to.
+    pub asked_one_by_one: usize,
+    /// In lookups of some tens of nanoseconds; see [`crate::decide::RuleIndex::cost`].
+    pub cost: usize,
+}
+
+/// What an operator may want to know of a document that is not wrong.
+#[derive(Serialize)]
+pub struct NoteReport {
+    pub document: String,
+    pub message: String,
 }
 
 #[derive(Serialize)]
@@ -58,13 +77,20 @@ impl RevisionReport {
 
 impl Generation {
     pub fn problem_reports(&self) -> Vec<ProblemReport> {
-        let report = |(problem, since): &(crate::vocab::Problem, SystemTime)| ProblemReport {
+        let report = |(problem, since): &(Problem, SystemTime)| ProblemReport {
             document: problem.document.clone(),
             field: problem.field.clone(),
             message: problem.sentence(),
             held_back_since: rfc3339(*since),
         };
         self.problems.iter().map(report).collect()
+    }
+
+    /// Rules that can never match from `now` on, and services whose rules cost more than others.
+    pub fn note_reports(&self, now: SystemTime) -> Vec<NoteReport> {
+        let now = OffsetDateTime::from(now).unix_timestamp_nanos();
+        let report = |note: Problem| NoteReport { message: note.sentence(), document: note.document };
+        notes(&self.snapshot, now).into_iter().map(report).collect()
     }
 
     /// How many instances of each service and worn version are in each state, in the order of
@@ -100,13 +126,18 @@ pub fn service_reports(generation: &Generation, now: Instant) -> BTreeMap<String
             })
             .collect(),
     };
-    let services = generation.services.iter().map(|service| {
+    let services = generation.services.iter().zip(&generation.snapshot.services).map(|(service, plan)| {
+        let decision = DecisionReport {
+            rules: plan.rules.len(),
+            asked_one_by_one: plan.index.unindexed().len(),
+            cost: plan.index.cost(),
+        };
         let versions = service
             .pools
             .labels()
             .map(|(label, instances)| (label.to_string(), version(instances)))
             .collect();
-        (service.pools.name().to_string(), ServiceReport { versions })
+        (service.pools.name().to_string(), ServiceReport { versions, decision })
     });
     services.collect()
 }

@@ -45,12 +45,14 @@ async fn status_has_the_contract_s_shape() {
         ("lists/m/one.txt", "a\n"),
         ("lists/m/two.txt", "b\n"),
         ("rules/broken.yaml", "version: gray\nprioritty: 1"),
+        ("rules/zz-all.yaml", "version: gray"),
+        ("rules/zz-hidden.yaml", "version: gray"),
     ];
     let proxy = Proxy::start("", &documents).await;
     let status = proxy.status().await;
     assert_eq!(
         keys(&status),
-        sorted(["version", "started", "source", "revision", "problems", "services", "documents"])
+        sorted(["version", "started", "source", "revision", "problems", "notes", "services", "documents"])
     );
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(keys(&status["source"]), sorted(["kind", "up", "stale_seconds", "from_cache"]));
@@ -60,7 +62,14 @@ async fn status_has_the_contract_s_shape() {
     assert_eq!(status["problems"][0]["field"], "prioritty");
     let expected = json!({"versions": {"v1": {"instances": [
         {"address": upstream.address.to_string(), "state": "healthy", "weight": 2, "tags": {"a": "b"}}]}}});
-    assert_eq!(status["services"], json!({"s": expected}));
+    assert_eq!(keys(&status["services"]), ["s"]);
+    assert_eq!(status["services"]["s"]["versions"], expected["versions"]);
+    let decision = &status["services"]["s"]["decision"];
+    assert_eq!(keys(decision), sorted(["rules", "asked_one_by_one", "cost"]));
+    assert_eq!(decision["asked_one_by_one"], 0);
+    let note = &status["notes"][0];
+    assert_eq!(note["document"], "rules/zz-hidden");
+    assert!(note["message"].as_str().unwrap().contains("takes every request before it"), "{note}");
     let documents =
         json!({"routes": 1, "services": 1, "rules": 1, "lists": 2, "list_members": 4, "instances": 0});
     assert_eq!(keys(&status["documents"]), keys(&documents));
