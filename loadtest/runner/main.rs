@@ -146,7 +146,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let family = self.family();
-        let pids: Vec<String> = family.iter().rev().map(u32::to_string).collect();
+        // Parents first: one that lives would start a killed child again.
+        let pids: Vec<String> = family.iter().map(u32::to_string).collect();
         let _ = Command::new("kill").arg("-9").args(&pids).status();
         let _ = self.0.wait();
     }
