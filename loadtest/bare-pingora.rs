@@ -15,10 +15,6 @@ use pingora::server::{RunArgs, Server};
 use pingora::upstreams::peer::HttpPeer;
 
 /// As graygate's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// As graygate's.
 const UPSTREAM_POOL: usize = 1_024;
 
 struct Forward(SocketAddr);

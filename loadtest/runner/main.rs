@@ -2,7 +2,10 @@
 //! same requests, in turns, on one processor each. `make loadtest` runs it; `workload` says what is asked and
 //! `systems` how each is configured. Prints a Markdown table and writes it to the file of `--out`.
 
-#![expect(clippy::indexing_slicing, reason = "arrays of a fixed size, and a load test may die of its own mistake")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "arrays of a fixed size, and a load test may die of its own mistake"
+)]
 
 mod systems;
 mod workload;
@@ -99,7 +102,8 @@ impl Running {
         pinned.args(["-c", processor]).arg(command.get_program()).args(command.get_args());
         command = pinned;
         let log = fs::File::create(root.join("started.log"))?;
-        let child = command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        let child =
+            command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
         Ok(Running(child))
     }
 
@@ -108,7 +112,8 @@ impl Running {
         let mut family = vec![self.0.id()];
         let mut at = 0;
         while let Some(parent) = family.get(at).copied() {
-            let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+            let children =
+                fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
             family.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
             at += 1;
         }
@@ -141,7 +146,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let family = self.family();
-        let pids: Vec<String> = family.iter().rev().map(u32::to_string).collect();
+        // Parents first: one that lives would start a killed child again.
+        let pids: Vec<String> = family.iter().map(u32::to_string).collect();
         let _ = Command::new("kill").arg("-9").args(&pids).status();
         let _ = self.0.wait();
     }
@@ -164,7 +170,8 @@ struct Measured {
 }
 
 fn free<const N: usize>() -> Result<[SocketAddr; N]> {
-    let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
+    let listeners: Vec<_> =
+        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
     let addresses: Vec<_> = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?;
     addresses.try_into().ok().context("not as many addresses as were asked for")
 }
@@ -188,7 +195,9 @@ fn compare(arguments: &Arguments, workload: &Workload) -> Result<String> {
     let mut measured: BTreeMap<usize, Measured> = BTreeMap::new();
     for round in 0..arguments.rounds {
         for (index, system) in System::ALL.into_iter().enumerate() {
-            if !arguments.only.is_empty() && !arguments.only.iter().any(|word| system.name().contains(word.as_str())) {
+            if !arguments.only.is_empty()
+                && !arguments.only.iter().any(|word| system.name().contains(word.as_str()))
+            {
                 continue;
             }
             if system == System::Envoy && Command::new(&stage.envoy).arg("--version").output().is_err() {
@@ -257,7 +266,8 @@ fn ask(address: SocketAddr, path: &str, headers: &str) -> Result<String> {
 fn sample(stage: &Stage, requests: &[Request]) -> Result<String> {
     let (mut wrong, mut first, mut open) = (0, 0, 0);
     for request in requests.iter().take(SAMPLE) {
-        let lines: String = request.headers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let lines: String =
+            request.headers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let answer = ask(stage.listen, &request.path, &lines)?;
         let version = answer.lines().find_map(|line| line.strip_prefix("x-version: ")).unwrap_or_default();
         match request.expected {
@@ -272,7 +282,13 @@ fn sample(stage: &Stage, requests: &[Request]) -> Result<String> {
     Ok(format!("{wrong}; {:.0} %", 100.0 * first as f64 / f64::from(open.max(1))))
 }
 
-fn load(arguments: &Arguments, stage: &Stage, script: &PathBuf, seconds: u32, running: &Running) -> Result<Figures> {
+fn load(
+    arguments: &Arguments,
+    stage: &Stage,
+    script: &PathBuf,
+    seconds: u32,
+    running: &Running,
+) -> Result<Figures> {
     let before = running.ticks();
     let output = Command::new("taskset")
         .args(["-c", "1", "wrk", "-t1", "--timeout", "10s", "-c", &arguments.connections.to_string()])

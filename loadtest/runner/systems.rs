@@ -159,14 +159,19 @@ fn nginx(stage: &Stage, workload: &Workload) -> Result<Command> {
          http {\naccess_log off; keepalive_requests 1000000000; keepalive_timeout 600s;\n\
          map_hash_max_size 4194304; map_hash_bucket_size 128; variables_hash_max_size 2048;\n",
     );
-    let _ = writeln!(text, "split_clients \"share:$http_x_user\" $by_share {{ {PERCENT}% {}; * release; }}", VERSIONS[0]);
-    let mut map = |of: &str, to: &str, or: &str, entries: &mut dyn Iterator<Item = (String, &'static str)>| {
-        let _ = writeln!(text, "map ${of} ${to} {{\ndefault ${or};");
-        for (key, version) in entries {
-            let _ = writeln!(text, "{key} {version};");
-        }
-        text.push_str("}\n");
-    };
+    let _ = writeln!(
+        text,
+        "split_clients \"share:$http_x_user\" $by_share {{ {PERCENT}% {}; * release; }}",
+        VERSIONS[0]
+    );
+    let mut map =
+        |of: &str, to: &str, or: &str, entries: &mut dyn Iterator<Item = (String, &'static str)>| {
+            let _ = writeln!(text, "map ${of} ${to} {{\ndefault ${or};");
+            for (key, version) in entries {
+                let _ = writeln!(text, "{key} {version};");
+            }
+            text.push_str("}\n");
+        };
     let regex = |(pattern, version): (String, &'static str)| (format!("\"~^(?:{pattern})$\""), version);
     map("http_user_agent", "by_agent", "by_share", &mut workload.agents().map(regex));
     map("uri", "by_path", "by_agent", &mut workload.paths().map(regex));
@@ -175,7 +180,10 @@ fn nginx(stage: &Stage, workload: &Workload) -> Result<Command> {
     map("http_x_user", "by_user", "by_cookie", &mut users);
     map("http_x_hospital", "version", "by_user", &mut workload.hospitals());
     for (address, version) in stage.upstreams.iter().zip(["release"].iter().chain(&VERSIONS)) {
-        let _ = writeln!(text, "upstream {version} {{ server {address}; keepalive 1024; keepalive_requests 1000000000; }}");
+        let _ = writeln!(
+            text,
+            "upstream {version} {{ server {address}; keepalive 1024; keepalive_requests 1000000000; }}"
+        );
     }
     let _ = writeln!(
         text,
@@ -196,7 +204,9 @@ fn haproxy(stage: &Stage, workload: &Workload) -> Result<Command> {
         fs::write(&file, text)?;
         Ok(file.display().to_string())
     };
-    let regex = |(pattern, version): (String, &'static str)| (format!("^(?:{})$", pattern.replace(' ', "\\s")), version);
+    let regex = |(pattern, version): (String, &'static str)| {
+        (format!("^(?:{})$", pattern.replace(' ', "\\s")), version)
+    };
     let hospitals = map("hospitals", &mut workload.hospitals())?;
     let cookies = map("cookies", &mut workload.cookies())?;
     let paths = map("paths", &mut workload.paths().map(regex))?;
@@ -242,9 +252,7 @@ fn envoy(stage: &Stage, workload: &Workload) -> Result<Command> {
         value["@type"] = format!("type.googleapis.com/{kind}").into();
         value
     };
-    let action = |kind: &str, value| {
-        serde_json::json!({"action": {"name": "route", "typed_config": any(&format!("envoy.config.route.v3.{kind}"), value)}})
-    };
+    let action = |kind: &str, value| serde_json::json!({"action": {"name": "route", "typed_config": any(&format!("envoy.config.route.v3.{kind}"), value)}});
     let mut routes = Vec::new();
     for (cookie, version) in workload.cookies() {
         let matched = serde_json::json!({"prefix": "/", "cookies": [{"name": "trial", "string_match": {"exact": cookie}}]});
@@ -267,7 +275,10 @@ fn envoy(stage: &Stage, workload: &Workload) -> Result<Command> {
             .into_iter()
             .map(|(key, version)| (key, action("Route", route(all.clone(), version))))
             .collect();
-        let input = any("envoy.type.matcher.v3.HttpRequestHeaderMatchInput", serde_json::json!({"header_name": header}));
+        let input = any(
+            "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+            serde_json::json!({"header_name": header}),
+        );
         serde_json::json!({"matcher_tree": {"input": {"name": "header", "typed_config": input}, "exact_match_map": {"map": map}},
             "on_no_match": or})
     };
@@ -275,9 +286,7 @@ fn envoy(stage: &Stage, workload: &Workload) -> Result<Command> {
     let rest = action("RouteList", serde_json::json!({"routes": routes}));
     let by_user = tree("x-user", users, rest);
     let matcher = tree("x-hospital", workload.hospitals().collect(), serde_json::json!({"matcher": by_user}));
-    let address = |address: &SocketAddr| {
-        serde_json::json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
-    };
+    let address = |address: &SocketAddr| serde_json::json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
     let clusters: Vec<_> = stage
         .upstreams
         .iter()

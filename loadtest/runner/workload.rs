@@ -76,7 +76,9 @@ impl Workload {
                 };
                 let rule = pick % self.quarter();
                 match n % 10 {
-                    0 | 1 => (request.hospital, request.expected) = (format!("h{rule:05}"), Some(version(rule))),
+                    0 | 1 => {
+                        (request.hospital, request.expected) = (format!("h{rule:05}"), Some(version(rule)))
+                    }
                     2 => {
                         let listed = pick % SEEN_USERS.min(self.users.max(1));
                         (request.user, request.expected) = (Workload::user(listed), Some(VERSIONS[0]));
@@ -113,7 +115,12 @@ impl Request {
 pub fn script(requests: &[Request]) -> String {
     let mut text = String::from("local r = {}\nlocal n = 0\n");
     for (number, request) in requests.iter().enumerate() {
-        let _ = write!(text, "r[{}] = \"GET {} HTTP/1.1\\r\\nhost: medical.example.com\\r\\n", number + 1, request.path);
+        let _ = write!(
+            text,
+            "r[{}] = \"GET {} HTTP/1.1\\r\\nhost: medical.example.com\\r\\n",
+            number + 1,
+            request.path
+        );
         for (name, value) in request.headers() {
             let _ = write!(text, "{name}: {value}\\r\\n");
         }
