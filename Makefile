@@ -93,7 +93,7 @@ deb-files:
 		> "$$tree/DEBIAN/control"; \
 	install -m 755 conf/debian/postinst conf/debian/prerm "$$tree/DEBIAN"; \
 	install -m 644 conf/debian/conffiles "$$tree/DEBIAN"; \
-	dpkg-deb --root-owner-group --build "$$tree" $(PACKAGES) >/dev/null; \
+	dpkg-deb --root-owner-group $(DEBFLAGS) --build "$$tree" $(PACKAGES) >/dev/null; \
 	ls $(PACKAGES)/graygate_$(VERSION)_*.deb
 
 install-tools: ## install the Debian packages that building, tests and load need, where they are missing

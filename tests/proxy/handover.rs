@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::harness::proxy::until;
 use crate::harness::upstream::{Act, Upstream, ok};
-use crate::harness::wire::{Connection, request};
+use crate::harness::wire::{Connection, LIMIT, request};
 use crate::sample::in_front_of;
 
 const UPGRADES: usize = 5;
@@ -161,4 +161,32 @@ async fn a_second_signal_ends_the_wait() {
         assert_eq!(proxy.ended().await.code(), Some(0));
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_manager_is_told_who_serves() {
+    let upstream = Upstream::named("up").await;
+    let mut proxy = in_front_of("", &upstream).await;
+    let manager = tokio::net::UnixDatagram::bind(proxy.file("notify.sock")).unwrap();
+    let next_word = async || {
+        let mut bytes = [0; 1024];
+        let length =
+            tokio::time::timeout(LIMIT, manager.recv(&mut bytes)).await.expect("nothing is said").unwrap();
+        String::from_utf8_lossy(&bytes[..length]).trim_end().to_string()
+    };
+    let mut next = proxy.successor();
+    proxy.signal("-QUIT");
+    assert_eq!(next_word().await, format!("MAINPID={}\nREADY=1", next.id()));
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert_eq!([next_word().await, next_word().await], ["WATCHDOG=1", "WATCHDOG=1"]);
+    next.signal("-TERM");
+    // One that leaves to a successor says nothing: the service goes on.
+    while next_word().await != "STOPPING=1" {}
+    assert_eq!(next.ended().await.code(), Some(0));
+    let _again = next.again();
+    let mut words = next_word().await;
+    while words == "WATCHDOG=1" {
+        words = next_word().await;
+    }
+    assert_eq!(words, "READY=1");
 }

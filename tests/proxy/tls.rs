@@ -79,10 +79,10 @@ async fn serve(own: (rcgen::Certificate, KeyPair), asks: Option<&Authority>, alp
     address
 }
 
-/// A proxy whose `gray` is reached over TLS, and its release in plain text under another service's roof: a failed
-/// handshake falls back to `release`, which is the same address here without a weight of its own.
-async fn ask(gray: SocketAddr, lines: &str) -> (u16, String, f64) {
-    let service = format!("instances:\n  - {{address: \"{gray}\", version: release}}\nretries: 0\n{lines}");
+/// Status and body of one request to this instance, and how many connections to it failed.
+async fn ask(instance: SocketAddr, lines: &str) -> (u16, String, f64) {
+    let service =
+        format!("instances:\n  - {{address: \"{instance}\", version: release}}\nretries: 0\n{lines}");
     let proxy = Proxy::start("", &[ALL, WANTED, ("services/s.yaml", &service)]).await;
     let answer = proxy.get("/", &[]).await;
     let labels = [("service", "s"), ("version", "release"), ("outcome", "connect_failed")];
@@ -123,6 +123,24 @@ async fn an_instance_has_to_be_who_it_should_be() {
         let text = if expected.0 == 200 { text } else { expected.1.clone() };
         assert_eq!((status, text, failed), expected, "{case}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_believed_costs_the_user_nothing() {
+    let (good, other) = (authority(), authority());
+    let folder = tempfile::tempdir().unwrap();
+    let ca = write(&folder.path().join("ca.pem"), &good.pem());
+    let release = serve(certificate(&good, &["127.0.0.1"], false), None, &[]).await;
+    let gray = serve(certificate(&other, &["127.0.0.1"], false), None, &[]).await;
+    let service =
+        crate::sample::instances(&[("release", release), ("gray", gray)]) + &format!("tls: {{ca: {ca}}}\n");
+    let proxy = Proxy::start("", &[ALL, WANTED, ("services/s.yaml", &service)]).await;
+    let answer = proxy.get("/", &[("x-want", "gray")]).await;
+    assert_eq!((answer.status(), &*answer.text()), (200, "tls"));
+    let fell_back = &[("service", "s"), ("from", "gray"), ("to", "release"), ("reason", "connect_failed")];
+    proxy.metric_becomes("graygate_fallbacks_total", fell_back, 1.0).await;
+    let tried = [("service", "s"), ("version", "gray"), ("outcome", "connect_failed")];
+    assert_eq!(proxy.metrics().await.get("graygate_upstream_tries_total", &tried), Some(1.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,7 +95,13 @@ impl Proxy {
             let file = fs::OpenOptions::new().append(true).create(true).open(path.join(name));
             Stdio::from(file.unwrap())
         };
-        Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        // A test that bound it plays the service manager.
+        let manager = path.join("notify.sock");
+        if manager.exists() {
+            command.env("NOTIFY_SOCKET", manager).env("WATCHDOG_USEC", "100000");
+        }
+        command
             .args(["run", "--config"])
             .arg(path.join("graygate.yaml"))
             .args(further)
@@ -223,6 +229,11 @@ impl Proxy {
         let text = fs::read_to_string(self.file("access.log")).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: &str) {
