@@ -18,7 +18,7 @@ use crate::harness::proxy::write;
 pub fn pair(directory: &Path, name: &str, names: &[&str]) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
-    write(&directory.join(format!("{name}.key")), &made.key_pair.serialize_pem());
+    write(&directory.join(format!("{name}.key")), &made.signing_key.serialize_pem());
     write(&directory.join(format!("{name}.crt")), &made.cert.pem());
     made.cert.der().to_vec()
 }
