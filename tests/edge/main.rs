@@ -6,7 +6,6 @@
 mod harness;
 #[cfg(test)]
 #[path = "../proxy/sample.rs"]
-#[expect(dead_code, reason = "each target uses a part of what they share")]
 mod sample;
 
 #[cfg(test)]
