@@ -117,6 +117,9 @@ impl ServiceWithDependents for Succession {
         ready.notify_ready();
         self.until(|own| own.listeners.are_bound(&table)).await;
         self.listening.store(true, Ordering::Relaxed);
+        for address in self.listeners.addresses.iter() {
+            tracing::info!(%address, "listening for requests");
+        }
         self.until(|own| own.live.running().is_some()).await;
         match taken.map(Taken::serve) {
             None => tell(&[NotifyState::Ready]),

@@ -165,10 +165,6 @@ fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
     let succession = Succession { successor, listeners: listeners.clone(), live, listening };
     let succession = server.add_boxed_service(Box::new(succession));
     server.add_service(proxy).add_dependency(&succession);
-    for Listener { address, .. } in &settings.listen {
-        tracing::info!(%address, "listening for requests");
-    }
-    tracing::info!(address = %config.admin.address, "listening for questions");
     let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket };
     server.run(RunArgs { shutdown_signal: Box::new(ending) });
     if let Some(log) = access_log {
