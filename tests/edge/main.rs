@@ -12,6 +12,12 @@ mod sample;
 #[cfg(test)]
 mod certificate;
 #[cfg(test)]
+#[path = "../support/etcd.rs"]
+#[expect(dead_code, reason = "each target uses a part of what they share")]
+mod etcd;
+#[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod limits;
