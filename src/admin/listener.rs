@@ -15,6 +15,45 @@ use pingora::services::listening::Service;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+/// Whose turn it is at the admin address: a process that takes over gets the listener, and the one before leaves it.
+#[derive(Clone)]
+pub struct Desk(watch::Sender<Turn>);
+
+#[derive(Clone)]
+enum Turn {
+    /// The listener comes from another process.
+    Awaited,
+    /// Nobody has the address yet.
+    Free,
+    Ours(Arc<std::net::TcpListener>),
+    /// Another process has it now.
+    Left,
+}
+
+impl Desk {
+    pub fn new(comes_from_another: bool) -> Desk {
+        Desk(watch::Sender::new(if comes_from_another { Turn::Awaited } else { Turn::Free }))
+    }
+
+    /// The other process's listener; `None`: it had none, and the address is bound.
+    pub fn take(&self, listener: Option<std::net::TcpListener>) {
+        self.0.send_replace(listener.map_or(Turn::Free, |listener| Turn::Ours(Arc::new(listener))));
+    }
+
+    /// What this process listens with.
+    pub fn listener(&self) -> Option<Arc<std::net::TcpListener>> {
+        match &*self.0.borrow() {
+            Turn::Ours(listener) => Some(listener.clone()),
+            _ => None,
+        }
+    }
+
+    /// Another process answers from now on.
+    pub fn leave(&self) {
+        self.0.send_replace(Turn::Left);
+    }
+}
+
 use super::{Admin, Settings};
 
 /// Connections at a time; more wait in the listener's backlog.
@@ -26,11 +65,29 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     server: Arc<HttpServer<Admin>>,
     settings: Settings,
+    desk: Desk,
 }
 
 impl Listener {
-    pub fn new(admin: Admin, settings: Settings) -> Listener {
-        Listener { server: Arc::new(HttpServer::new_app(admin)), settings }
+    pub fn new(admin: Admin, settings: Settings, desk: Desk) -> Listener {
+        Listener { server: Arc::new(HttpServer::new_app(admin)), settings, desk }
+    }
+
+    /// Listens, once it is this process's turn; `None` where it never is.
+    async fn listen(&self) -> Option<TcpListener> {
+        let mut turn = self.desk.0.subscribe();
+        loop {
+            let now = turn.borrow_and_update().clone();
+            match now {
+                Turn::Awaited => turn.changed().await.ok()?,
+                Turn::Free => {
+                    let listener = self.bind().await.into_std().ok()?;
+                    self.desk.take(Some(listener));
+                }
+                Turn::Ours(listener) => return TcpListener::from_std(listener.try_clone().ok()?).ok(),
+                Turn::Left => return None,
+            }
+        }
     }
 
     /// Binds; while a process that is on its way out still has the address, again and again.
@@ -53,13 +110,18 @@ impl Listener {
 #[async_trait]
 impl BackgroundService for Listener {
     async fn start(&self, _shutdown: ShutdownWatch) {
-        let listener = self.bind().await;
+        let Some(listener) = self.listen().await else { return };
+        let mut turn = self.desk.0.subscribe();
         // Never set: who asks during the shutdown is answered like everybody else.
         let (_running, never) = watch::channel(false);
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = turn.wait_for(|turn| matches!(turn, Turn::Left)) => return,
+            };
+            let Ok((stream, _)) = accepted else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };

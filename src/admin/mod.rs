@@ -16,10 +16,10 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use serde::Deserialize;
 
-use crate::live::{Asked, BadQuestion, Explanation, Live};
+use crate::live::{Asked, BadQuestion, Explanation, Live, ProblemReport};
 use crate::telemetry::Metrics;
 
-pub use listener::Listener;
+pub use listener::{Desk, Listener};
 pub use status::SourceView;
 
 /// Largest question `/explain` reads, bytes.
@@ -44,6 +44,8 @@ pub struct Admin {
     pub started: SystemTime,
     /// Asks the source how it is.
     pub source: Box<dyn Fn() -> SourceView + Send + Sync>,
+    /// Certificates that are held back.
+    pub certificates: Box<dyn Fn() -> Vec<ProblemReport> + Send + Sync>,
     /// Set while the process is on its way out.
     pub ending: Arc<AtomicBool>,
 }

@@ -67,7 +67,12 @@ impl Admin {
                 from_cache: source.from_cache,
             },
             revision: RevisionReport::of(&self.live),
-            problems: generation.map(|g| g.problem_reports()).unwrap_or_default(),
+            problems: generation
+                .map(|g| g.problem_reports())
+                .into_iter()
+                .flatten()
+                .chain((self.certificates)())
+                .collect(),
             notes: generation.map(|g| g.note_reports(SystemTime::now())).unwrap_or_default(),
             services: generation.map(|g| service_reports(g, Instant::now())).unwrap_or_default(),
             documents: generation

@@ -16,8 +16,8 @@ use crate::vocab::Problem;
 pub fn check(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let set = match (directory, config) {
         (Some(directory), _) => directory::load(&directory)?,
-        (None, Some(file)) => match Config::load(&file) {
-            Ok(config) => load(&config.documents)?,
+        (None, Some(file)) => match Config::load_to_run(&file) {
+            Ok((config, _)) => load(&config.documents)?,
             Err(problems) => return Ok(report(&problems)),
         },
         (None, None) => anyhow::bail!("nothing to check"),

@@ -11,6 +11,7 @@ use pingora::services::background::BackgroundService;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::lifecycle::impatience;
 use crate::compile::Memory;
 use crate::config::DocumentsFrom;
 use crate::documents::DocumentSet;
@@ -91,7 +92,7 @@ impl BackgroundService for Control {
             tokio::spawn(follower.follow(incoming));
         }
         self.spawn_log_reopening();
-        self.drain(shutdown).await;
+        let is_idle = self.drain(shutdown).await;
         end.send_replace(true);
         for task in [keeper, membership].into_iter().flatten() {
             let _ = tokio::time::timeout(TASK_CLOSE, task).await;
@@ -99,22 +100,35 @@ impl BackgroundService for Control {
         if let Some(log) = &self.access_log {
             log.close(LOG_CLOSE);
         }
-        tracing::info!("every connection has ended, and so does the process");
+        match is_idle {
+            true => tracing::info!("every connection has ended, and so does the process"),
+            false => tracing::warn!(
+                connections = self.open.load(Ordering::Relaxed),
+                "the process ends although clients are connected"
+            ),
+        }
         // The framework would sleep for the whole grace period, however idle it is.
         std::process::exit(0);
     }
 }
 
 impl Control {
-    /// Returns once the process is to end and no client is connected any more, or the grace period is over.
-    async fn drain(&self, mut shutdown: ShutdownWatch) {
+    /// Returns once the process is to end and no client is connected any more, or nobody waits any longer: the grace
+    /// period is over, or a second signal came. Whether no client is connected.
+    async fn drain(&self, mut shutdown: ShutdownWatch) -> bool {
         let _ = shutdown.wait_for(|end| *end).await;
-        let deadline = Instant::now() + self.grace;
-        let mut idle_looks = 0;
-        // Twice idle: a connection may have been accepted just before the listeners closed.
-        while idle_looks < 2 && Instant::now() < deadline {
-            tokio::time::sleep(DRAIN_LOOK).await;
-            idle_looks = if self.open.load(Ordering::Relaxed) == 0 { idle_looks + 1 } else { 0 };
+        let idle = async {
+            let mut idle_looks = 0;
+            // Twice idle: a connection may have been accepted just before the listeners closed.
+            while idle_looks < 2 {
+                tokio::time::sleep(DRAIN_LOOK).await;
+                idle_looks = if self.open.load(Ordering::Relaxed) == 0 { idle_looks + 1 } else { 0 };
+            }
+        };
+        tokio::select! {
+            () = idle => true,
+            () = tokio::time::sleep(self.grace) => false,
+            () = impatience() => false,
         }
     }
 

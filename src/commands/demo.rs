@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use super::{echo, run};
 use crate::config::Config;
 use crate::documents::fields::Notes;
+use crate::proxy::CertificateSets;
 
 /// The sample documents, as they lie in `conf/documents`.
 const SAMPLES: [(&str, &str); 6] = [
@@ -52,7 +53,7 @@ pub fn demo() -> anyhow::Result<ExitCode> {
         anyhow::anyhow!("{}", problems.iter().map(ToString::to_string).collect::<String>())
     })?;
     print_what_to_try(proxy, admin, &directory, &log);
-    let done = run::start(config, false);
+    let done = run::start(config, CertificateSets::default(), false);
     // Best effort: the system clears its temporary folder anyway.
     let _ = std::fs::remove_dir_all(&directory);
     done

@@ -9,6 +9,9 @@ mod demo;
 mod echo;
 mod explain;
 mod fleet;
+mod handover;
+mod lifecycle;
+mod manuals;
 mod push;
 mod run;
 
@@ -87,6 +90,12 @@ enum Command {
         #[arg(allow_hyphen_values = true)]
         value: String,
     },
+    /// Write the man pages and the shells' completions into a directory, for packages
+    #[command(hide = true)]
+    Manuals {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
     /// Run an upstream that says who it is and echoes requests as JSON
     Echo {
         #[arg(long)]
@@ -156,6 +165,7 @@ pub fn main() -> ExitCode {
             println!("{}", crate::decide::bucket(salt.as_bytes(), value.as_bytes()).number());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Manuals { directory } => manuals::write(&directory),
         Command::Echo { address, version } => run_echo(address, &version),
     };
     done.unwrap_or_else(|error| {

@@ -4,44 +4,51 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
-use pingora::services::background::background_service;
+use pingora::server::{RunArgs, Server, ShutdownWatch};
+use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 
-use super::check::load_config;
 use super::control::{Control, Member};
-use crate::admin::{self, Admin, Explain, SourceView};
+use super::handover::Successor;
+use super::lifecycle::{Ending, Listeners, Succession};
+use super::print_problems;
+use crate::admin::{self, Admin, Desk, Explain, SourceView};
 use crate::config::{Config, DocumentsFrom};
-use crate::live::{self, Live, Publisher};
+use crate::live::{self, Live, ProblemReport, Publisher};
 use crate::pools::Registry;
-use crate::proxy::{Edge, Gate};
+use crate::proxy::{CertificateSets, Edge, Gate, HeldBack, Listener};
 use crate::sources::cache::Cache;
 use crate::sources::{SourceKind, SourceStatus};
-use crate::telemetry::{AccessLog, LogFormat, LogSettings, Metrics, start_log};
+use crate::telemetry::{AccessLog, Metrics, start_log};
 
 /// Unused upstream connections kept for each thread.
 const UPSTREAM_POOL: usize = 1_024;
 /// Tries the framework allows one request; our own budget is always spent first.
 const FRAMEWORK_TRIES: usize = 32;
 
+/// How much longer than the grace period the framework waits, seconds: the last writes of `Control` come before its end.
+const FRAMEWORK_GRACE: u64 = 10;
+
 pub fn run(file: &Path, upgrade: bool) -> anyhow::Result<ExitCode> {
-    let config = match load_config(file) {
-        Ok(config) => config,
-        Err(status) => return Ok(status),
-    };
-    start(config, upgrade)
+    match Config::load_to_run(file) {
+        Ok((config, certificates)) => start(config, certificates, upgrade),
+        Err(problems) => {
+            print_problems(&problems);
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// Runs until a signal ends the process.
-pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
-    start_log(LogSettings { format: LogFormat::Text, filter: None })?;
+pub fn start(config: Config, certificates: CertificateSets, upgrade: bool) -> anyhow::Result<ExitCode> {
+    start_log(&config.log)?;
     let cache = config.cache.as_ref().map(|directory| Cache::new(directory, &origin(&config.documents)));
     if let Some(cache) = &cache {
         cache.check().context("the cache directory cannot be used")?;
@@ -50,8 +57,19 @@ pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
         std::fs::read_dir(&settings.path)
             .with_context(|| format!("documents.directory: {} cannot be read", settings.path.display()))?;
     }
-    if !upgrade {
-        for address in config.proxy.listen.iter().chain([&config.admin.address]) {
+    let successor = match upgrade {
+        true => {
+            let socket = config.upgrade_socket.as_deref();
+            let socket =
+                socket.context("where to meet the running process? set `upgrade_socket` or `cache`")?;
+            Some(Successor::wait_at(socket)?)
+        }
+        false => None,
+    };
+    if successor.is_none() {
+        for address in
+            config.proxy.listen.iter().map(|listener| &listener.address).chain([&config.admin.address])
+        {
             can_listen(*address)?;
         }
     }
@@ -62,7 +80,11 @@ pub fn start(config: Config, upgrade: bool) -> anyhow::Result<ExitCode> {
         .map(|settings| AccessLog::open(settings, metrics.access_log_dropped()))
         .transpose()
         .context("the access log cannot be opened")?;
-    serve(config, upgrade, Parts { metrics, access_log, cache })
+    // Connections are files; the shell's first limit is meant for others.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+    serve(config, Parts { metrics, access_log, cache, certificates, successor })
 }
 
 /// What was opened before anything listens.
@@ -70,10 +92,12 @@ struct Parts {
     metrics: Metrics,
     access_log: Option<AccessLog>,
     cache: Option<Cache>,
+    certificates: CertificateSets,
+    successor: Option<Successor>,
 }
 
-fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode> {
-    let Parts { metrics, access_log, cache } = parts;
+fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
+    let Parts { metrics, access_log, cache, certificates, successor } = parts;
     let live = Arc::new(Live::default());
     let registry = Arc::new(Registry::new(rand::random()));
     let kind = match &config.documents {
@@ -83,8 +107,8 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
     let status = Arc::new(SourceStatus::new(kind, Instant::now()));
     let ending = Arc::new(AtomicBool::new(false));
     let settings = Arc::new(config.proxy);
-    let options = Opt { upgrade, ..Opt::default() };
-    let mut server = Server::new_with_opt_and_conf(options, server_conf(&settings));
+    let mut server = Server::new_with_opt_and_conf(Opt::default(), server_conf(&settings));
+    let listeners = Listeners::new(settings.listen.iter().map(|listener| listener.address), Desk::new(successor.is_some()));
 
     let gate = Gate {
         live: live.clone(),
@@ -95,12 +119,13 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
     let edge = Edge::new(
         http_proxy(&server.configuration, gate),
         settings.clone(),
+        certificates.doors(&settings.listen, &metrics)?,
         metrics.clone(),
         access_log.clone(),
     );
     let open = edge.open_connections();
     let mut proxy = Service::new("proxy".into(), edge);
-    for address in &settings.listen {
+    for Listener { address, .. } in &settings.listen {
         proxy.add_tcp(&address.to_string());
     }
     let admin = Admin {
@@ -109,12 +134,17 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
         explain: explainer(&live, &settings),
         started: SystemTime::now(),
         source: source_view(&status),
+        certificates: certificate_problems(&certificates),
         ending: ending.clone(),
     };
     let control = Control {
         documents: config.documents,
         status,
-        publisher: parking_lot::Mutex::new(Some(Publisher::new(live, registry.clone(), metrics.clone()))),
+        publisher: parking_lot::Mutex::new(Some(Publisher::new(
+            live.clone(),
+            registry.clone(),
+            metrics.clone(),
+        ))),
         registry,
         cache,
         access_log: access_log.clone(),
@@ -125,13 +155,18 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
 
     server.bootstrap();
     server.add_service(background_service("control", control));
-    server.add_service(background_service("admin", admin::Listener::new(admin, config.admin)));
-    server.add_service(proxy);
-    for address in &settings.listen {
+    let desk = listeners.desk.clone();
+    server.add_service(background_service("admin", admin::Listener::new(admin, config.admin, desk)));
+    server.add_service(background_service("certificates", Follow { certificates, metrics }));
+    let succession = Succession { successor, listeners: listeners.clone(), live };
+    let succession = server.add_boxed_service(Box::new(succession));
+    server.add_service(proxy).add_dependency(&succession);
+    for Listener { address, .. } in &settings.listen {
         tracing::info!(%address, "listening for requests");
     }
     tracing::info!(address = %config.admin.address, "listening for questions");
-    server.run(RunArgs { shutdown_signal: Box::new(Ending(ending)) });
+    let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket };
+    server.run(RunArgs { shutdown_signal: Box::new(ending) });
     if let Some(log) = access_log {
         log.close(Duration::from_secs(1));
     }
@@ -141,7 +176,8 @@ fn serve(config: Config, upgrade: bool, parts: Parts) -> anyhow::Result<ExitCode
 fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
     ServerConf {
         threads: settings.threads,
-        grace_period_seconds: Some(settings.grace.as_secs()),
+        // `Control` ends the process before.
+        grace_period_seconds: Some(settings.grace.as_secs() + FRAMEWORK_GRACE),
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: FRAMEWORK_TRIES,
@@ -150,12 +186,12 @@ fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
 }
 
 /// Who this process is in its fleet.
-fn member(listen: &[SocketAddr]) -> Member {
+fn member(listen: &[Listener]) -> Member {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
     Member {
         host: host.trim().to_owned(),
-        address: listen.first().copied().unwrap_or(unspecified),
+        address: listen.first().map_or(unspecified, |listener| listener.address),
         started: SystemTime::now(),
     }
 }
@@ -169,7 +205,7 @@ fn origin(documents: &DocumentsFrom) -> String {
 }
 
 /// Binds and lets go: an address that is taken is said before anything runs.
-fn can_listen(address: SocketAddr) -> anyhow::Result<()> {
+pub fn can_listen(address: SocketAddr) -> anyhow::Result<()> {
     TcpListener::bind(address).map(drop).with_context(|| format!("cannot listen on {address}"))
 }
 
@@ -178,6 +214,37 @@ fn explainer(live: &Arc<Live>, settings: &Arc<crate::proxy::Settings>) -> Box<Ex
     Box::new(move |asked| {
         let generation = live.running()?;
         Some(live::explain(&generation, &settings.trust, asked, SystemTime::now()))
+    })
+}
+
+/// Takes changed certificates while the process runs.
+struct Follow {
+    certificates: CertificateSets,
+    metrics: Metrics,
+}
+
+#[async_trait]
+impl BackgroundService for Follow {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.certificates.follow(&self.metrics) => {}
+            // A dropped sender is an end as well.
+            _ = shutdown.wait_for(|end| *end) => {}
+        }
+    }
+}
+
+/// Certificates that are held back, in the words of `/status`.
+fn certificate_problems(sets: &CertificateSets) -> Box<dyn Fn() -> Vec<ProblemReport> + Send + Sync> {
+    let sets = sets.clone();
+    Box::new(move || {
+        let report = |(directory, pair): (String, HeldBack)| ProblemReport {
+            document: format!("certificates/{}", pair.name),
+            field: directory,
+            message: pair.message,
+            held_back_since: live::rfc3339(pair.since),
+        };
+        sets.held_back().into_iter().map(report).collect()
     })
 }
 
@@ -193,17 +260,4 @@ fn source_view(status: &Arc<SourceStatus>) -> Box<dyn Fn() -> SourceView + Send 
         from_cache: status.from_cache(),
         mismatches: status.mismatches(),
     })
-}
-
-/// Signals, with a note for those who ask whether the process is ready.
-struct Ending(Arc<AtomicBool>);
-
-#[async_trait]
-impl ShutdownSignalWatch for Ending {
-    async fn recv(&self) -> ShutdownSignal {
-        let signal = UnixShutdownSignalWatch.recv().await;
-        self.0.store(true, Ordering::Relaxed);
-        tracing::info!("a signal ends the process; requests under way may finish");
-        signal
-    }
 }

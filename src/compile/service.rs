@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use http::HeaderValue;
 
@@ -14,7 +15,8 @@ use crate::documents::{
     Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Kind, Outcome, Protocol, Service,
 };
 use crate::pools::{
-    self, Authorities, Check, HealthSpec, InstanceSpec, ServiceSpec, TlsSpec, Transport, VersionSpec, Wire,
+    self, Authorities, Check, HealthSpec, Identity, IdentityPart, InstanceSpec, ServiceSpec, TlsSpec,
+    Transport, VersionSpec, Wire,
 };
 use crate::vocab::{Attribute, Name, Problem, Timeouts};
 
@@ -335,6 +337,11 @@ fn spec(name: &Name, gathered: &Gathered<'_>, words: &Words, transport: &Transpo
     }
 }
 
+fn unreadable(id: &DocumentId, field: &str, path: &Path, why: &str) -> Problem {
+    let message = format!("`{}` cannot be read: {why}", path.display());
+    problem(id, field, message, "no certificate is shown until then")
+}
+
 /// How bytes reach the instances. Authorities that cannot be read are a problem, and nobody is trusted in their place.
 fn transport(gathered: &Gathered<'_>, read_file: ReadFile<'_>, problems: &mut Vec<Problem>) -> Transport {
     let service = gathered.service;
@@ -352,7 +359,27 @@ fn transport(gathered: &Gathered<'_>, read_file: ReadFile<'_>, problems: &mut Ve
                 Authorities::none()
             })
         });
-        TlsSpec { server_name: tls.server_name.clone().unwrap_or_default(), ca, verify: tls.verify }
+        let identity = tls.identity.as_ref().map(|(certificate, key)| {
+            let mut read = |path: &Path, field: &str| {
+                read_file(path).unwrap_or_else(|error| {
+                    problems.push(unreadable(gathered.id, field, path, &error.to_string()));
+                    Vec::new()
+                })
+            };
+            let (chain, private) = (read(certificate, "tls.certificate"), read(key, "tls.key"));
+            let unread = |field: &str, path: &Path| unreadable(gathered.id, field, path, "it has none");
+            match Identity::parse(&chain, &private) {
+                Ok(identity) => return identity,
+                // What could not be read was said.
+                Err(IdentityPart::Certificate) if !chain.is_empty() => {
+                    problems.push(unread("tls.certificate", certificate));
+                }
+                Err(IdentityPart::Key) if !private.is_empty() => problems.push(unread("tls.key", key)),
+                Err(_) => {}
+            }
+            Identity::none()
+        });
+        TlsSpec { server_name: tls.server_name.clone().unwrap_or_default(), ca, identity, verify: tls.verify }
     });
     Transport { wire, tls }
 }

@@ -1,10 +1,10 @@
-//! The access log and the limits on clients.
+//! The logs and the limits on clients.
 
 use std::path::PathBuf;
 
 use crate::documents::fields::{Field, Map};
 use crate::proxy::{HEADERS_LIMIT, Limits};
-use crate::telemetry::{AccessLogSettings, LogPath};
+use crate::telemetry::{AccessLogSettings, LogFormat, LogPath, LogSettings};
 use crate::vocab::{ByteSize, Share};
 
 /// Written to standard output, every request, unless the file says otherwise.
@@ -25,6 +25,17 @@ pub fn read_log(map: &mut Map<'_>) -> Option<AccessLogSettings> {
         inner.note_unknown();
         Some(Some(AccessLogSettings { path, sample }))
     })
+}
+
+pub fn read_process_log(field: &Field<'_>) -> Option<LogSettings> {
+    let mut map = field.map()?;
+    let format = map
+        .or("format", LogFormat::Text, |f| f.word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]));
+    let filter = map.get("level").and_then(|f| {
+        f.parsed("a level like `info`, or levels of rooms like `info,sources=debug`", LogSettings::filter)
+    });
+    map.note_unknown();
+    Some(LogSettings { format, filter })
 }
 
 pub fn read_limits(field: &Field<'_>) -> Option<Limits> {

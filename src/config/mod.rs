@@ -18,10 +18,10 @@ use crate::admin;
 use crate::decide::{NetworkSet, Trust};
 use crate::documents::fields::{Emptiness, Field, Map, Notes};
 use crate::documents::text::{self, Syntax};
-use crate::proxy::{self, RespondVersion};
+use crate::proxy::{self, CertificateSets, Listener, RespondVersion};
 use crate::sources::directory::DirectorySettings;
 use crate::sources::etcd::EtcdSettings;
-use crate::telemetry::AccessLogSettings;
+use crate::telemetry::{AccessLogSettings, LogSettings};
 use crate::vocab::{Problem, canonical_net};
 
 /// The header that carries the version where the file names none.
@@ -41,6 +41,9 @@ pub struct Config {
     pub cache: Option<PathBuf>,
     /// `None`: no access log.
     pub access_log: Option<AccessLogSettings>,
+    pub log: LogSettings,
+    /// Where a process that takes over meets the running one; `None`: nowhere.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 /// Where documents come from.
@@ -61,6 +64,21 @@ impl Config {
                 Err(notes.into_problems())
             }
         }
+    }
+
+    /// Reads the file, and the certificates it names: what the proxy cannot begin without.
+    pub fn load_to_run(path: &Path) -> Result<(Config, CertificateSets), Vec<Problem>> {
+        let config = Config::load(path)?;
+        let document = path.display().to_string();
+        let mistake = |(i, message): (usize, String)| Problem {
+            document: document.clone(),
+            field: format!("listen[{i}].tls.certificates"),
+            message,
+            help: String::new(),
+        };
+        let opened = CertificateSets::open(&config.proxy.listen);
+        let sets = opened.map_err(|mistakes| mistakes.into_iter().map(mistake).collect::<Vec<_>>())?;
+        Ok((config, sets))
     }
 
     /// Reads a process file's text; `notes` knows the file's name.
@@ -95,6 +113,8 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         ])
     });
     let access_log = access::read_log(&mut map);
+    let log = map.or("log", LogSettings::default(), access::read_process_log);
+    let upgrade_socket = map.get("upgrade_socket").and_then(|f| f.text().map(PathBuf::from));
     let limits = map.or("limits", proxy::Limits::default(), access::read_limits);
     let grace = map.or("shutdown", GRACE, |f| {
         let mut inner = f.map()?;
@@ -103,9 +123,9 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         Some(grace)
     });
     map.note_unknown();
-    let listen = listen.unwrap_or_else(|| LISTEN.parse().into_iter().collect());
+    let listen = listen.unwrap_or_else(|| LISTEN.parse().map(Listener::plain).into_iter().collect());
     let admin = admin.or_else(|| ADMIN.parse().ok())?;
-    if listen.contains(&admin) {
+    if listen.iter().any(|listener| listener.address == admin) {
         map.wrong::<()>(
             format!("`{admin}` is both a listener and the admin address"),
             "give them different ports",
@@ -115,9 +135,17 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         proxy: proxy::Settings { threads, listen, trust, respond_version, limits, grace },
         admin: admin::Settings { address: admin },
         documents: documents?,
+        upgrade_socket: upgrade_socket.or_else(|| derived_socket(cache.as_deref())),
         cache,
         access_log,
+        log,
     })
+}
+
+/// In the directory the service manager made for this service, or beside the cache: nowhere others may write.
+fn derived_socket(cache: Option<&Path>) -> Option<PathBuf> {
+    let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    runtime.as_deref().or(cache).map(|directory| directory.join("upgrade.sock"))
 }
 
 fn cores() -> usize {

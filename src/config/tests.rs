@@ -14,6 +14,8 @@ fn the_contract_s_file_is_read() {
 threads: 2
 listen:
   - {address: "0.0.0.0:8080"}
+  - {address: "0.0.0.0:8443", tls: {certificates: /etc/graygate/certificates, min_version: "1.2"}, h2: true}
+  - {address: "0.0.0.0:8081", h2c: true}
 admin: {address: "127.0.0.1:9090"}
 documents:
   etcd: {endpoints: ["http://127.0.0.1:2379"], prefix: /graygate, username: u, password_file: p}
@@ -42,7 +44,7 @@ shutdown: {grace: 20s}
 #[test]
 fn everything_but_the_documents_has_a_default() {
     let config = parse("documents: {directory: conf/documents}\ntrust: [10.0.0.0/8]").unwrap();
-    assert_eq!(config.proxy.listen, ["0.0.0.0:8080".parse().unwrap()]);
+    assert_eq!(config.proxy.listen, [Listener::plain("0.0.0.0:8080".parse().unwrap())]);
     assert_eq!(config.admin.address, "127.0.0.1:9090".parse().unwrap());
     assert_eq!(config.proxy.trust.version_header, "x-gray-version");
     assert!(config.proxy.trust.version.contains("10.0.0.1".parse().unwrap()));
@@ -87,4 +89,26 @@ fn addresses_do_not_collide() {
     )
     .unwrap_err();
     assert_eq!(problems.len(), 2, "{problems:?}");
+}
+
+#[test]
+fn listeners_say_what_they_speak() {
+    let config = parse(
+        "documents: {directory: a}\nlisten: [{address: '127.0.0.1:1', tls: {certificates: /c}}, \
+         {address: '127.0.0.1:2', h2c: true, proxy_protocol: true}]",
+    )
+    .unwrap();
+    let address = |text: &str| text.parse().unwrap();
+    let tls = proxy::Tls { certificates: "/c".into(), min_version: proxy::TlsVersion::Tls12 };
+    let encrypted = Listener { tls: Some(tls), ..Listener::plain(address("127.0.0.1:1")) };
+    let behind = Listener { h2c: true, proxy_protocol: true, ..Listener::plain(address("127.0.0.1:2")) };
+    assert_eq!(config.proxy.listen, [encrypted, behind]);
+    let problems = parse(
+        "documents: {directory: a}\nlisten: [{address: '127.0.0.1:1', h2: true}, \
+         {address: '127.0.0.1:2', tls: {certificates: c, min_version: '1.1'}, h2c: true}, \
+         {address: '127.0.0.1:3', tls: {}}]",
+    )
+    .unwrap_err();
+    let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["listen[0].h2", "listen[1].tls.min_version", "listen[1].h2c", "listen[2].tls"]);
 }

@@ -111,6 +111,8 @@ pub struct Tls {
     pub server_name: Option<String>,
     /// `None`: the system's authorities.
     pub ca: Option<PathBuf>,
+    /// What this proxy shows of itself: the files of a certificate chain and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
     pub verify: bool,
 }
 
@@ -290,7 +292,15 @@ fn read_outlier(field: &Field<'_>) -> Option<Option<Outlier>> {
 
 fn read_tls(field: &Field<'_>) -> Option<Tls> {
     let mut map = field.map()?;
+    let mut path = |key| map.get(key).and_then(|f| f.text().map(PathBuf::from));
+    let (certificate, key) = (path("certificate"), path("key"));
+    let identity = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => map.wrong("`certificate` and `key` go together", "write both, or neither"),
+    };
     let tls = Tls {
+        identity,
         server_name: map.get("server_name").and_then(|f| f.text().map(String::from)),
         ca: map.get("ca").and_then(|f| f.text().map(PathBuf::from)),
         verify: map.or("verify", true, Field::boolean),

@@ -7,6 +7,7 @@
 //! `prober` reads a clock. Start reading at [`ServicePools::pick`].
 
 mod budget;
+mod homes;
 mod instance;
 mod pool;
 mod probe;
@@ -24,8 +25,8 @@ pub use prober::run_checks;
 pub use registry::Registry;
 pub use service::ServicePools;
 pub use spec::{
-    Authorities, Balance, Check, HealthSpec, InstanceSpec, OutlierSpec, ServiceSpec, TlsSpec, Transport,
-    VersionSpec, Wire,
+    Authorities, Balance, Check, HealthSpec, Identity, IdentityPart, InstanceSpec, OutlierSpec, ServiceSpec,
+    TlsSpec, Transport, VersionSpec, Wire,
 };
 pub use vitals::{EJECTION_LIMIT, RECOVERY};
 pub use walk::{NoInstance, Picked, RETRIES_LIMIT, Retry, Walk};

@@ -53,7 +53,7 @@ impl Pool {
         start: u64,
     ) -> Pool {
         Pool {
-            rotation: RwLock::new(Rotation::reserve(&members)),
+            rotation: RwLock::new(Rotation::reserve(&members, balance)),
             cursor: AtomicU64::new(start),
             members,
             balance,
@@ -121,7 +121,7 @@ impl Pool {
         let turn = || self.cursor.fetch_add(1, Ordering::Relaxed);
         let chosen = match (self.balance, asked.hash_key) {
             (Balance::LeastRequests, _) => self.less_loaded(rotation, asked.tried, turn()),
-            (Balance::Hash, Some(key)) => rotation.rendezvous(asked.tried, key),
+            (Balance::Hash, Some(key)) => rotation.home(asked.tried, key),
             (Balance::RoundRobin | Balance::Hash, _) => {
                 rotation.take_turn(turn(), |one| !asked.tried.contains(one.id))
             }

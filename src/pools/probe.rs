@@ -77,14 +77,10 @@ async fn ask(
 }
 
 fn peer(address: SocketAddr, transport: &Transport, wire: Wire) -> HttpPeer {
-    let tls = transport.tls.as_ref();
-    let name = tls.map_or_else(String::new, |tls| tls.server_name.clone());
-    let mut peer = HttpPeer::new(address, tls.is_some(), name);
-    if let Some(tls) = tls {
-        peer.options.verify_cert = tls.verify;
-        peer.options.verify_hostname = tls.verify;
-        peer.options.ca = tls.ca.as_ref().map(|ca| ca.0.clone());
-    }
+    let mut peer = match &transport.tls {
+        Some(tls) => tls.peer(address),
+        None => HttpPeer::new(address, false, String::new()),
+    };
     let version = match wire {
         Wire::Http1 => 1,
         Wire::Http2 => 2,

@@ -8,13 +8,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::homes::Homes;
 use super::instance::Instance;
+use super::spec::Balance;
 use super::vitals::{RECOVERY_STEPS, Standing};
 use super::walk::Tried;
 
 /// Most turns laid out for one pool, beside one for each instance: weights whose sum is larger
 /// are rounded to it, an error below 0.03 percent of the pool's requests.
 const TURNS_LIMIT: u64 = 4096;
+
+/// Homes a hashed request asks for after the ones it was tried at, before anybody untried will do.
+const HOMES_ASKED: u64 = 32;
 
 /// Distance of two weight classes' phases; the golden ratio keeps any number of them apart.
 const PHASE_STEP: f64 = 0.618_033_988_749_895;
@@ -25,10 +30,10 @@ pub(super) struct Rotation {
     until: Option<Instant>,
     /// Nobody is available: the turns are those of everyone, for a pool that fails open.
     pub dark: bool,
-    /// Whether all candidates weigh the same, which makes hashing cheap.
-    level: bool,
     candidates: Vec<Candidate>,
     turns: Vec<Turn>,
+    /// Where requests are chosen for by a hash.
+    homes: Option<Homes>,
 }
 
 /// An available instance.
@@ -53,7 +58,7 @@ struct Turn {
 
 impl Rotation {
     /// Reserves what any availability of these members can need, so that laying out never allocates.
-    pub fn reserve(members: &[Arc<Instance>]) -> Rotation {
+    pub fn reserve(members: &[Arc<Instance>], balance: Balance) -> Rotation {
         let weights = || members.iter().map(|member| u64::from(member.spec.weight));
         let divisor = weights().fold(0, greatest_common_divisor).max(1);
         let sum = weights().fold(0u64, |sum, weight| sum.saturating_add(weight / divisor));
@@ -63,9 +68,9 @@ impl Rotation {
             epoch: u64::MAX,
             until: None,
             dark: true,
-            level: true,
             candidates: Vec::with_capacity(members.len()),
             turns: Vec::with_capacity(turns as usize),
+            homes: (balance == Balance::Hash).then(|| Homes::reserve(members.len())),
         }
     }
 
@@ -92,6 +97,9 @@ impl Rotation {
         }
         self.reduce();
         self.arrange();
+        if let Some(homes) = &mut self.homes {
+            homes.lay_out(&self.candidates, self.turns.iter().map(|turn| turn.candidate));
+        }
     }
 
     /// The candidate of this turn, or of the first one after it that fits.
@@ -103,26 +111,14 @@ impl Rotation {
         candidates.find(|one| fits(one))
     }
 
-    /// Highest random weight: each candidate draws a number from the key and itself, the best
-    /// wins. When one leaves, only its own keys move. With unequal weights the draw is
-    /// exponential, -ln(u) / weight, of which the smallest wins with probability weight / total.
-    pub fn rendezvous(&self, tried: &Tried, key: u64) -> Option<&Candidate> {
-        let fresh = self.candidates.iter().filter(|one| !tried.contains(one.id));
-        let drawn = fresh.map(|one| (scatter(one.key ^ key), one));
-        if self.level {
-            return drawn.max_by_key(|(drawn, _)| *drawn).map(|(_, one)| one);
-        }
-        let mut best: (f64, Option<&Candidate>) = (f64::INFINITY, None);
-        for (drawn, one) in drawn {
-            // 53 bits and a half: never 0 and never 1, whose logarithms would not compare.
-            let unit = ((drawn >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0;
-            let weight = one.weight as f64;
-            // 1 - u never exceeds -ln(u): most candidates are out before a logarithm is taken.
-            if (1.0 - unit) < best.0 * weight && -unit.ln() < best.0 * weight {
-                best = (-unit.ln() / weight, Some(one));
-            }
-        }
-        best.1
+    /// The candidate the key is at home with; after a failure the home of another key that follows from it, so that
+    /// the keys of an instance that fails spread over all others.
+    pub fn home(&self, tried: &Tried, key: u64) -> Option<&Candidate> {
+        let homes = self.homes.as_ref()?;
+        let home = |asked: u64| self.candidates.get(homes.of(scatter(key.wrapping_add(asked))));
+        let fresh = |one: &&Candidate| !tried.contains(one.id);
+        let mut asked = (0..HOMES_ASKED).filter_map(home);
+        asked.find(fresh).or_else(|| self.candidates.iter().find(fresh))
     }
 
     fn admit(&mut self, members: &[Arc<Instance>], now: Instant, fits: impl Fn(Standing) -> bool) {
@@ -152,8 +148,6 @@ impl Rotation {
             candidate.weight /= divisor;
         }
         self.candidates.sort_unstable_by_key(|one| (one.weight, one.member));
-        self.level =
-            self.candidates.first().zip(self.candidates.last()).is_none_or(|(a, b)| a.weight == b.weight);
     }
 
     /// Spreads each class of equal weights evenly over the round, then merges the classes.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::protocols::tls::CaType;
-use pingora::utils::tls::WrappedX509;
-use rustls_pki_types::CertificateDer;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{CertKey, WrappedX509};
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::vocab::{Label, Name, Share};
@@ -67,7 +68,7 @@ pub enum Balance {
     RoundRobin,
     /// The better of two candidates by requests in flight, relative to weight.
     LeastRequests,
-    /// Weighted rendezvous hashing by the request's key; round robin where there is none.
+    /// The home of the request's key, by weight; round robin where there is no key.
     Hash,
 }
 
@@ -128,9 +129,68 @@ pub struct TlsSpec {
     pub server_name: String,
     /// The authorities to believe; `None`: the system's.
     pub ca: Option<Authorities>,
+    /// What is shown where the instance asks for a certificate.
+    pub identity: Option<Identity>,
     /// Whether the certificate is checked at all.
     pub verify: bool,
 }
+
+impl TlsSpec {
+    /// A connection to one instance. Without a name its address is what its certificate has to be for.
+    pub fn peer(&self, address: SocketAddr) -> HttpPeer {
+        let name = match self.server_name.is_empty() {
+            true => address.ip().to_string(),
+            false => self.server_name.clone(),
+        };
+        let mut peer = HttpPeer::new(address, true, name);
+        peer.options.verify_cert = self.verify;
+        peer.options.verify_hostname = self.verify;
+        peer.options.ca = self.ca.as_ref().map(|authorities| authorities.0.clone());
+        peer.client_cert_key = self.identity.as_ref().and_then(|identity| identity.0.clone());
+        peer
+    }
+}
+
+/// A certificate chain and its key, parsed once where they are read.
+#[derive(Clone, Debug)]
+pub struct Identity(Option<Arc<CertKey>>);
+
+/// Which half of an identity is not what it should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IdentityPart {
+    Certificate,
+    Key,
+}
+
+impl Identity {
+    /// Reads the PEM files of a chain, the own certificate first, and of its key.
+    pub fn parse(chain: &[u8], key: &[u8]) -> Result<Identity, IdentityPart> {
+        // The same check as for authorities: the framework would panic on a certificate that is none.
+        let good = Authorities::parse(chain).ok_or(IdentityPart::Certificate)?;
+        let chain = good.0.iter().map(|certificate| certificate.borrow_raw_cert().clone()).collect();
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| IdentityPart::Key)?;
+        let der = key.secret_der().to_vec();
+        // And on a key it cannot tell the kind of.
+        PrivateKeyDer::try_from(der.as_slice()).map_err(|_| IdentityPart::Key)?;
+        Ok(Identity(Some(Arc::new(CertKey::new(chain, der)))))
+    }
+
+    /// Nothing to show.
+    pub fn none() -> Identity {
+        Identity(None)
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Identity) -> bool {
+        let bytes = |one: &Identity| {
+            one.0.as_ref().map(|own| (own.leaf().borrow_raw_cert().clone(), own.key().clone()))
+        };
+        bytes(self) == bytes(other)
+    }
+}
+
+impl Eq for Identity {}
 
 /// Certificates of authorities, parsed once where they are read.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
-use pingora::http::ResponseHeader;
+use http::{HeaderValue, Method, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
@@ -27,6 +27,43 @@ pub fn error_header(reason: ErrorReason) -> Result<ResponseHeader> {
     Ok(response)
 }
 
+/// Whether a gRPC client asks; it looks for its error in a trailer, and for nothing else.
+pub fn is_grpc(request: &RequestHeader) -> bool {
+    let kind = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    request.version == Version::HTTP_2
+        && rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The same for a gRPC client: a response that is nothing but trailers.
+pub fn grpc_error_header(reason: ErrorReason) -> Result<ResponseHeader> {
+    let mut response = ResponseHeader::build(200, Some(5))?;
+    response.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))?;
+    response.insert_header("grpc-status", grpc_status(reason))?;
+    response.insert_header("grpc-message", HeaderValue::from_static(reason.line().trim_ascii_end()))?;
+    response.insert_header(ERROR_HEADER, HeaderValue::from_static(reason.as_str()))?;
+    Ok(response)
+}
+
+/// As Envoy does it for the status of HTTP, but for what gRPC has a better word for.
+fn grpc_status(reason: ErrorReason) -> u16 {
+    const DEADLINE_EXCEEDED: u16 = 4;
+    const RESOURCE_EXHAUSTED: u16 = 8;
+    const UNIMPLEMENTED: u16 = 12;
+    const INTERNAL: u16 = 13;
+    const UNAVAILABLE: u16 = 14;
+    match reason {
+        ErrorReason::BadRequest | ErrorReason::Internal => INTERNAL,
+        ErrorReason::NoRoute => UNIMPLEMENTED,
+        ErrorReason::Timeout | ErrorReason::UpstreamTimeout => DEADLINE_EXCEEDED,
+        ErrorReason::BodyTooLarge | ErrorReason::HeadersTooLarge => RESOURCE_EXHAUSTED,
+        ErrorReason::UpstreamError
+        | ErrorReason::NoInstance
+        | ErrorReason::NoService
+        | ErrorReason::Overloaded => UNAVAILABLE,
+    }
+}
+
 /// The same answer as bytes, for a connection whose request never became one.
 pub fn error_bytes(reason: ErrorReason) -> Vec<u8> {
     let status = reason.status();
@@ -46,6 +83,9 @@ pub async fn error(session: &mut Session, reason: ErrorReason) -> Result<()> {
     if super::upstream::has_begun(session) {
         session.set_keepalive(None);
         return Ok(());
+    }
+    if is_grpc(session.req_header()) {
+        return send(session, grpc_error_header(reason)?, Bytes::new()).await;
     }
     let header = error_header(reason)?;
     send(session, header, Bytes::from_static(reason.line().as_bytes())).await

@@ -1,8 +1,8 @@
 //! The client's connection as the framework sees it, with three things the framework lacks.
 //!
 //! Answers: when has the upstream had enough time, when has the client, and where does a request end? Owns a deadline
-//! for the response header (the framework bounds single reads only), a limit on clients that take nothing (it bounds
-//! no flush and no header), and the bytes and the connection that outlive a request. Never: reads HTTP.
+//! for the response header (the framework bounds single reads only), the slowest body, a limit on clients that take
+//! nothing (it bounds no flush and no header), and the bytes and the connection that outlive a request. Never: reads HTTP.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -24,8 +24,13 @@ use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::frames::FrameMeter;
+
 /// Longest wait for a client that takes nothing of its response.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
+
+/// A body may be slower than the limit for this long: connections take a while to get going.
+pub const BODY_GRACE: Duration = Duration::from_secs(5);
 
 /// Bytes of later requests that are kept while one is under way; a client that sends more waits.
 const AHEAD_LIMIT: usize = 16 << 10;
@@ -42,11 +47,39 @@ struct State {
     is_late: bool,
     /// Bytes of the request still to be read; `None`: nobody knows, and everything is passed on.
     rest: Option<u64>,
+    /// The body that is awaited; `None`: nothing is, or it may take its time.
+    body: Option<Awaited>,
+    /// The body was too slow, and nobody has taken note yet.
+    is_slow: bool,
     /// What came behind the request.
     ahead: BytesMut,
     /// The connection may go on though the framework gave it up.
     is_kept: bool,
     given_up: Option<Stream>,
+}
+
+/// How a request's body comes in.
+#[derive(Clone, Copy)]
+struct Awaited {
+    /// Slowest, bytes a second.
+    rate: u64,
+    bytes: u64,
+    /// How long we have waited for bytes: what the upstream makes us wait is not the client's fault.
+    waited: Duration,
+    since: Option<Instant>,
+}
+
+impl Awaited {
+    /// When the client will have been waited for too long.
+    fn due(&self, since: Instant) -> Instant {
+        let earned = Duration::from_secs_f64(self.bytes as f64 / self.rate as f64);
+        since + (BODY_GRACE + earned).saturating_sub(self.waited)
+    }
+
+    fn got(&mut self, bytes: usize, now: Instant) {
+        self.bytes += bytes as u64;
+        self.waited += self.since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+    }
 }
 
 /// The line of a request's connection; a request over HTTP/2 has none.
@@ -57,9 +90,12 @@ pub fn line(session: &Session) -> Option<&Line> {
 
 impl Line {
     /// A request begins, of which `rest` bytes are still to come.
-    fn begin(&self, rest: Option<u64>) {
+    fn begin(&self, rest: Option<u64>, rate: u64) {
         let mut state = self.0.lock();
         state.due = None;
+        let awaits = rest != Some(0) && rate > 0;
+        state.body = awaits.then_some(Awaited { rate, bytes: 0, waited: Duration::ZERO, since: None });
+        state.is_slow = false;
         state.is_late = false;
         state.rest = rest;
         state.is_kept = false;
@@ -70,8 +106,20 @@ impl Line {
         self.0.lock().due = Some(due.into());
     }
 
+    /// From now on both sides speak; what the client adds may take its time.
     pub fn response_began(&self) {
-        self.0.lock().due = None;
+        let mut state = self.0.lock();
+        state.due = None;
+        state.body = None;
+    }
+
+    pub fn body_ended(&self) {
+        self.0.lock().body = None;
+    }
+
+    /// Whether the body was too slow; true once.
+    pub fn take_slow(&self) -> bool {
+        std::mem::take(&mut self.0.lock().is_slow)
     }
 
     /// Whether the deadline passed; true once.
@@ -98,6 +146,10 @@ pub struct ClientStream {
     stall: Duration,
     /// Rings when the response is late. One for the connection: it is set back only when a deadline is earlier.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Rings when the body is too slow.
+    slow: Option<Pin<Box<Sleep>>>,
+    /// Counts frames where the connection speaks HTTP/2.
+    meter: Option<Box<FrameMeter>>,
     /// Rings when the client has taken nothing for too long; the flag says whether it is waited for.
     stalled: Option<Pin<Box<Sleep>>>,
     is_stalling: bool,
@@ -110,13 +162,20 @@ impl ClientStream {
 
     fn with(inner: Stream, line: Arc<Line>, stall: Duration) -> Box<ClientStream> {
         let inner = Some(inner);
-        Box::new(ClientStream { inner, line, stall, alarm: None, stalled: None, is_stalling: false })
+        let (alarm, slow, meter, stalled) = (None, None, None, None);
+        Box::new(ClientStream { inner, line, stall, alarm, slow, meter, stalled, is_stalling: false })
     }
 
-    /// Hands the connection to a request, of which `rest` bytes are still to come; `None` where only reading tells.
-    /// The ticket gets it back.
-    pub fn begin(self: Box<Self>, rest: Option<u64>) -> (Stream, Ticket) {
-        self.line.begin(rest);
+    /// Ends the connection when too many control frames come on it.
+    pub fn count_frames(mut self: Box<Self>) -> Box<Self> {
+        self.meter = Some(Box::new(FrameMeter::new(Instant::now())));
+        self
+    }
+
+    /// Hands the connection to a request, of which `rest` bytes are still to come, `None` where only reading tells, at
+    /// no less than `rate` bytes a second. The ticket gets it back.
+    pub fn begin(self: Box<Self>, rest: Option<u64>, rate: u64) -> (Stream, Ticket) {
+        self.line.begin(rest, rate);
         let ticket = Ticket { line: self.line.clone(), stall: self.stall };
         (self, ticket)
     }
@@ -142,7 +201,15 @@ impl ClientStream {
     fn read_own(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(self.inner()?.poll_read(cx, buf))?;
+        if let Some(meter) = &mut self.meter
+            && !meter.look(buf.filled().get(before..).unwrap_or_default(), Instant::now())
+        {
+            return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, "too many control frames")));
+        }
         let state = &mut *self.line.0.lock();
+        if let Some(body) = &mut state.body {
+            body.got(buf.filled().len() - before, Instant::now());
+        }
         if let Some(rest) = state.rest {
             let count = buf.filled().len() - before;
             let own = count.min(usize::try_from(rest).unwrap_or(usize::MAX));
@@ -189,6 +256,25 @@ impl ClientStream {
         Poll::Pending
     }
 
+    /// Fails once the body is too slow.
+    fn watch_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let due = {
+            let mut state = self.line.0.lock();
+            let Some(body) = &mut state.body else { return Poll::Pending };
+            let since = *body.since.get_or_insert_with(Instant::now);
+            body.due(since)
+        };
+        let alarm = self.slow.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if alarm.deadline() != due {
+            alarm.as_mut().reset(due);
+        }
+        ready!(alarm.as_mut().poll(cx));
+        let mut state = self.line.0.lock();
+        state.body = None;
+        state.is_slow = true;
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the body is too slow")))
+    }
+
     /// Passes on what writing came to, and fails when the client has taken nothing for too long.
     fn watch_stall<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -229,7 +315,7 @@ impl Ticket {
                 ClientStream::with(given_up, self.line.clone(), self.stall)
             }
         };
-        self.line.begin(None);
+        self.line.begin(None, 0);
         Some(stream)
     }
 }
@@ -249,7 +335,10 @@ impl AsyncRead for ClientStream {
             false => self.read_own(cx, buf),
         };
         match read {
-            Poll::Pending => self.watch_deadline(cx),
+            Poll::Pending => match self.watch_deadline(cx) {
+                Poll::Pending => self.watch_body(cx),
+                late => late,
+            },
             ready => ready,
         }
     }
@@ -368,13 +457,14 @@ mod tests {
     use super::*;
 
     const STALL: Duration = Duration::from_secs(60);
+    const RATE: u64 = 10;
 
     /// A connection whose request has `rest` bytes to come, and the client's end of it.
     fn lent(rest: Option<u64>) -> (Stream, Ticket, Arc<Line>, DuplexStream) {
         let (own, client) = duplex(64);
         let stream = ClientStream::open(Box::new(own), STALL);
         let line = stream.line.clone();
-        let (lent, ticket) = stream.begin(rest);
+        let (lent, ticket) = stream.begin(rest, RATE);
         (lent, ticket, line, client)
     }
 
@@ -410,6 +500,37 @@ mod tests {
         client.write_all(b"more").await.unwrap();
         assert_eq!(read(&mut stream).await.unwrap(), b"more");
         assert!(!line.take_late());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_left_and_one_that_flows_is_not() {
+        let (mut stream, _ticket, line, mut client) = lent(Some(10_000));
+        // Twice the rate, for a minute.
+        for _ in 0..60 {
+            let (read, ()) = tokio::join!(read(&mut stream), async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                client.write_all(&[0; 20]).await.unwrap();
+            });
+            assert_eq!(read.unwrap().len(), 20);
+        }
+        // What we do not read we do not wait for.
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let begun = Instant::now();
+        // Half a minute and the grace are what was earned; every byte adds a tenth of a second.
+        let failed = loop {
+            let (read, ()) = tokio::join!(read(&mut stream), async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let _ = client.write_all(&[0]).await;
+            });
+            if let Err(error) = read {
+                break error;
+            }
+        };
+        assert_eq!(failed.kind(), ErrorKind::TimedOut);
+        let taken = begun.elapsed().as_secs();
+        assert!((65..=80).contains(&taken), "{taken}");
+        assert!(line.take_slow());
+        assert!(!line.take_slow());
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,43 +3,48 @@
 //! Answers: whose turn is it on this connection, and for how long may it wait? Reads every head itself, whole and
 //! against a deadline, so that a slow or ambiguous client is answered by us and counted. Never: routing.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::{GetSocketDigest as _, Stream};
+use pingora::protocols::{GetSocketDigest as _, SocketDigest, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::error_bytes;
 use super::client::{ClientStream, WRITE_STALL};
+use super::front::Front;
 use super::gate::Gate;
 use super::head::{self, Body, Head};
+use super::listener::{Door, Refusal, Speaks};
+use super::places::Places;
+use super::proxy_protocol;
 use super::report;
 use super::settings::{Limits, Settings};
-use crate::telemetry::{AccessLog, Gauge, Metrics, Occupied};
+use crate::telemetry::{AccessLog, Metrics};
 use crate::vocab::ErrorReason;
 
 /// First room for a head; most fit.
 const HEAD_ROOM: usize = 4 << 10;
+/// How long an idle connection is kept for one more request while the process ends.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// How long a refused client may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the framework hands connections to.
 pub struct Edge {
-    proxy: Arc<HttpProxy<Gate>>,
-    settings: Arc<Settings>,
+    pub(super) proxy: Arc<HttpProxy<Gate>>,
+    pub(super) settings: Arc<Settings>,
     metrics: Metrics,
     access_log: Option<AccessLog>,
-    open: Arc<AtomicUsize>,
-    listeners: Vec<(SocketAddr, Arc<Gauge>)>,
+    places: Places,
+    doors: Vec<Door>,
 }
 
 /// What came of waiting for a head.
@@ -60,39 +65,79 @@ impl Edge {
     pub fn new(
         proxy: HttpProxy<Gate>,
         settings: Arc<Settings>,
+        doors: Vec<Door>,
         metrics: Metrics,
         access_log: Option<AccessLog>,
     ) -> Edge {
-        let listeners = settings
-            .listen
-            .iter()
-            .map(|address| (*address, metrics.connections(&address.to_string())))
-            .collect();
-        Edge { proxy: Arc::new(proxy), settings, metrics, access_log, open: Arc::default(), listeners }
+        Edge { proxy: Arc::new(proxy), settings, metrics, access_log, places: Places::default(), doors }
     }
 
     /// How many connections are open, for those who wait for the last one.
     pub fn open_connections(&self) -> Arc<AtomicUsize> {
-        self.open.clone()
+        self.places.open()
     }
 
-    /// Counts a connection at its listener.
-    fn occupy(&self, stream: &Stream) -> Option<Occupied> {
+    /// The listener a connection came to.
+    fn door(&self, stream: &Stream) -> Option<&Door> {
         let local = stream.get_socket_digest()?.local_addr()?.as_inet().copied()?;
-        let exact = self.listeners.iter().find(|(address, _)| *address == local);
-        let by_port = || self.listeners.iter().find(|(address, _)| address.port() == local.port());
-        exact.or_else(by_port).map(|(_, gauge)| gauge.occupy())
+        let exact = self.doors.iter().find(|door| door.listener.address == local);
+        exact.or_else(|| self.doors.iter().find(|door| door.listener.address.port() == local.port()))
     }
 
-    /// Answers what never became a request, counts it and logs it, as every request is.
-    async fn refuse(&self, stream: &mut ClientStream, reason: ErrorReason) {
+    /// Counts what never became a request, and logs it, as every request is.
+    pub(super) fn count_refused(&self, socket: Option<&SocketDigest>, reason: ErrorReason) {
         self.metrics.unrouted(reason.as_str()).increment();
         if let Some(log) = &self.access_log {
-            let digest = stream.get_socket_digest();
-            let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().map(|peer| peer.ip()));
+            let peer = socket.and_then(|digest| digest.peer_addr()?.as_inet().map(|peer| peer.ip()));
             report::refused(log, peer, reason);
         }
+    }
+
+    async fn refuse(&self, stream: &mut ClientStream, reason: ErrorReason) {
+        self.count_refused(stream.get_socket_digest().as_deref(), reason);
         farewell(stream, reason).await;
+    }
+
+    /// Refuses a connection before anything was spent on it; one that would be encrypted cannot be told why.
+    async fn turn_away(&self, door: &Door, front: Front) {
+        door.refuse(Refusal::Limit);
+        match door.listener.tls {
+            Some(_) => self.count_refused(front.get_socket_digest().as_deref(), ErrorReason::Overloaded),
+            None => {
+                let mut stream = ClientStream::open(front.into_stream(), WRITE_STALL);
+                self.refuse(&mut stream, ErrorReason::Overloaded).await;
+            }
+        }
+    }
+
+    /// From a connection to what is spoken on it.
+    async fn welcome(self: &Arc<Self>, door: &Door, mut front: Front, shutdown: &ShutdownWatch) {
+        let limits = &self.settings.limits;
+        let place = self.places.take();
+        if place.before >= limits.connections {
+            return self.turn_away(door, front).await;
+        }
+        if door.listener.proxy_protocol
+            && !timeout(limits.header_timeout, proxy_protocol::accept(&mut front)).await.unwrap_or(false)
+        {
+            return door.refuse(Refusal::ProxyProtocol);
+        }
+        let address = front.peer().map(|peer| peer.ip()).filter(|_| limits.connections_per_ip > 0);
+        let _address_place = match address {
+            None => None,
+            Some(address) => match self.places.take_for(address, limits.connections_per_ip) {
+                Some(place) => Some(place),
+                None => return self.turn_away(door, front).await,
+            },
+        };
+        // In boxes of their own: a handshake is over soon, and idle connections should not carry the room for it.
+        let agreed = Box::pin(door.agree(front, limits.header_timeout)).await;
+        let Some((front, speaks)) = agreed else { return };
+        let stream = ClientStream::open(front.into_stream(), WRITE_STALL);
+        match speaks {
+            Speaks::Http1 => self.serve(stream, shutdown).await,
+            Speaks::Http2 => Box::pin(self.serve_h2(stream.count_frames(), shutdown)).await,
+        }
     }
 
     async fn serve(&self, mut stream: Box<ClientStream>, shutdown: &ShutdownWatch) {
@@ -112,7 +157,7 @@ impl Edge {
                     return;
                 }
                 Arrived::Request { bytes, rest, missing } => {
-                    let (lent, ticket) = stream.begin(missing);
+                    let (lent, ticket) = stream.begin(missing, limits.body_rate.0);
                     let mut session = ServerSession::new_http1(lent);
                     session.set_pipelined_prefix(bytes);
                     session.set_keepalive(Some(limits.keepalive.as_secs().max(1)));
@@ -130,7 +175,15 @@ impl Edge {
     }
 }
 
+/// An idle connection ends a moment after the process began to: a request that was on its way is still answered, with
+/// the word that it is the last one.
 async fn ended(shutdown: &ShutdownWatch) {
+    ending(shutdown).await;
+    tokio::time::sleep(LAST_REQUEST).await;
+}
+
+/// Waits until the process begins to end.
+pub(super) async fn ending(shutdown: &ShutdownWatch) {
     let mut shutdown = shutdown.clone();
     // A dropped sender is an end as well.
     let _ = shutdown.wait_for(|end| *end).await;
@@ -186,28 +239,15 @@ async fn farewell(stream: &mut ClientStream, reason: ErrorReason) {
         while stream.read(&mut ignored).await? > 0 {}
         std::io::Result::Ok(())
     };
-    let _ = tokio::time::timeout(FAREWELL, farewell).await;
-}
-
-/// One open connection, also where a defect unwinds.
-struct Open<'a>(&'a AtomicUsize);
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    let _ = timeout(FAREWELL, farewell).await;
 }
 
 #[async_trait]
 impl ServerApp for Edge {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _occupied = self.occupy(&stream);
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let _open = Open(&self.open);
-        let mut stream = ClientStream::open(stream, WRITE_STALL);
-        match before < self.settings.limits.connections {
-            true => self.serve(stream, shutdown).await,
-            false => self.refuse(&mut stream, ErrorReason::Overloaded).await,
+        if let Some(door) = self.door(&stream) {
+            let _occupied = door.connections.occupy();
+            self.welcome(door, Front::new(stream), shutdown).await;
         }
         None
     }

@@ -16,7 +16,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::answer;
-use super::client::line;
+use super::client::{BODY_GRACE, WRITE_STALL, line};
 use super::context::Context;
 use super::intake::{self, Verdict};
 use super::report;
@@ -39,6 +39,15 @@ pub struct Gate {
     pub access_log: Option<AccessLog>,
 }
 
+/// Whether a body over HTTP/2 is slower than it may be; over HTTP/1 the connection itself watches. Calls of gRPC are
+/// conversations, and a response that has begun makes one of every request.
+fn is_dripping(settings: &Settings, session: &Session, context: &Context) -> bool {
+    let rate = settings.limits.body_rate.0;
+    let timed = session.is_http2() && rate > 0 && !context.has_answered;
+    let earned = || Duration::from_secs_f64(context.body_seen as f64 / rate as f64);
+    timed && !answer::is_grpc(session.req_header()) && context.began.elapsed() > BODY_GRACE + earned()
+}
+
 #[async_trait]
 impl ProxyHttp for Gate {
     type CTX = Context;
@@ -57,6 +66,10 @@ impl ProxyHttp for Gate {
         }
         session.set_read_timeout(Some(BODY_PAUSE));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        if session.is_http2() {
+            // Over HTTP/1 the connection itself watches for a client that takes nothing.
+            session.set_write_timeout(Some(WRITE_STALL));
+        }
         Ok(())
     }
 
@@ -82,12 +95,19 @@ impl ProxyHttp for Gate {
     ) -> Result<()> {
         if end {
             upstream::sent_whole(session, context, Instant::now());
+            if let Some(line) = line(session) {
+                line.body_ended();
+            }
         }
         context.body_seen += body.as_ref().map_or(0, |body| body.len() as u64);
         if context.body_seen > context.body_limit {
             context.error = Some(ErrorReason::BodyTooLarge);
             let error = Error::explain(ErrorType::HTTPStatus(413), "the request body is too large");
             return Err(error.into_down());
+        }
+        if !end && is_dripping(&self.settings, session, context) {
+            context.error = Some(ErrorReason::Timeout);
+            return Err(Error::explain(ErrorType::ReadTimedout, "the request's body is too slow").into_down());
         }
         Ok(())
     }

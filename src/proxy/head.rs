@@ -92,6 +92,10 @@ fn host_is_clear(request: &httparse::Request<'_, '_>, new: bool) -> bool {
 
 /// The framework refuses the same targets, and would answer in its own words, uncounted.
 fn target_is_clear(target: &str) -> bool {
+    // The framework would cut it there in silence.
+    if target.contains('#') {
+        return false;
+    }
     match raw_target_authority(target.as_bytes()) {
         RawTargetAuthority::None => true,
         RawTargetAuthority::AmbiguousAuthority => false,
@@ -197,6 +201,7 @@ mod tests {
             "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
             "GET /\r\nHost: a\r\n\r\n",
             "GET / / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
             "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -20,7 +20,7 @@ use crate::decide::{
 };
 use crate::live::Generation;
 use crate::pools::{NoInstance, Walk};
-use crate::vocab::{Attribute, ErrorReason, Label, Reason};
+use crate::vocab::{Attribute, ErrorReason, Label, Reason, Timeouts};
 
 /// What is done with a request.
 pub enum Verdict {
@@ -28,6 +28,9 @@ pub enum Verdict {
     Redirect(u16, String),
     Error(ErrorReason),
 }
+
+/// What the content types of gRPC begin with.
+const GRPC: &[u8] = b"application/grpc";
 
 pub const REQUEST_ID: &str = "x-request-id";
 
@@ -48,6 +51,7 @@ pub async fn take_in(gate: &Gate, session: &mut Session, context: &mut Context) 
     let peer = peer(session);
     let request = session.req_header_mut();
     context.request_id = Some(request_id(request));
+    super::trace::ensure(request, (rand::random(), rand::random()));
     // What an untrusted client said must be gone before anything looks at it.
     let admitted = gate.settings.trust.admit(peer, &request.headers);
     for edit in &admitted.edits {
@@ -252,7 +256,7 @@ impl Found<'_> {
         Ok(Passage {
             choice,
             word: word.ok_or(ErrorReason::Internal)?,
-            timeouts: self.routed.route.timeouts,
+            timeouts: bounded(self.routed.route.timeouts, request.headers),
             walk: Walk::new(choice.version, pin, hash_key, plan.retries),
             current: None,
             last: None,
@@ -295,6 +299,31 @@ impl Found<'_> {
     }
 }
 
+/// A gRPC client's own deadline is a further bound: nobody waits for an answer behind it.
+fn bounded(timeouts: Timeouts, headers: &HeaderMap) -> Timeouts {
+    let is_grpc = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
+    let deadline =
+        headers.get("grpc-timeout").filter(|_| is_grpc).and_then(|text| grpc_timeout(text.to_str().ok()?));
+    let request = deadline.map_or(timeouts.request, |deadline| deadline.min(timeouts.request));
+    Timeouts { request, ..timeouts }
+}
+
+/// At most eight digits and a unit, as gRPC writes its timeouts.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok())??;
+    let times = match unit {
+        "H" => Duration::from_secs(3600),
+        "M" => Duration::from_secs(60),
+        "S" => Duration::from_secs(1),
+        "m" => Duration::from_millis(1),
+        "u" => Duration::from_micros(1),
+        "n" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    (digits.len() <= 8).then(|| times.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)))
+}
+
 /// Removes what an untrusted client must not say to the upstream either.
 pub fn remove_hidden(context: &Context, request: &mut RequestHeader) {
     let Some((generation, passage)) = context.generation.as_ref().zip(context.passage.as_ref()) else {
@@ -331,4 +360,34 @@ pub fn run(edit: &Edit, request: &mut RequestHeader) {
 pub fn set(request: &mut RequestHeader, name: &http::HeaderName, value: HeaderValue) {
     // Name and value are well-formed already.
     let _ = request.insert_header(name.clone(), value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_deadlines_bound_the_request() {
+        for (text, expected) in [
+            ("2S", Some(Duration::from_secs(2))),
+            ("100m", Some(Duration::from_millis(100))),
+            ("1H", Some(Duration::from_secs(3600))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("999999999S", None),
+            ("S", None),
+            ("+1S", None),
+            ("1", None),
+            ("", None),
+        ] {
+            assert_eq!(grpc_timeout(text), expected, "{text}");
+        }
+        let timeouts = Timeouts::default();
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", HeaderValue::from_static("1m"));
+        assert_eq!(bounded(timeouts, &headers).request, timeouts.request, "no gRPC");
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        assert_eq!(bounded(timeouts, &headers).request, Duration::from_millis(1));
+        headers.insert("grpc-timeout", HeaderValue::from_static("99999999H"));
+        assert_eq!(bounded(timeouts, &headers).request, timeouts.request);
+    }
 }

@@ -1,6 +1,7 @@
 //! What the process file says about the proxy.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::decide::Trust;
@@ -10,12 +11,45 @@ use crate::vocab::ByteSize;
 pub struct Settings {
     /// Threads that serve requests.
     pub threads: usize,
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listener>,
     pub trust: Trust,
     pub respond_version: RespondVersion,
     pub limits: Limits,
     /// How long requests may take to finish after SIGTERM.
     pub grace: Duration,
+}
+
+/// One address requests come to, and what is spoken there beside HTTP/1.1.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub tls: Option<Tls>,
+    /// Offered to clients of a TLS listener.
+    pub h2: bool,
+    /// HTTP/2 without TLS, by prior knowledge.
+    pub h2c: bool,
+    /// Every connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
+/// How a listener encrypts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// A directory of `name.crt` and `name.key`.
+    pub certificates: PathBuf,
+    pub min_version: TlsVersion,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+impl Listener {
+    pub fn plain(address: SocketAddr) -> Listener {
+        Listener { address, tls: None, h2: false, h2c: false, proxy_protocol: false }
+    }
 }
 
 /// Whether the version and the reason are also put on the response.
@@ -36,13 +70,13 @@ pub struct Limits {
     /// From a head's first byte to its last.
     pub header_timeout: Duration,
     pub body: ByteSize,
-    /// Slowest body, bytes a second.
+    /// Slowest body, bytes a second, after a few seconds' grace; 0: no limit.
     pub body_rate: ByteSize,
     /// How long a connection may wait for its next request.
     pub keepalive: Duration,
     /// Connections of all listeners together.
     pub connections: usize,
-    /// 0: no limit.
+    /// Connections of one client's address; 0: no limit.
     pub connections_per_ip: usize,
 }
 

@@ -92,14 +92,11 @@ pub fn sent_whole(session: &Session, context: &mut Context, now: Instant) {
 
 fn peer(passage: &Passage, attempt: &Try, left: Duration) -> HttpPeer {
     let transport = &passage.runtime.transport;
-    let name = transport.tls.as_ref().map(|tls| tls.server_name.clone());
     let address = attempt.instance.address();
-    let sni = match name {
-        Some(name) if name.is_empty() => address.ip().to_string(),
-        Some(name) => name,
-        None => String::new(),
+    let mut peer = match &transport.tls {
+        Some(tls) => tls.peer(address),
+        None => HttpPeer::new(address, false, String::new()),
     };
-    let mut peer = HttpPeer::new(address, transport.tls.is_some(), sni);
     // Two versions at one address never share a connection: one of them may be on its way out.
     peer.group_key = group_key(passage, attempt);
     let options = &mut peer.options;
@@ -113,11 +110,6 @@ fn peer(passage: &Passage, attempt: &Try, left: Duration) -> HttpPeer {
     if transport.wire == Wire::Http2 {
         options.alpn = ALPN::H2;
         options.set_http_version(2, 2);
-    }
-    if let Some(tls) = &transport.tls {
-        options.verify_cert = tls.verify;
-        options.verify_hostname = tls.verify;
-        options.ca = tls.ca.as_ref().map(|authorities| authorities.0.clone());
     }
     peer
 }
@@ -231,7 +223,7 @@ pub fn failed_after_sending(
     if line(session).is_some_and(Line::take_late) {
         error = Error::explain(ErrorType::ReadTimedout, "no response header in time").into_up();
     }
-    if is_client_slow(session, &error) {
+    if is_client_slow(session, &error) || line(session).is_some_and(Line::take_slow) {
         error = Error::explain(ErrorType::ReadTimedout, "the request's body stopped").into_down();
     }
     let is_held = *error.esource() == ErrorSource::Upstream

@@ -396,6 +396,15 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_costs_lines_only() {
+        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let log = AccessLog::start(settings(Share::ALL), Arc::default(), file).unwrap();
+        log.write(&bare("/"), 0);
+        assert!(log.flush(LIMIT));
+        assert_eq!(log.dropped(), 1);
+    }
+
+    #[test]
     fn a_line_cut_short_spoils_no_other() {
         let path = std::env::temp_dir().join(format!("graygate-torn-{}", std::process::id()));
         let mut writer = Writer {

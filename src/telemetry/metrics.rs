@@ -51,6 +51,10 @@ struct Families {
     retries_suppressed: Family<Counter>,
     unrouted: Family<Counter>,
     connections: Family<Gauge>,
+    connections_refused: Family<Counter>,
+    /// Directory, pair, and the second since 1970 in which it expires.
+    certificates: Mutex<Vec<(String, String, i64)>>,
+    certificate_problems: Gauge,
     instances: Mutex<Vec<InstanceCounts>>,
     list_members: Mutex<Vec<(Label, u64)>>,
     problems: [Gauge; PROBLEM_KINDS.len()],
@@ -85,6 +89,9 @@ impl Metrics {
             retries_suppressed: Family::default(),
             unrouted: Family::default(),
             connections: Family::default(),
+            connections_refused: Family::default(),
+            certificates: Mutex::default(),
+            certificate_problems: Gauge::default(),
             instances: Mutex::default(),
             list_members: Mutex::default(),
             problems: Default::default(),
@@ -142,6 +149,19 @@ impl Metrics {
     pub fn connections(&self, listener: &str) -> Arc<Gauge> {
         let labels = [("listener", listener)];
         self.0.connections.child(&labels, Gauge::default)
+    }
+
+    /// `graygate_connections_refused_total`: connections that ended before anything could be asked on them.
+    pub fn connections_refused(&self, listener: &str, reason: &'static str) -> Arc<Counter> {
+        let labels = [("listener", listener), ("reason", reason)];
+        self.0.connections_refused.child(&labels, Counter::default)
+    }
+
+    /// `graygate_certificate_expiry_seconds` (directory, pair, seconds since 1970), replaced as a whole, and
+    /// `graygate_problems{kind="certificate"}`.
+    pub fn set_certificates(&self, expiries: Vec<(String, String, i64)>, held_back: usize) {
+        *self.0.certificates.lock() = expiries;
+        self.0.certificate_problems.set(held_back as i64);
     }
 
     /// `graygate_access_log_dropped_total`, for the access log to count with.
@@ -326,6 +346,7 @@ impl Families {
         for (kind, gauge) in kinds.chain([OTHER_KIND]).zip(gauges) {
             page.sample(name, &label_text(&[("kind", kind)]), gauge.get());
         }
+        page.sample(name, "kind=\"certificate\"", self.certificate_problems.get());
 
         let name = "graygate_list_members";
         page.family(name, Kind::Gauge, "Members of a list.");
@@ -351,6 +372,17 @@ impl Families {
         self.connections.each(|labels, gauge| {
             page.sample(name, labels, gauge.get());
         });
+        let name = "graygate_connections_refused_total";
+        page.family(name, Kind::Counter, "Connections that ended before anything could be asked on them.");
+        self.connections_refused.each(|labels, counter| {
+            page.sample(name, labels, counter.get());
+        });
+        let name = "graygate_certificate_expiry_seconds";
+        page.family(name, Kind::Gauge, "When a certificate expires, in seconds since 1970.");
+        for (directory, certificate, expiry) in self.certificates.lock().iter() {
+            let labels = [("directory", directory.as_str()), ("certificate", certificate)];
+            page.sample(name, &label_text(&labels), expiry);
+        }
         let name = "graygate_access_log_dropped_total";
         let help = "Access log lines dropped because their reader was too slow.";
         page.single(name, Kind::Counter, help, self.access_log_dropped.get());

@@ -37,6 +37,29 @@ pub struct LogSettings {
     pub filter: Option<String>,
 }
 
+/// What a level may be.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// The rooms that say something, as the map in `lib.rs` names them.
+const ROOMS: [&str; 9] =
+    ["admin", "commands", "compile", "live", "pools", "proxy", "sources", "telemetry", "config"];
+
+impl LogSettings {
+    /// Makes a filter of levels, `info,sources=debug`: the first word is for every room, the others for one.
+    pub fn filter(levels: &str) -> Option<String> {
+        let mut filter = DEFAULT_FILTER.to_owned();
+        for word in levels.split(',').map(str::trim) {
+            let (room, level) = match word.split_once('=') {
+                Some((room, level)) => (Some(room).filter(|room| ROOMS.contains(room)), level),
+                None => (Some(""), word),
+            };
+            let room = room.filter(|_| LEVELS.contains(&level))?;
+            let below = if room.is_empty() { "" } else { "::" };
+            filter.push_str(&format!(",graygate{below}{room}={level}"));
+        }
+        Some(filter)
+    }
+}
+
 #[derive(Error, Debug)]
 pub enum LogError {
     #[error("`{text}` in {origin} is not a log filter: {cause}")]
@@ -51,7 +74,7 @@ pub enum LogError {
 }
 
 /// Starts the log of this process; everything said before is lost.
-pub fn start_log(settings: LogSettings) -> Result<(), LogError> {
+pub fn start_log(settings: &LogSettings) -> Result<(), LogError> {
     let variable = std::env::var(FILTER_VARIABLE).ok();
     let filter = choose_filter(settings.filter.as_deref(), variable.as_deref())?;
     let builder = SubscriberBuilder::default()
@@ -70,7 +93,7 @@ pub fn start_log(settings: LogSettings) -> Result<(), LogError> {
 /// The environment before the setting before the default; an empty variable says nothing.
 fn choose_filter(setting: Option<&str>, variable: Option<&str>) -> Result<EnvFilter, LogError> {
     let candidates =
-        [(variable.unwrap_or_default(), FILTER_VARIABLE), (setting.unwrap_or_default(), "`log.filter`")];
+        [(variable.unwrap_or_default(), FILTER_VARIABLE), (setting.unwrap_or_default(), "`log.level`")];
     let (text, origin) = candidates
         .into_iter()
         .find(|(text, _)| !text.trim().is_empty())
@@ -139,6 +162,17 @@ mod tests {
         let setting = Some("off,graygate=debug");
         check(choose_filter(setting, None).unwrap(), &["own info", "own debug"]);
         check(choose_filter(setting, Some("off,pingora_proxy=error")).unwrap(), &["failed request"]);
+    }
+
+    #[test]
+    fn levels_are_of_all_rooms_or_of_one() {
+        let filter = |levels| choose_filter(LogSettings::filter(levels).as_deref(), None).unwrap();
+        check(filter("error"), &["failed bootstrap", "library warning"]);
+        check(filter("info,live=debug"), &["own info", "own debug", "failed bootstrap", "library warning"]);
+        check(filter("debug,live=off"), &["failed bootstrap", "library warning"]);
+        for wrong in ["loud", "", "info,cellar=debug", "info,live", "pingora_proxy=error"] {
+            assert_eq!(LogSettings::filter(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -110,7 +110,8 @@ const FAMILIES: [(&str, &[&str]); 19] = [
 ];
 
 /// What the README names beside them.
-const FURTHER: [&str; 4] = [
+const FURTHER: [&str; 5] = [
+    "graygate_connections_refused_total",
     "graygate_ejections_total",
     "graygate_retries_suppressed_total",
     "graygate_access_log_dropped_total",

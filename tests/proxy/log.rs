@@ -190,3 +190,31 @@ async fn a_head_that_never_became_a_request_is_one_line_too() {
     );
     assert_eq!(proxy.metrics().await.sum("graygate_unrouted_total"), 1.0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_log_speaks_json_at_the_level_of_each_room() {
+    let upstream = Upstream::named("up").await;
+    let proxy =
+        crate::sample::in_front_of("log: {format: json, level: \"warn,commands=info\"}", &upstream).await;
+    let said = proxy.stderr();
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!lines.is_empty());
+    for line in lines {
+        assert!(line["target"].as_str().unwrap().starts_with("graygate::commands"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upstream_gets_a_trace_context() {
+    let upstream = Upstream::named("up").await;
+    let proxy = crate::sample::in_front_of("", &upstream).await;
+    let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    proxy.get("/", &[("traceparent", good), ("tracestate", "a=b")]).await;
+    let seen = upstream.last();
+    assert_eq!((seen.header("traceparent"), seen.header("tracestate")), (Some(good), Some("a=b")));
+    proxy.get("/", &[("traceparent", "00-x"), ("tracestate", "a=b")]).await;
+    let seen = upstream.last();
+    assert_eq!(seen.header("tracestate"), None);
+    let parts: Vec<&str> = seen.header("traceparent").unwrap().split('-').collect();
+    assert_eq!((parts[0], parts[1].len(), parts[2].len(), parts[3]), ("00", 32, 16, "00"));
+}

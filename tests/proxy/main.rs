@@ -7,6 +7,7 @@ mod support;
 
 #[cfg(test)]
 #[path = "../support/harness.rs"]
+#[expect(dead_code, reason = "each target uses a part of what they share")]
 mod harness;
 
 #[cfg(test)]
@@ -22,6 +23,8 @@ mod etcd;
 #[cfg(test)]
 mod fallback;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod log;
@@ -31,5 +34,7 @@ mod paths;
 mod routing;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod version;

@@ -22,6 +22,8 @@ pub struct Proxy {
     directory: Arc<TempDir>,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    /// Of a configuration that begins with `also `: its second listener, which has the fields of that line.
+    pub second: SocketAddr,
 }
 
 impl Proxy {
@@ -48,27 +50,66 @@ impl Proxy {
     }
 
     fn spawn(directory: Arc<TempDir>, config: &str) -> Proxy {
-        let [address, admin] = free_addresses();
+        let [address, admin, second] = free_addresses();
         let path = directory.path();
-        let mut text =
-            format!("threads: 2\nlisten: [{{address: \"{address}\"}}]\nadmin: {{address: \"{admin}\"}}\n");
+        let (also, config) = match config.strip_prefix("also ") {
+            Some(config) => config.split_once('\n').unwrap_or((config, "")),
+            None => ("", config),
+        };
+        let also = match also {
+            "" => String::new(),
+            fields => format!(", {{address: \"{second}\", {fields}}}"),
+        };
+        let mut text = format!(
+            "threads: 2\nlisten: [{{address: \"{address}\"}}{also}]\nadmin: {{address: \"{admin}\"}}\n"
+        );
         if !config.contains("documents:") {
             text.push_str(&format!("documents: {{directory: {}}}\n", path.join("documents").display()));
+        }
+        if !config.contains("upgrade_socket:") {
+            text.push_str(&format!("upgrade_socket: {}\n", path.join("upgrade.sock").display()));
         }
         if !config.contains("access_log:") {
             text.push_str(&format!("access_log: {{path: {}}}\n", path.join("access.log").display()));
         }
         fs::write(path.join("graygate.yaml"), text + config).unwrap();
-        let output = |name| Stdio::from(fs::File::create(path.join(name)).unwrap());
-        let child = Command::new(BINARY)
+        let child = Proxy::run(path, &[]);
+        Proxy { child, directory, address, admin, second }
+    }
+
+    /// A second process that takes over what this one listens with, once this one gets SIGQUIT.
+    pub fn successor(&self) -> Proxy {
+        let child = Proxy::run(self.directory.path(), &["--upgrade"]);
+        Proxy { child, directory: self.directory.clone(), ..*self }
+    }
+
+    /// The same files and addresses, after this process has ended.
+    pub fn again(&self) -> Proxy {
+        let child = Proxy::run(self.directory.path(), &[]);
+        Proxy { child, directory: self.directory.clone(), ..*self }
+    }
+
+    /// What it says goes behind what an earlier process said.
+    fn run(path: &Path, further: &[&str]) -> Child {
+        let output = |name| {
+            let file = fs::OpenOptions::new().append(true).create(true).open(path.join(name));
+            Stdio::from(file.unwrap())
+        };
+        let mut command = Command::new(BINARY);
+        // A test that bound it plays the service manager.
+        let manager = path.join("notify.sock");
+        if manager.exists() {
+            command.env("NOTIFY_SOCKET", manager).env("WATCHDOG_USEC", "100000");
+        }
+        command
             .args(["run", "--config"])
             .arg(path.join("graygate.yaml"))
+            .args(further)
             .stdin(Stdio::null())
             .stdout(output("stdout"))
             .stderr(output("stderr"))
             .spawn()
-            .unwrap();
-        Proxy { child, directory, address, admin }
+            .unwrap()
     }
 
     /// Waits until the admin address answers; false where a port was taken by somebody else.
@@ -188,6 +229,11 @@ impl Proxy {
         let text = fs::read_to_string(self.file("access.log")).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: &str) {

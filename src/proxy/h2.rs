@@ -1,0 +1,205 @@
+//! HTTP/2: from a connection to its requests.
+//!
+//! Answers: which stream becomes a request, and how long does a connection stay without one? Owns the limits on
+//! streams, header lists and control frames, and joins what HTTP/2 cuts apart. Never: routing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use pingora::apps::HttpServerApp as _;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
+use pingora::protocols::{Digest, GetSocketDigest as _, GetTimingDigest as _, Ssl as _};
+use pingora::server::ShutdownWatch;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::answer::{error_header, grpc_error_header, is_grpc};
+use super::client::ClientStream;
+use super::edge::{Edge, ending};
+use super::settings::Limits;
+use crate::vocab::ErrorReason;
+
+/// What a client begins HTTP/2 with.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Requests on one connection at a time; browsers and gRPC clients expect about as many.
+const STREAMS: u32 = 128;
+/// Bytes of body on their way to us, for one request and for all of a connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of responses a connection holds for a client that takes them slowly, for each of its streams.
+const SEND_BUFFER: usize = 128 << 10;
+/// Streams a client took back before we had looked at them; more at a time is an attack (rapid reset).
+const RESETS: usize = 32;
+/// Malformed requests on one connection; its clients speak another language.
+const MALFORMED: usize = 32;
+/// How long a connection that is told to end may take, once nothing is under way on it.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+fn options(limits: &Limits) -> H2Options {
+    let mut options = H2Options::new();
+    // What is a little too large is answered by us, and counted; what is far too large is answered by the framework.
+    let list = u32::try_from(limits.header_bytes.0.saturating_mul(2)).unwrap_or(u32::MAX);
+    options
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(list)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(RESETS);
+    options
+}
+
+/// The requests of a connection that are under way.
+#[derive(Default)]
+struct Streams {
+    active: AtomicUsize,
+    changed: Notify,
+}
+
+struct Active(Arc<Streams>);
+
+impl Streams {
+    fn begin(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Active(self.clone())
+    }
+
+    /// Ends once no request has been under way for `wait`.
+    async fn idle_for(&self, wait: Duration) {
+        loop {
+            let changed = self.changed.notified();
+            if self.active.load(Ordering::Relaxed) > 0 {
+                changed.await;
+            } else if timeout(wait, changed).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Edge {
+    /// Serves a connection until it ends, is idle for too long, or the process ends.
+    pub(super) async fn serve_h2(self: &Arc<Self>, stream: Box<ClientStream>, shutdown: &ShutdownWatch) {
+        let limits = &self.settings.limits;
+        let digest = Arc::new(Digest {
+            ssl_digest: stream.get_ssl_digest(),
+            timing_digest: stream.get_timing_digest(),
+            proxy_digest: None,
+            socket_digest: stream.get_socket_digest(),
+        });
+        let shaken = timeout(limits.header_timeout, handshake(stream, Some(options(limits)))).await;
+        let Ok(Ok(mut connection)) = shaken else { return };
+        let streams = Arc::new(Streams::default());
+        let (mut malformed, mut is_ending) = (0, false);
+        let mut wait = limits.header_timeout;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = ending(shutdown), if !is_ending => {
+                    connection.graceful_shutdown();
+                    (is_ending, wait) = (true, FAREWELL);
+                    continue;
+                }
+                accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
+                () = streams.idle_for(wait) => {
+                    if is_ending {
+                        return;
+                    }
+                    connection.graceful_shutdown();
+                    (is_ending, wait) = (true, FAREWELL);
+                    continue;
+                }
+            };
+            match accepted {
+                Ok(Some(H2Accept::Session(session))) => {
+                    if !is_ending {
+                        wait = limits.keepalive;
+                    }
+                    let (edge, shutdown, active) = (self.clone(), shutdown.clone(), streams.begin());
+                    tokio::spawn(async move {
+                        let _active = active;
+                        edge.request(session, &shutdown).await;
+                    });
+                }
+                // The framework has answered it already.
+                Ok(Some(H2Accept::Rejected)) => {
+                    self.count_refused(digest.socket_digest.as_deref(), ErrorReason::BadRequest);
+                    malformed += 1;
+                    if malformed >= MALFORMED {
+                        return;
+                    }
+                }
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn request(&self, mut session: HttpSession, shutdown: &ShutdownWatch) {
+        match admit(session.req_header_mut(), &self.settings.limits) {
+            Ok(()) => {
+                self.proxy.process_new_http(ServerSession::new_http2(session), shutdown).await;
+            }
+            Err(reason) => {
+                let socket = session.digest().and_then(|digest| digest.socket_digest.clone());
+                self.count_refused(socket.as_deref(), reason);
+                // A client that is gone does not miss the answer.
+                let _ = refuse(&mut session, reason).await;
+            }
+        }
+    }
+}
+
+async fn refuse(session: &mut HttpSession, reason: ErrorReason) -> pingora::Result<()> {
+    if is_grpc(session.req_header()) {
+        return session.write_response_header(Box::new(grpc_error_header(reason)?), true);
+    }
+    session.write_response_header(Box::new(error_header(reason)?), false)?;
+    session.write_body(Bytes::from_static(reason.line().as_bytes()), true).await
+}
+
+/// Holds a request against the limits, and makes of it what HTTP/1 would have sent: one `Host`, one `Cookie`.
+fn admit(request: &mut RequestHeader, limits: &Limits) -> Result<(), ErrorReason> {
+    // A tunnel is no request.
+    if request.method == Method::CONNECT {
+        return Err(ErrorReason::BadRequest);
+    }
+    join_cookies(request)?;
+    let target = request.raw_path().len() + request.uri.authority().map_or(0, |name| name.as_str().len());
+    let length = target
+        + request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    if request.headers.len() > limits.headers || length as u64 > limits.header_bytes.0 {
+        return Err(ErrorReason::HeadersTooLarge);
+    }
+    if !request.headers.contains_key(header::HOST)
+        && let Some(authority) = request.uri.authority()
+    {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| ErrorReason::BadRequest)?;
+        request.insert_header(header::HOST, host).map_err(|_| ErrorReason::Internal)?;
+    }
+    Ok(())
+}
+
+/// Clients may cut their cookies into crumbs; a rule and an HTTP/1 upstream see one line (RFC 9113, 8.2.3).
+fn join_cookies(request: &mut RequestHeader) -> Result<(), ErrorReason> {
+    let crumbs = |headers: &HeaderMap| headers.get_all(header::COOKIE).iter().cloned().collect::<Vec<_>>();
+    let crumbs = crumbs(&request.headers);
+    if crumbs.len() < 2 {
+        return Ok(());
+    }
+    let pieces: Vec<&[u8]> = crumbs.iter().map(HeaderValue::as_bytes).collect();
+    let joined = HeaderValue::from_bytes(&pieces.join(&b"; "[..])).map_err(|_| ErrorReason::BadRequest)?;
+    request.insert_header(header::COOKIE, joined).map_err(|_| ErrorReason::Internal)
+}

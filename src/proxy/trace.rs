@@ -1,0 +1,94 @@
+//! W3C trace context: a request without a good `traceparent` gets one, so that everything behind the edge can be joined.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::http::RequestHeader;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// A whole `traceparent` of version 00; later ones may go on behind it.
+const LENGTH: usize = 55;
+
+/// Leaves a good context alone. A new one is not sampled: nothing records here, and whoever does decides for itself.
+/// The `tracestate` belongs to its `traceparent`, and goes with a bad one.
+pub fn ensure(request: &mut RequestHeader, chance: (u128, u64)) {
+    if is_good(&request.headers) {
+        return;
+    }
+    request.remove_header(&TRACESTATE);
+    // All zeros would be no context.
+    let text = format!("00-{:032x}-{:016x}-00", chance.0.max(1), chance.1.max(1));
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        // Name and value are well-formed.
+        let _ = request.insert_header(TRACEPARENT, value);
+    }
+}
+
+fn is_good(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(&TRACEPARENT).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line.to_str().is_ok_and(is_context),
+        _ => false,
+    }
+}
+
+fn is_context(text: &str) -> bool {
+    let Some((context, more)) = text.split_at_checked(LENGTH) else { return false };
+    let parts: Vec<&str> = context.split('-').collect();
+    let [version, trace, parent, flags] = parts.as_slice() else { return false };
+    let is_hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|b| b != b'0');
+    let ends = more.is_empty() || (*version != "00" && more.starts_with('-'));
+    ends && is_hex(version, 2)
+        && *version != "ff"
+        && is_id(trace, 32)
+        && is_id(parent, 16)
+        && is_hex(flags, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn contexts_are_told_from_what_is_none() {
+        let zeros = "0".repeat(32);
+        let (upper, longer) = (GOOD.to_uppercase(), format!("{GOOD}-x"));
+        let (later, invalid) = (format!("cc{}-what", &GOOD[2..]), format!("ff{}", &GOOD[2..]));
+        let traceless = format!("00-{zeros}{}", &GOOD[35..]);
+        for (text, expected) in [
+            (GOOD, true),
+            (&*later, true),
+            (&*upper, false),
+            (&*longer, false),
+            (&*invalid, false),
+            (&*traceless, false),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", false),
+            (&GOOD[..54], false),
+            ("", false),
+            ("\u{fc}", false),
+        ] {
+            assert_eq!(is_context(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_context_goes_with_its_state() {
+        for (lines, kept) in [(&[GOOD][..], true), (&[], false), (&["x"], false), (&[GOOD, GOOD], false)] {
+            let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+            for line in lines {
+                request.append_header(TRACEPARENT, *line).unwrap();
+            }
+            request.insert_header(TRACESTATE, "a=b").unwrap();
+            ensure(&mut request, (1, 0));
+            let fresh = format!("00-{:032x}-{:016x}-00", 1, 1);
+            assert_eq!(request.headers[&TRACEPARENT], if kept { GOOD } else { &fresh });
+            assert_eq!(request.headers.get_all(&TRACEPARENT).iter().count(), 1);
+            assert_eq!(request.headers.contains_key(&TRACESTATE), kept);
+        }
+    }
+}
