@@ -120,8 +120,8 @@ fn graygate(stage: &Stage, workload: &Workload, access_log: &str) -> Result<Comm
         let text = format!("services: [patient]\npriority: {priority}\n{when}{outcome}\n");
         fs::write(documents.join(format!("rules/{name}.yaml")), text)
     };
-    let groups: [(&str, u32, &str, &str, Vec<(String, &str)>); 4] = [
-        ("hospital", 50, "header:x-hospital", "equals", workload.hospitals().collect()),
+    let groups = [
+        ("hospital", 50, "header:x-hospital", "equals", workload.hospitals().collect::<Vec<_>>()),
         ("cookie", 30, "cookie:trial", "equals", workload.cookies().collect()),
         ("path", 20, "path", "regex", workload.paths().collect()),
         ("agent", 10, "header:user-agent", "regex", workload.agents().collect()),

@@ -15,6 +15,8 @@ use pingora::services::listening::Service;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use super::{Admin, Settings};
+
 /// Whose turn it is at the admin address: a process that takes over gets the listener, and the one before leaves it.
 #[derive(Clone)]
 pub struct Desk(watch::Sender<Turn>);
@@ -53,8 +55,6 @@ impl Desk {
         self.0.send_replace(Turn::Left);
     }
 }
-
-use super::{Admin, Settings};
 
 /// Connections at a time; more wait in the listener's backlog.
 const CONNECTIONS: usize = 256;
@@ -111,6 +111,7 @@ impl Listener {
 impl BackgroundService for Listener {
     async fn start(&self, _shutdown: ShutdownWatch) {
         let Some(listener) = self.listen().await else { return };
+        tracing::info!(address = %self.settings.address, "listening for questions");
         let mut turn = self.desk.0.subscribe();
         // Never set: who asks during the shutdown is answered like everybody else.
         let (_running, never) = watch::channel(false);

@@ -46,6 +46,8 @@ pub struct Admin {
     pub source: Box<dyn Fn() -> SourceView + Send + Sync>,
     /// Certificates that are held back.
     pub certificates: Box<dyn Fn() -> Vec<ProblemReport> + Send + Sync>,
+    /// Set once every listener is bound.
+    pub listening: Arc<AtomicBool>,
     /// Set while the process is on its way out.
     pub ending: Arc<AtomicBool>,
 }
@@ -101,6 +103,10 @@ impl Admin {
             return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
         }
         match self.live.running() {
+            // Who is told `ready` connects at once.
+            Some(_) if !self.listening.load(Ordering::Relaxed) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "the listeners are not open yet\n")
+            }
             Some(_) => text(StatusCode::OK, "ready\n"),
             None => text(StatusCode::SERVICE_UNAVAILABLE, WAITING),
         }

@@ -83,6 +83,8 @@ pub struct Succession {
     pub successor: Option<Successor>,
     pub listeners: Listeners,
     pub live: Arc<Live>,
+    /// Set once every listener is bound.
+    pub listening: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -113,7 +115,12 @@ impl ServiceWithDependents for Succession {
         };
         // From here on the framework listens.
         ready.notify_ready();
-        self.until(|own| own.listeners.are_bound(&table) && own.live.running().is_some()).await;
+        self.until(|own| own.listeners.are_bound(&table)).await;
+        self.listening.store(true, Ordering::Relaxed);
+        for address in self.listeners.addresses.iter() {
+            tracing::info!(%address, "listening for requests");
+        }
+        self.until(|own| own.live.running().is_some()).await;
         match taken.map(Taken::serve) {
             None => tell(&[NotifyState::Ready]),
             Some(said) => {

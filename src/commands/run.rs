@@ -105,10 +105,13 @@ fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
         DocumentsFrom::Etcd(_) => SourceKind::Etcd,
     };
     let status = Arc::new(SourceStatus::new(kind, Instant::now()));
-    let ending = Arc::new(AtomicBool::new(false));
+    let (listening, ending) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
     let settings = Arc::new(config.proxy);
     let mut server = Server::new_with_opt_and_conf(Opt::default(), server_conf(&settings));
-    let listeners = Listeners::new(settings.listen.iter().map(|listener| listener.address), Desk::new(successor.is_some()));
+    let listeners = Listeners::new(
+        settings.listen.iter().map(|listener| listener.address),
+        Desk::new(successor.is_some()),
+    );
 
     let gate = Gate {
         live: live.clone(),
@@ -135,6 +138,7 @@ fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
         started: SystemTime::now(),
         source: source_view(&status),
         certificates: certificate_problems(&certificates),
+        listening: listening.clone(),
         ending: ending.clone(),
     };
     let control = Control {
@@ -158,13 +162,9 @@ fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
     let desk = listeners.desk.clone();
     server.add_service(background_service("admin", admin::Listener::new(admin, config.admin, desk)));
     server.add_service(background_service("certificates", Follow { certificates, metrics }));
-    let succession = Succession { successor, listeners: listeners.clone(), live };
+    let succession = Succession { successor, listeners: listeners.clone(), live, listening };
     let succession = server.add_boxed_service(Box::new(succession));
     server.add_service(proxy).add_dependency(&succession);
-    for Listener { address, .. } in &settings.listen {
-        tracing::info!(%address, "listening for requests");
-    }
-    tracing::info!(address = %config.admin.address, "listening for questions");
     let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket };
     server.run(RunArgs { shutdown_signal: Box::new(ending) });
     if let Some(log) = access_log {

@@ -275,6 +275,12 @@ impl ClientStream {
         Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the body is too slow")))
     }
 
+    fn meter_sent(&mut self, written: &Poll<io::Result<usize>>) {
+        if let (Some(meter), Poll::Ready(Ok(bytes))) = (&mut self.meter, written) {
+            meter.sent(*bytes);
+        }
+    }
+
     /// Passes on what writing came to, and fails when the client has taken nothing for too long.
     fn watch_stall<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -347,6 +353,7 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = self.inner()?.poll_write(cx, buf);
+        self.meter_sent(&written);
         self.watch_stall(cx, written)
     }
 
@@ -366,6 +373,7 @@ impl AsyncWrite for ClientStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.inner()?.poll_write_vectored(cx, bufs);
+        self.meter_sent(&written);
         self.watch_stall(cx, written)
     }
 

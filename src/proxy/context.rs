@@ -38,6 +38,8 @@ pub struct Passage {
     pub word: HeaderValue,
     pub runtime: Arc<ServiceRuntime>,
     pub timeouts: Timeouts,
+    /// The client's own deadline for the whole call, told with its request.
+    pub deadline: Option<Duration>,
     pub walk: Walk,
     pub current: Option<Try>,
     /// Who answered, or was tried last, and the version's index it was picked for.

@@ -1,7 +1,7 @@
 //! Frames of HTTP/2 that cost us more than the client: how many come in how short a time.
 //!
-//! The `h2` crate bounds streams, header lists and resets; pings, settings, priorities and unknown frames it answers or
-//! skips for as long as they come. Only frame headers are read here, on their way to the crate.
+//! The `h2` crate bounds streams, header lists and resets; pings, settings, priorities, unknown frames and room nobody
+//! needs it answers or skips for as long as they come. Only frame headers are read here, on their way to the crate.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use super::h2::PREFACE;
 const BUDGET: u32 = 1_000;
 const WINDOW: Duration = Duration::from_secs(10);
 const HEADER: usize = 9;
+/// Bytes of ours that a client may answer with a WINDOW_UPDATE: two for each of our frames, however short it is.
+const EARNS_UPDATE: u64 = 5;
 
 /// The types of RFC 9113, section 6, that carry a request forward.
 const DATA: u8 = 0;
@@ -27,11 +29,20 @@ pub struct FrameMeter {
     filled: usize,
     count: u32,
     since: Instant,
+    /// Bytes sent that no WINDOW_UPDATE has answered.
+    unanswered: u64,
 }
 
 impl FrameMeter {
     pub fn new(now: Instant) -> FrameMeter {
-        FrameMeter { skip: PREFACE.len(), header: [0; HEADER], filled: 0, count: 0, since: now }
+        FrameMeter {
+            skip: PREFACE.len(),
+            header: [0; HEADER],
+            filled: 0,
+            count: 0,
+            since: now,
+            unanswered: 0,
+        }
     }
 
     /// Looks at the next bytes; false when there are too many control frames among them.
@@ -57,13 +68,30 @@ impl FrameMeter {
         self.count <= BUDGET
     }
 
+    /// Takes note of what the client was sent.
+    pub fn sent(&mut self, bytes: usize) {
+        self.unanswered += bytes as u64;
+    }
+
     fn count(&mut self, header: [u8; HEADER]) {
         let [a, b, c, kind, ..] = header;
         let length = u32::from_be_bytes([0, a, b, c]);
         self.skip = length as usize;
         // Data without bytes is data only in name.
-        let works = matches!(kind, HEADERS | WINDOW_UPDATE) || (kind == DATA && length > 0);
+        let works = match kind {
+            HEADERS => true,
+            DATA => length > 0,
+            WINDOW_UPDATE => self.answers(),
+            _ => false,
+        };
         self.count += u32::from(!works);
+    }
+
+    /// Whether there was anything to make room for.
+    fn answers(&mut self) -> bool {
+        let rest = self.unanswered.checked_sub(EARNS_UPDATE);
+        self.unanswered = rest.unwrap_or(self.unanswered);
+        rest.is_some()
     }
 }
 
@@ -81,9 +109,13 @@ mod tests {
     fn only_control_frames_are_too_many() {
         let now = Instant::now();
         const PING: u8 = 6;
-        for (kind, length, most) in
-            [(DATA, 5, 5_000), (HEADERS, 20, 5_000), (PING, 8, 1_000), (DATA, 0, 1_000)]
-        {
+        for (kind, length, most) in [
+            (DATA, 5, 5_000),
+            (HEADERS, 20, 5_000),
+            (PING, 8, 1_000),
+            (DATA, 0, 1_000),
+            (WINDOW_UPDATE, 4, 1_000),
+        ] {
             let mut meter = FrameMeter::new(now);
             assert!(meter.look(PREFACE, now));
             let mut taken = 0;
@@ -98,6 +130,20 @@ mod tests {
             let frames = taken / frame(kind, length).len();
             assert!(frames.abs_diff(most) <= 1, "{kind}: {frames}");
         }
+    }
+
+    #[test]
+    fn a_client_may_make_room_for_what_it_was_sent() {
+        let now = Instant::now();
+        let mut meter = FrameMeter::new(now);
+        assert!(meter.look(PREFACE, now));
+        for _ in 0..5_000 {
+            // A frame of one byte, and room made for it in its stream and in the connection.
+            meter.sent(HEADER + 1);
+            assert!(meter.look(&frame(WINDOW_UPDATE, 4).repeat(2), now));
+        }
+        assert!(meter.look(&frame(WINDOW_UPDATE, 4).repeat(1_000), now));
+        assert!(!meter.look(&frame(WINDOW_UPDATE, 4), now));
     }
 
     #[test]

@@ -253,10 +253,12 @@ impl Found<'_> {
             false => None,
         };
         let in_flight = runtime.version(choice.version).begin();
+        let deadline = deadline(request.headers);
         Ok(Passage {
             choice,
             word: word.ok_or(ErrorReason::Internal)?,
-            timeouts: bounded(self.routed.route.timeouts, request.headers),
+            timeouts: bounded(self.routed.route.timeouts, deadline),
+            deadline,
             walk: Walk::new(choice.version, pin, hash_key, plan.retries),
             current: None,
             last: None,
@@ -299,11 +301,14 @@ impl Found<'_> {
     }
 }
 
-/// A gRPC client's own deadline is a further bound: nobody waits for an answer behind it.
-fn bounded(timeouts: Timeouts, headers: &HeaderMap) -> Timeouts {
+/// How long a gRPC client waits for its whole call.
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
     let is_grpc = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
-    let deadline =
-        headers.get("grpc-timeout").filter(|_| is_grpc).and_then(|text| grpc_timeout(text.to_str().ok()?));
+    headers.get("grpc-timeout").filter(|_| is_grpc).and_then(|text| grpc_timeout(text.to_str().ok()?))
+}
+
+/// A client's own deadline is a further bound: nobody waits for an answer behind it.
+fn bounded(timeouts: Timeouts, deadline: Option<Duration>) -> Timeouts {
     let request = deadline.map_or(timeouts.request, |deadline| deadline.min(timeouts.request));
     Timeouts { request, ..timeouts }
 }
@@ -384,10 +389,10 @@ mod tests {
         let timeouts = Timeouts::default();
         let mut headers = HeaderMap::new();
         headers.insert("grpc-timeout", HeaderValue::from_static("1m"));
-        assert_eq!(bounded(timeouts, &headers).request, timeouts.request, "no gRPC");
+        assert_eq!(bounded(timeouts, deadline(&headers)).request, timeouts.request, "no gRPC");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
-        assert_eq!(bounded(timeouts, &headers).request, Duration::from_millis(1));
+        assert_eq!(bounded(timeouts, deadline(&headers)).request, Duration::from_millis(1));
         headers.insert("grpc-timeout", HeaderValue::from_static("99999999H"));
-        assert_eq!(bounded(timeouts, &headers).request, timeouts.request);
+        assert_eq!(bounded(timeouts, deadline(&headers)).request, timeouts.request);
     }
 }

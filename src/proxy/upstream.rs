@@ -103,7 +103,9 @@ fn peer(passage: &Passage, attempt: &Try, left: Duration) -> HttpPeer {
     let connect = passage.timeouts.connect.min(left);
     options.connection_timeout = Some(connect);
     options.total_connection_timeout = Some(connect);
-    options.read_timeout = Some(passage.timeouts.read);
+    // Of a client's own deadline, a response that pauses for longer comes too late whatever it says.
+    let read = passage.deadline.map_or(passage.timeouts.read, |deadline| passage.timeouts.read.min(deadline));
+    options.read_timeout = Some(read);
     options.write_timeout = Some(passage.timeouts.read);
     options.idle_timeout = Some(passage.timeouts.idle);
     options.max_h2_streams = H2_STREAMS;

@@ -1,5 +1,7 @@
 //! HTTP/2 from clients: what becomes a request, and what ends a connection.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Request, Response};
@@ -7,10 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::{Proxy, until};
 use crate::harness::upstream::{Act, Upstream, ok};
 use crate::harness::wire::LIMIT;
-use crate::sample::in_front_of;
+use crate::sample::{ALL, in_front_of, instances};
 
 const H2C: &str = "also h2c: true\n";
 
@@ -111,10 +113,11 @@ async fn floods_end_the_connection_and_nothing_else() {
     let bystander = client(&proxy).await;
     const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     // HEADERS without END_HEADERS, and CONTINUATION for ever.
     let start = [&[0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82][..]].concat();
     let more = [0, 0, 1, 9, 0, 0, 0, 0, 1, 0x82];
-    for (first, flood) in [(&b""[..], &PING[..]), (b"", &SETTINGS), (&start, &more)] {
+    for (first, flood) in [(&b""[..], &PING[..]), (b"", &SETTINGS), (b"", &UPDATE), (&start, &more)] {
         let mut stream = TcpStream::connect(proxy.second).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         stream.write_all(&SETTINGS).await.unwrap();
@@ -169,15 +172,45 @@ async fn idle_and_slow_connections_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_drips_or_stops_is_a_timeout() {
+    let upstream = Upstream::named("up").await;
+    let service = instances(&[("release", upstream.address)]) + "timeouts: {read: 2s}\nretries: 0\n";
+    let config = format!("{H2C}limits: {{body_rate: 1KiB/s}}");
+    let proxy = Proxy::start(&config, &[ALL, ("services/s.yaml", &service)]).await;
+    let client = client(&proxy).await;
+    for drips in [false, true] {
+        let begun = Instant::now();
+        let post = Request::post("http://app.test/").body(()).unwrap();
+        let (mut response, mut sender) =
+            client.clone().ready().await.unwrap().send_request(post, false).unwrap();
+        sender.send_data(Bytes::from_static(b"x"), false).unwrap();
+        let answer = loop {
+            let wait = if drips { Duration::from_millis(200) } else { LIMIT };
+            if let Ok(answer) = timeout(wait, &mut response).await {
+                break answer.unwrap();
+            }
+            assert!(begun.elapsed() < LIMIT, "no answer in time");
+            // Once the answer is on its way the body may be cut off.
+            let _ = sender.send_data(Bytes::from_static(b"x"), false);
+        };
+        assert_eq!(error(&answer), (408, "timeout"), "drips: {drips}");
+        let expected = if drips { 4..12 } else { 1..5 };
+        assert!(expected.contains(&begun.elapsed().as_secs()), "drips: {drips}, {:?}", begun.elapsed());
+    }
+    let tried = [("service", "s"), ("version", "release"), ("outcome", "client_gone")];
+    until(async || proxy.metrics().await.get("graygate_upstream_tries_total", &tried) == Some(2.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_process_waits_for_requests_under_way() {
     let upstream = Upstream::scripted(|_| Act::Hold(ok("late"))).await;
     let mut proxy = in_front_of(H2C, &upstream).await;
     let client = client(&proxy).await;
     let asked = tokio::spawn(async move { ask(&client, get("/").body(()).unwrap(), "").await.1 });
-    crate::harness::proxy::until(async || upstream.asked().len() == 1).await;
+    until(async || upstream.asked().len() == 1).await;
     proxy.signal("-TERM");
     // Told to end, and still served.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     upstream.release();
     assert_eq!(asked.await.unwrap(), "late");
     assert!(proxy.ended().await.success());

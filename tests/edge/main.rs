@@ -6,11 +6,16 @@
 mod harness;
 #[cfg(test)]
 #[path = "../proxy/sample.rs"]
-#[expect(dead_code, reason = "each target uses a part of what they share")]
 mod sample;
 
 #[cfg(test)]
 mod certificate;
+#[cfg(test)]
+#[path = "../support/etcd.rs"]
+#[expect(dead_code, reason = "each target uses a part of what they share")]
+mod etcd;
+#[cfg(test)]
+mod grpc;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
