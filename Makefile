@@ -5,8 +5,12 @@ SHELL := /bin/bash
 # Outside of the repository: a hundred megabytes that only the load test needs.
 ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench differential availability malformed loadtest release install install-files deb \
-	deb-files install-tools build-tools test-tools load-tools cargo
+.PHONY: help demo test lint bench bench-instructions fuzz differential availability malformed loadtest release install \
+	install-files deb deb-files install-tools build-tools test-tools load-tools count-tools fuzz-tools cargo
+
+# What `make fuzz` runs, and for how long each.
+FUZZ ?= documents conditions paths cookies lists differential
+SECONDS_EACH ?= 60
 
 # Where `make install` puts things, and the program it installs.
 PREFIX ?= /usr/local
@@ -19,7 +23,7 @@ help: ## show this list
 	@echo 'graygate: an edge proxy that decides, for every request, which version of a service answers it'
 	@echo
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) \
-		| while IFS=$$'\t' read -r target what; do printf '  make %-14s %s\n' "$$target" "$$what"; done
+		| while IFS=$$'\t' read -r target what; do printf '  make %-18s %s\n' "$$target" "$$what"; done
 
 demo: cargo build-tools ## build, then run the proxy with sample documents and three upstreams
 	$(CARGO) run --locked -- demo
@@ -31,8 +35,26 @@ lint: cargo build-tools ## check the format and the lints; warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-bench: cargo build-tools ## measure decisions, lists and parsing
+bench: cargo build-tools ## measure decisions, lists and parsing, and write the README's table
 	$(CARGO) bench --locked
+	$(CARGO) run --locked --release --example bench-table
+
+bench-instructions: cargo build-tools count-tools ## count the instructions of decisions, lists, paths and picks
+	$(CARGO) build --locked --release --example instructions
+	@mkdir -p loadtest/results
+	@set -e -o pipefail; out=loadtest/results/instructions.md; trap 'rm -f $$out.new' EXIT; \
+	{ echo "Instructions of one call, $$(date -u +%F), commit $$(git rev-parse --short HEAD), $$(rustc --version)."; \
+	echo 'Counted by callgrind after a warm-up; `make bench-instructions` writes this anew.'; echo; \
+	target/release/examples/instructions; } | tee $$out.new; mv $$out.new $$out
+
+# Coverage needs flags that a stable compiler keeps behind RUSTC_BOOTSTRAP. No sanitizer: graygate has no unsafe code.
+fuzz: cargo build-tools fuzz-tools ## fuzz each target for SECONDS_EACH (60), or FUZZ='paths lists'; installs cargo-fuzz
+	@set -e; for target in $(FUZZ); do \
+		mkdir -p fuzz/corpus/$$target; dictionary=fuzz/dictionaries/$$target; \
+		RUSTC_BOOTSTRAP=1 nice -n 19 $(CARGO) fuzz run --sanitizer none $$target \
+			fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS_EACH) -timeout=10 \
+			-print_final_stats=1 $$(test -e $$dictionary && echo -dict=$$dictionary); \
+	done
 
 differential: cargo build-tools ## compare the fast decision with the slow, obvious one on a million random cases
 	GRAYGATE_CASES=1000000 $(CARGO) test --locked --release --test differential --test index
@@ -108,6 +130,13 @@ test-tools:
 
 load-tools:
 	@.ci/install-tools load
+
+count-tools:
+	@.ci/install-tools count
+
+fuzz-tools:
+	@.ci/install-tools fuzz
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
 
 # Said before anything is installed: without a compiler the packages help nobody.
 cargo:

@@ -12,16 +12,29 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::Ask;
 
 /// SplitMix64: small, and the same for ever.
-pub struct Dice(u64);
+pub struct Dice {
+    state: u64,
+    /// Rolls said beforehand, the next one last.
+    told: Vec<u16>,
+}
 
 impl Dice {
     pub fn new(seed: u64) -> Dice {
-        Dice(seed)
+        Dice::told(seed, Vec::new())
+    }
+
+    /// Rolls what a fuzzer wrote, so that it can change one choice at a time, and goes on from the seed.
+    pub fn told(seed: u64, mut told: Vec<u16>) -> Dice {
+        told.reverse();
+        Dice { state: seed, told }
     }
 
     fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        if let Some(told) = self.told.pop() {
+            return told.into();
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

@@ -6,6 +6,7 @@
 pub mod cases;
 mod condition;
 mod patterns;
+pub mod program;
 mod seen;
 mod target;
 

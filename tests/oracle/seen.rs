@@ -52,8 +52,6 @@ impl<'a> Seen<'a> {
             Attribute::Path => one(&self.view),
             // A request that names no host has none.
             Attribute::Host if self.host.is_empty() => Vec::new(),
-            // A request that names no host has none.
-            Attribute::Host if self.host.is_empty() => Vec::new(),
             Attribute::Host => one(&self.host),
             Attribute::Method => one(&self.ask.method),
             Attribute::Scheme => one(self.ask.scheme),

@@ -1,0 +1,171 @@
+//! Instructions of single calls, counted by callgrind: comparable between machines, and the same in every run.
+//!
+//! `instructions` runs every case below valgrind, which counts only inside [`measured`], and prints a table.
+//! `instructions CASE SIZE` is one of these runs.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement has nobody to answer to")]
+
+#[path = "../benches/policies/mod.rs"]
+mod policies;
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Instant;
+
+use graygate::compile::Compiled;
+use graygate::decide::{PathBuffer, Scratch, ValueSet, normalise_host};
+use graygate::pools::{Balance, InstanceSpec, Registry, ServiceSpec, VersionSpec, Walk};
+use graygate::vocab::Name;
+use policies::{Documents, equality, half_regex, headers, list, request, with_rules};
+
+/// Calls that are counted, after as many that are not, so that buffers and automata have grown.
+const CALLS: usize = 1_000;
+
+/// What is measured, and at which sizes.
+const CASES: [(&str, &[usize]); 12] = [
+    ("decide, rules of texts", &[10, 100, 1_000, 10_000]),
+    ("decide, half of the rules patterns", &[10, 100, 1_000, 10_000]),
+    ("decide, rules of lists", &[10, 100, 1_000, 10_000]),
+    ("decide, no rule matches", &[10, 100, 1_000, 10_000]),
+    ("route by path", &[10, 100, 1_000, 10_000]),
+    ("member of a list", &[10_000, 1_000_000]),
+    ("no member of a list", &[10_000, 1_000_000]),
+    ("normalise a plain path", &[1]),
+    ("normalise an encoded path", &[1]),
+    ("normalise a host", &[1]),
+    ("pick, round_robin, instances", &[2, 100]),
+    ("pick, hash, instances", &[2, 100]),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [case, size] => run(case, size.parse().unwrap()),
+        _ => table(),
+    }
+}
+
+fn table() {
+    println!("| instructions of one call | size | count |\n|---|--:|--:|");
+    for (case, sizes) in CASES {
+        for size in sizes {
+            println!("| {case} | {size} | {} |", count(case, *size) / CALLS);
+        }
+    }
+}
+
+/// One case below valgrind, which says what it counted in a line `Collected : N`.
+fn count(case: &str, size: usize) -> usize {
+    let run = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
+        .arg("--toggle-collect=*measured*")
+        .arg(std::env::current_exe().unwrap())
+        .args([case, &size.to_string()])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&run.stderr);
+    let collected = told.lines().find_map(|line| line.split_once("Collected : "));
+    match collected.map(|(_, count)| count.trim().parse()) {
+        Some(Ok(count)) if run.status.success() => count,
+        _ => panic!("{case} {size}: {told}"),
+    }
+}
+
+/// The only thing counted; callgrind knows it by its name.
+#[inline(never)]
+fn measured(call: &mut dyn FnMut()) {
+    for _ in 0..CALLS {
+        call();
+    }
+}
+
+fn repeat(mut call: impl FnMut()) {
+    for _ in 0..CALLS {
+        call();
+    }
+    measured(&mut call);
+}
+
+fn run(case: &str, size: usize) {
+    let last = size - 1;
+    let (tenant, user) = (format!("t{last}"), format!("u{}-1", last % 10));
+    match case {
+        "decide, rules of texts" => decide(&with_rules(size, equality), "/", &tenant, &user),
+        "decide, half of the rules patterns" => decide(&with_rules(size, half_regex), "/", &tenant, &user),
+        "decide, rules of lists" => decide(&with_rules(size, list), "/", &tenant, &user),
+        "decide, no rule matches" => decide(&with_rules(size, half_regex), "/", "nobody", &user),
+        "route by path" => decide(&routes(size), &format!("/p{last}/api/x"), &tenant, &user),
+        "member of a list" => member(size, "m5"),
+        "no member of a list" => member(size, "nobody"),
+        "normalise a plain path" => path("/portal/api/v1/patients/12345"),
+        "normalise an encoded path" => path("/portal/%E7%94%A8%E6%88%B7/a%20b/12345"),
+        "normalise a host" => {
+            let mut buffer = String::new();
+            repeat(|| {
+                black_box(normalise_host(black_box(b"WWW.Example.com:8080"), &mut buffer));
+            });
+        }
+        "pick, round_robin, instances" => pick(Balance::RoundRobin, size),
+        "pick, hash, instances" => pick(Balance::Hash, size),
+        _ => panic!("`{case}` is no case"),
+    }
+}
+
+fn decide(compiled: &Compiled, path: &str, tenant: &str, user: &str) {
+    let (headers, mut scratch) = (headers(tenant, user), Scratch::default());
+    let request = request("www.example.com", path, &headers);
+    repeat(|| {
+        black_box(compiled.snapshot.decide(black_box(&request), &mut scratch));
+    });
+}
+
+fn routes(size: usize) -> Compiled {
+    let mut documents = Documents::default();
+    documents.yaml("services/s", "{}");
+    for i in 0..size {
+        documents.yaml(&format!("routes/{i:05}"), &format!("paths: [{{prefix: /p{i}/api}}]\nservice: s"));
+    }
+    documents.compile()
+}
+
+fn member(size: usize, value: &str) {
+    let members: Vec<String> = (0..size).map(|i| format!("m{i}")).collect();
+    let set = ValueSet::of_parts([members.iter().map(String::as_bytes)]);
+    repeat(|| {
+        black_box(set.contains(black_box(value.as_bytes())));
+    });
+}
+
+fn path(path: &str) {
+    let mut buffer = PathBuffer::default();
+    repeat(|| {
+        black_box(buffer.normalise(black_box(path.as_bytes())).is_ok());
+    });
+}
+
+fn pick(balance: Balance, instances: usize) {
+    let instance = |port: usize| InstanceSpec {
+        address: SocketAddr::from(([10, 0, 0, 1], u16::try_from(port).unwrap())),
+        version: Name::release(),
+        weight: 1,
+        tags: BTreeMap::new(),
+        draining: false,
+    };
+    let spec = ServiceSpec {
+        name: Name::release(),
+        versions: vec![VersionSpec { word: Name::release(), label: Name::release(), chain: vec![0] }],
+        instances: (1..=instances).map(instance).collect(),
+        balance,
+        health: None,
+        outlier: None,
+        max_connections: Some(10_000),
+        pin_tag: None,
+    };
+    let (pools, now, mut key) = (Registry::new(7).build(&[spec]).remove(0), Instant::now(), 0);
+    repeat(|| {
+        key += 1;
+        let mut walk = Walk::new(Some(0), None, Some(key), 1);
+        drop(black_box(pools.pick(&mut walk, now)));
+    });
+}

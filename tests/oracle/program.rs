@@ -1,0 +1,106 @@
+//! What the program itself makes of a request, in the words of a [`Verdict`], so that the two can be compared.
+
+use graygate::compile::Compiled;
+use graygate::decide::{
+    self, Decision, Groups, Origin, PathBuffer, Request, Routed, Scratch, normalise_host,
+};
+
+use super::{Ask, Headers, Served, Verdict};
+
+/// For compiling documents that name no files.
+pub fn no_file(_: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    Err(std::io::ErrorKind::NotFound.into())
+}
+
+/// What the program does with a request.
+pub fn decided(compiled: &Compiled, ask: &Ask) -> Verdict {
+    let (mut buffer, mut host_buffer, mut scratch) =
+        (PathBuffer::default(), String::new(), Scratch::default());
+    let Ok(path) = buffer.normalise(&ask.path) else { return Verdict::BadRequest };
+    let Some(host) = normalise_host(ask.host.as_bytes(), &mut host_buffer) else {
+        return Verdict::BadRequest;
+    };
+    let request = Request {
+        method: &ask.method,
+        scheme: ask.scheme,
+        host: host.name,
+        path,
+        query: ask.query.as_deref().map(str::as_bytes),
+        headers: &ask.headers,
+        client: ask.client,
+        pins_trusted: ask.trusted,
+        inherited: ask.inherited.as_deref(),
+        now: ask.now,
+        fresh_identity: ask.fresh.as_deref(),
+    };
+    let named = |routed: &Routed<'_>| routed.route.name.to_string();
+    match compiled.snapshot.decide(&request, &mut scratch) {
+        Decision::NoRoute => Verdict::NoRoute,
+        Decision::NoService(routed, service) => {
+            Verdict::NoService { route: named(&routed), service: service.to_string() }
+        }
+        Decision::Redirect(routed) => {
+            let decide::Target::Redirect(redirect) = &routed.route.target else { panic!("no redirect") };
+            let origin = Origin {
+                scheme: ask.scheme,
+                host: host.name,
+                port: host.port,
+                path,
+                query: ask.query.as_deref(),
+            };
+            let groups = Groups::of(&routed, path.view);
+            let location = decide::location(redirect, &routed, &origin, &groups).ok();
+            Verdict::Redirect { route: named(&routed), status: redirect.status, location }
+        }
+        Decision::Version(routed, choice) => served(compiled, ask, &request, &routed, choice),
+    }
+}
+
+fn served(
+    compiled: &Compiled,
+    ask: &Ask,
+    request: &Request<'_>,
+    routed: &Routed<'_>,
+    choice: decide::Choice,
+) -> Verdict {
+    let service = compiled.snapshot.service(choice.service).unwrap();
+    let groups = Groups::of(routed, request.path.view);
+    // An unknown word has no plan: it falls back as every version does.
+    let (version, chain) = match choice.version.and_then(|version| service.version(version)) {
+        Some(plan) => {
+            let word = |id: &usize| service.version(*id).unwrap().word.to_string();
+            (plan.word.to_string(), plan.chain.iter().map(word).collect())
+        }
+        None => {
+            let word = ask.inherited.clone().unwrap();
+            (word.clone(), vec![word, "release".into()])
+        }
+    };
+    let (path, host) = match decide::rewrite(routed, request.path, &groups) {
+        Ok(rewritten) => (rewritten.path, rewritten.host.map(Ok)),
+        Err(decide::BadTarget) => (None, Some(Err(()))),
+    };
+    let mut headers = ask.headers.clone();
+    decide::apply(&decide::edits(&routed.route.request_headers, &groups), &mut headers);
+    Verdict::Served(Box::new(Served {
+        route: routed.route.name.to_string(),
+        service: service.name.to_string(),
+        version,
+        reason: choice.reason.as_str(),
+        rule: choice.rule.map(|id| service.rules[id].name.to_string()),
+        bucket: choice.bucket.map(|bucket| bucket.number()),
+        issue_cookie: choice.issue_cookie,
+        chain,
+        path: path.unwrap_or_else(|| request.path.upstream.to_string()),
+        host,
+        headers: by_name(&headers),
+    }))
+}
+
+fn by_name(headers: &http::HeaderMap) -> Headers {
+    let mut found = Headers::new();
+    for (name, value) in headers {
+        found.entry(name.to_string()).or_default().push(value.as_bytes().escape_ascii().to_string());
+    }
+    found
+}
