@@ -36,8 +36,6 @@ pub fn start(arguments: &Arguments) -> Result<String> {
     let text = fs::read_to_string(&config)?.replace("threads: 1\n", "threads: 2\ncache: cache\n");
     fs::write(&config, text)?;
     let from_directory = timed(&stage, &config, |stage| settled(&stage.root.join("cache")))?;
-    // What is left is the cache alone.
-    fs::rename(stage.root.join("documents"), stage.root.join("gone"))?;
     let mut waits = Vec::new();
     let mut resident = 0;
     for _ in 0..arguments.rounds {
@@ -50,7 +48,7 @@ pub fn start(arguments: &Arguments) -> Result<String> {
     Ok(format!(
         "\n| what | figure |\n|---|--:|\n\
          | {RULES} rules and {MEMBERS} members, first start, from a directory | {:.2} s |\n\
-         | the same from the cache alone, the source gone (0.5 s of it spent waiting for the source): median of {} | {:.2} s |\n\
+         | the same with a cache, which runs when the directory is not read within 0.5 s: median of {} | {:.2} s |\n\
          | the slowest of them | {:.2} s |\n\
          | resident memory after it | {resident} MiB |\n\
          | resident memory with the demo's documents, idle | {idle} MiB |\n",

@@ -124,6 +124,15 @@ impl Graygate {
         lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
     }
 
+    /// Waits for a count: a request is counted a moment after its answer is sent.
+    pub async fn wait_for_metric(&self, name: &str, labels: &[&str], expected: f64) {
+        let begun = Instant::now();
+        while self.metric(name, labels).await != expected {
+            assert!(begun.elapsed() < PATIENCE, "{name} {labels:?} never was {expected}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Writes one document, as the whole file at once.
     pub fn write(&self, path: &str, text: &str) {
         write(&self.directory, path, text);

@@ -33,7 +33,7 @@ async fn a_gray_version_that_only_fails_is_ejected_and_comes_back() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "release"));
     assert_eq!(graygate.state("s", &gray).await, "ejected");
     let fallen = ["from=\"gray\"", "to=\"release\"", "reason=\"unhealthy\""];
-    assert_eq!(graygate.metric("graygate_fallbacks_total", &fallen).await, 1.0);
+    graygate.wait_for_metric("graygate_fallbacks_total", &fallen, 1.0).await;
     assert_eq!(graygate.metric("graygate_ejections_total", &["version=\"gray\""]).await, 1.0);
     gray.set(Mode::Healthy);
     graygate.wait_for_state("s", &gray, "healthy").await;
