@@ -46,6 +46,7 @@ async fn every_failure_has_its_answer_its_time_and_its_outcome() {
         // The client did nothing wrong: its next request goes the same way.
         assert_ne!(answer.header("connection"), Some("close"), "{mode:?} {method}");
         release.set(Mode::Healthy);
+        release.wait_until_open().await;
         let next = client.get("/s/b").await.unwrap();
         assert!(next.is_good(), "{mode:?} {method}: {next:?}");
         let counted = graygate.metric("graygate_upstream_tries_total", &[&format!("\"{outcome}\"")]).await;

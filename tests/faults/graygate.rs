@@ -47,7 +47,10 @@ impl Graygate {
     /// Runs until it is dropped. A request to `/name` goes to service `name`, and with the header `x-gray` to gray.
     pub async fn start(services: &[Service<'_>]) -> Graygate {
         let directory = TempDir::new().unwrap();
-        let (address, admin) = (free_address(), free_address());
+        // Both are held at once, or they could be the same.
+        let bound = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let [address, admin] = bound.each_ref().map(|listener| listener.local_addr().unwrap());
+        drop(bound);
         let config = format!(
             "threads: 2\nlisten: [{{address: \"{address}\"}}]\nadmin: {{address: \"{admin}\"}}\n\
              documents: {{directory: documents}}\naccess_log: {{path: access.log}}\nshutdown: {{grace: 1s}}\n"

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::graygate::free_address;
+use crate::graygate::{PATIENCE, free_address};
 
 /// Between two bytes of a drip, and between data and what ends it.
 const BEAT: Duration = Duration::from_millis(20);
@@ -71,6 +71,15 @@ impl Upstream {
         let serving = Serving { name, mode: watched, requests: requests.clone() };
         let task = tokio::spawn(serve(address, listener, serving));
         Upstream { address, mode, requests, task }
+    }
+
+    /// One that refused listens again only after a while.
+    pub async fn wait_until_open(&self) {
+        let begun = Instant::now();
+        while TcpStream::connect(self.address).await.is_err() {
+            assert!(begun.elapsed() < PATIENCE, "{} does not listen", self.address);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub fn set(&self, mode: Mode) {
