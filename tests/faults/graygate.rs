@@ -1,6 +1,6 @@
 //! A proxy of its own for a test: the binary, its documents, and what it says about itself.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,20 +37,16 @@ impl Drop for Graygate {
     }
 }
 
-/// A port nobody uses now.
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
-}
+#[path = "../support/ports.rs"]
+mod ports;
+
+pub use ports::free_addresses;
 
 impl Graygate {
     /// Runs until it is dropped. A request to `/name` goes to service `name`, and with the header `x-gray` to gray.
     pub async fn start(services: &[Service<'_>]) -> Graygate {
         let directory = TempDir::new().unwrap();
-        // Both are held at once, or they could be the same.
-        let bound = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-        let [address, admin] = bound.each_ref().map(|listener| listener.local_addr().unwrap());
-        drop(bound);
+        let [address, admin] = free_addresses();
         let config = format!(
             "threads: 2\nlisten: [{{address: \"{address}\"}}]\nadmin: {{address: \"{admin}\"}}\n\
              documents: {{directory: documents}}\naccess_log: {{path: access.log}}\nshutdown: {{grace: 1s}}\n"

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::graygate::{PATIENCE, free_address};
+use crate::graygate::{PATIENCE, free_addresses};
 
 /// Between two bytes of a drip, and between data and what ends it.
 const BEAT: Duration = Duration::from_millis(20);
@@ -64,7 +64,7 @@ impl Drop for Upstream {
 
 impl Upstream {
     pub async fn start(name: &'static str) -> Upstream {
-        let address = free_address();
+        let [address] = free_addresses();
         let (mode, watched) = watch::channel(Mode::Healthy);
         let requests = Arc::<AtomicUsize>::default();
         let listener = TcpListener::bind(address).await.unwrap();

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+#[path = "ports.rs"]
+mod ports;
+
+pub use ports::free_addresses;
 
 use super::wire::{Connection, LIMIT, Message, request, with_body};
 
@@ -285,26 +289,6 @@ pub fn write(path: &Path, text: &str) {
     let unfinished = path.with_file_name(format!(".{name}.new"));
     fs::write(&unfinished, text).unwrap();
     fs::rename(unfinished, path).unwrap();
-}
-
-/// Addresses nobody listens on. Below the ports the system gives to connections and to whoever asks for any port: one of
-/// those could be taken again before the program under test is there.
-pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    const LOWEST: u32 = 10_000;
-    const PORTS: u32 = 20_000;
-    /// Other test programs run at the same time; they begin elsewhere.
-    const STRIDE: u32 = 197;
-    static TURN: AtomicU32 = AtomicU32::new(0);
-    [(); N].map(|()| {
-        loop {
-            let turn =
-                std::process::id().wrapping_mul(STRIDE).wrapping_add(TURN.fetch_add(1, Ordering::Relaxed));
-            let address = SocketAddr::from(([127, 0, 0, 1], (LOWEST + turn % PORTS) as u16));
-            if TcpListener::bind(address).is_ok() {
-                return address;
-            }
-        }
-    })
 }
 
 /// Waits until an asynchronous condition holds; fails the test, naming the caller, when it does not in time.
