@@ -56,8 +56,8 @@ async fn fifty_changes_fail_no_request() {
         good >= total && good == metrics.sum("graygate_requests_total")
     })
     .await;
-    let in_flight = proxy.metrics().await.sum("graygate_requests_in_flight");
-    assert_eq!(in_flight, 0.0);
+    // A request gives its place back a moment after it is counted.
+    until(async || proxy.metrics().await.sum("graygate_requests_in_flight") == 0.0).await;
 }
 
 async fn client(
