@@ -138,14 +138,37 @@ impl Line {
     }
 }
 
+/// Waits for one deadline after another, as a connection does with its requests. Most are met long before, so a timer
+/// once set is only set anew when it rings or a deadline is earlier: deadlines that move on cost nothing.
+#[derive(Default)]
+pub struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready from `due` on.
+    pub fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.is_elapsed() || timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            // A timer of an earlier deadline may ring before this one.
+            if timer.deadline() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
 /// A client's connection.
 pub struct ClientStream {
     /// `None` only while it is being dropped.
     inner: Option<Stream>,
     line: Arc<Line>,
     stall: Duration,
-    /// Rings when the response is late. One for the connection: it is set back only when a deadline is earlier.
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// Rings when the response is late.
+    alarm: Alarm,
     /// Rings when the body is too slow.
     slow: Option<Pin<Box<Sleep>>>,
     /// Counts frames where the connection speaks HTTP/2.
@@ -162,8 +185,17 @@ impl ClientStream {
 
     fn with(inner: Stream, line: Arc<Line>, stall: Duration) -> Box<ClientStream> {
         let inner = Some(inner);
-        let (alarm, slow, meter, stalled) = (None, None, None, None);
-        Box::new(ClientStream { inner, line, stall, alarm, slow, meter, stalled, is_stalling: false })
+        let (slow, meter, stalled) = (None, None, None);
+        Box::new(ClientStream {
+            inner,
+            line,
+            stall,
+            alarm: Alarm::default(),
+            slow,
+            meter,
+            stalled,
+            is_stalling: false,
+        })
     }
 
     /// Ends the connection when too many control frames come on it.
@@ -239,21 +271,11 @@ impl ClientStream {
     /// Fails once the response is late.
     fn watch_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(due) = self.line.0.lock().due else { return Poll::Pending };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if alarm.is_elapsed() || alarm.deadline() > due {
-            alarm.as_mut().reset(due);
-        }
-        // An alarm of an earlier request may ring before this one's time.
-        while alarm.as_mut().poll(cx).is_ready() {
-            if alarm.deadline() >= due {
-                let mut state = self.line.0.lock();
-                state.due = None;
-                state.is_late = true;
-                return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the response is late")));
-            }
-            alarm.as_mut().reset(due);
-        }
-        Poll::Pending
+        ready!(self.alarm.poll_until(due, cx));
+        let mut state = self.line.0.lock();
+        state.due = None;
+        state.is_late = true;
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the response is late")))
     }
 
     /// Fails once the body is too slow.
