@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::lists::ListCache;
 use super::problem;
 use super::rule::Prepared;
+use super::tls::LastGood;
 use crate::decide::PatternSets;
 use crate::documents::{self, Document, DocumentId, DocumentSet, Kind, Raw};
 use crate::vocab::Problem;
@@ -16,6 +17,7 @@ pub struct Memory {
     documents: BTreeMap<DocumentId, Kept>,
     pub(super) list_cache: ListCache,
     pub(super) pattern_sets: PatternSets,
+    pub(super) tls_files: LastGood,
 }
 
 #[derive(Clone, Debug)]
