@@ -87,7 +87,12 @@ impl<'a> TlsFiles<'a> {
     fn identity(&self, certificate: &Path, key: &Path) -> Result<Identity, Vec<(&'static str, String)>> {
         const FIELDS: [&str; 2] = ["tls.certificate", "tls.key"];
         let [certificate_field, key_field] = FIELDS;
-        let (chain, private) = match (self.read(certificate), self.read(key)) {
+        let no_certificate = || unreadable(certificate, "no certificate in it");
+        let chain = self.read(certificate).and_then(|pem| match Authorities::parse(&pem) {
+            Some(_) => Ok(pem),
+            None => Err(no_certificate()),
+        });
+        let (chain, private) = match (chain, self.read(key)) {
             (Ok(chain), Ok(private)) => (chain, private),
             (chain, private) => {
                 let mistakes = FIELDS.into_iter().zip([chain.err(), private.err()]);
@@ -96,9 +101,7 @@ impl<'a> TlsFiles<'a> {
         };
         Identity::parse(&chain, &private).map_err(|part| {
             let mistake = match part {
-                IdentityPart::Certificate => {
-                    (certificate_field, unreadable(certificate, "no certificate in it"))
-                }
+                IdentityPart::Certificate => (certificate_field, no_certificate()),
                 IdentityPart::Key => (key_field, unreadable(key, "no private key in it")),
                 IdentityPart::Pair => {
                     let (key, certificate) = (key.display(), certificate.display());
