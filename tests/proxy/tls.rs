@@ -171,7 +171,7 @@ async fn changed_files_are_taken_and_broken_ones_held_back() {
     let new = serve(certificate(&next, &["127.0.0.1"], false), asks, &[]).await;
     // Every request comes on a connection of its own.
     let service = crate::sample::instances(&[("release", old), ("gray", new)])
-        + &format!("fallback: {{gray: none}}\nretries: 0\ntimeouts: {{idle: 1ms}}\n")
+        + "fallback: {gray: none}\nretries: 0\ntimeouts: {idle: 1ms}\n"
         + &format!("outlier: off\ntls: {{ca: {ca}, certificate: {chain}, key: {key}}}\n");
     let proxy = Proxy::start("", &[ALL, WANTED, ("services/s.yaml", &service)]).await;
     let status = async |version| proxy.get("/", &[("x-want", version)]).await.status();
