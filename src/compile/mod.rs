@@ -63,9 +63,11 @@ pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'
     let known_lists = std::mem::take(&mut memory.list_cache);
     let mut sets = std::mem::take(&mut memory.pattern_sets);
     let lists = lists::Lists::build(&memory, known_lists);
+    memory.forget_outdated(&lists);
     let services = service::Services::gather(&memory, &mut problems);
     let rules = rule::gather(&memory, &services, &lists, &mut problems);
-    let plans = service::build(&services, &rules, read_file, (&mut sets, &mut problems));
+    let indexes = (&memory.indexes, &mut sets);
+    let plans = service::build(&services, &rules, read_file, indexes, &mut problems);
     let routes = route::build(&memory, &plans.snapshot, &lists, (&mut sets, &mut problems));
     sets.turn();
     problems.sort();
@@ -73,6 +75,7 @@ pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'
     let counts = count(&memory, &lists);
     memory.list_cache = lists.into_cache();
     memory.pattern_sets = sets;
+    memory.indexes = plans.snapshot.iter().map(|plan| (plan.name.clone(), plan.index.clone())).collect();
     Compiled {
         snapshot: Snapshot { routes, services: plans.snapshot.into() },
         services: plans.services,
