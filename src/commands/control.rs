@@ -11,6 +11,7 @@ use pingora::services::background::BackgroundService;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::files::Files;
 use super::lifecycle::impatience;
 use crate::compile::Memory;
 use crate::config::DocumentsFrom;
@@ -82,7 +83,12 @@ impl BackgroundService for Control {
                 DocumentsFrom::Etcd(_) => Count::Stored,
             };
             let follower = Follower {
-                works: Works { publisher, guard: Guard::new(count), is_kept: self.cache.is_some() },
+                works: Works {
+                    publisher,
+                    guard: Guard::new(count),
+                    is_kept: self.cache.is_some(),
+                    files: Files::default(),
+                },
                 good,
                 reports,
                 member: self.member.clone(),
@@ -187,6 +193,7 @@ struct Works {
     guard: Guard,
     /// Whether there is a cache to keep what runs in.
     is_kept: bool,
+    files: Files,
 }
 
 impl Follower {
@@ -208,10 +215,19 @@ impl Follower {
             tracing::warn!("the source does not answer, and there is no cache: waiting");
         }
         while incoming.wait_for(Option::is_some).await.is_ok() {
-            let Some(update) = incoming.borrow_and_update().clone() else { continue };
-            self = self.publish(Offer::Fresh(update)).await;
-            if incoming.changed().await.is_err() {
-                return;
+            let Some(mut update) = incoming.borrow_and_update().clone() else { continue };
+            loop {
+                self = self.publish(Offer::Fresh(update.clone())).await;
+                tokio::select! {
+                    more = incoming.changed() => match more {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    () = self.works.files.changed() => {
+                        tracing::info!("a file that documents name has changed: reading it again");
+                        update.seen_at = Instant::now();
+                    }
+                }
             }
         }
     }
@@ -272,12 +288,12 @@ struct Done {
 
 impl Works {
     fn publish(mut self, offer: Offer) -> (Works, Done) {
-        let read_file = |path: &std::path::Path| std::fs::read(path);
+        self.files = Files::default();
         let (admitted, fingerprint, seen_at) = match offer {
             Offer::Cached(admitted) => (admitted, None, Instant::now()),
             Offer::Fresh(update) => (self.guard.admit(update.set), Some(update.fingerprint), update.seen_at),
         };
-        let generation = self.publisher.publish(&admitted, SystemTime::now(), &read_file);
+        let generation = self.publisher.publish(&admitted, SystemTime::now(), &|path| self.files.read(path));
         self.publisher.applied(seen_at.elapsed(), Instant::now());
         let is_new = fingerprint.is_some() && !admitted.is_held_back;
         let running = admitted.set.revision;

@@ -31,6 +31,8 @@ use crate::live::Live;
 const FIRST_DOCUMENTS: Duration = Duration::from_secs(1);
 /// Between two looks at whether something runs.
 const LOOK: Duration = Duration::from_millis(10);
+/// The watchdog's period where nobody tells it: shorter than anybody sets it.
+const UNTOLD_WATCHDOG: Duration = Duration::from_secs(1);
 
 /// What this process listens with, for itself and for its successor.
 #[derive(Clone)]
@@ -121,6 +123,7 @@ impl ServiceWithDependents for Succession {
             tracing::info!(%address, "listening for requests");
         }
         self.until(|own| own.live.running().is_some()).await;
+        let is_successor = taken.is_some();
         match taken.map(Taken::serve) {
             None => tell(&[NotifyState::Ready]),
             Some(said) => {
@@ -131,7 +134,7 @@ impl ServiceWithDependents for Succession {
                 tell(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
             }
         }
-        watch_over().await;
+        watch_over(is_successor).await;
     }
 
     fn name(&self) -> &str {
@@ -167,13 +170,13 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Feeds the service manager's watchdog, where it has one. A successor is not the process it was set for, and feeds it
-/// all the same.
-async fn watch_over() {
-    let period = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
-    let Some(period) = period.filter(|microseconds| *microseconds > 0).map(Duration::from_micros) else {
-        return;
-    };
+/// Feeds the service manager's watchdog, where it has one. How often is told to the process the manager started; a
+/// successor is told nothing, and feeds it often enough for any.
+async fn watch_over(is_successor: bool) {
+    let told = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
+    let told = told.filter(|microseconds| *microseconds > 0).map(Duration::from_micros);
+    let managed = std::env::var_os("NOTIFY_SOCKET").is_some();
+    let Some(period) = told.or((is_successor && managed).then_some(UNTOLD_WATCHDOG)) else { return };
     loop {
         tell(&[NotifyState::Watchdog]);
         tokio::time::sleep(period / 2).await;

@@ -8,6 +8,7 @@ mod control;
 mod demo;
 mod echo;
 mod explain;
+mod files;
 mod fleet;
 mod handover;
 mod lifecycle;

@@ -11,6 +11,7 @@ mod notes;
 mod route;
 mod rule;
 mod service;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,10 +63,14 @@ pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'
     let mut problems = memory.take_in(set);
     let known_lists = std::mem::take(&mut memory.list_cache);
     let mut sets = std::mem::take(&mut memory.pattern_sets);
+    let last_read = std::mem::take(&mut memory.tls_files);
     let lists = lists::Lists::build(&memory, known_lists);
+    memory.forget_outdated(&lists);
     let services = service::Services::gather(&memory, &mut problems);
     let rules = rule::gather(&memory, &services, &lists, &mut problems);
-    let plans = service::build(&services, &rules, read_file, (&mut sets, &mut problems));
+    let mut files = tls::TlsFiles::new(read_file, last_read);
+    let indexes = (&memory.indexes, &mut sets);
+    let plans = service::build(&services, &rules, &mut files, indexes, &mut problems);
     let routes = route::build(&memory, &plans.snapshot, &lists, (&mut sets, &mut problems));
     sets.turn();
     problems.sort();
@@ -73,6 +78,8 @@ pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'
     let counts = count(&memory, &lists);
     memory.list_cache = lists.into_cache();
     memory.pattern_sets = sets;
+    memory.tls_files = files.good;
+    memory.indexes = plans.snapshot.iter().map(|plan| (plan.name.clone(), plan.index.clone())).collect();
     Compiled {
         snapshot: Snapshot { routes, services: plans.snapshot.into() },
         services: plans.services,

@@ -2,22 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
 use super::rule::ReadyRule;
-use super::{CompiledService, Memory, ReadFile, problem};
+use super::tls::TlsFiles;
+use super::{CompiledService, Memory, problem};
 use crate::decide::{
     self, PatternSets, RELEASE, RuleIndex, RulePlan, ServicePlan, Standing, VersionId, VersionPlan,
 };
 use crate::documents::{
-    Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Kind, Outcome, Protocol, Service,
+    Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Kind, Outcome, Service,
 };
-use crate::pools::{
-    self, Authorities, Check, HealthSpec, Identity, IdentityPart, InstanceSpec, ServiceSpec, TlsSpec,
-    Transport, VersionSpec, Wire,
-};
+use crate::pools::{self, Check, HealthSpec, InstanceSpec, ServiceSpec, Transport, VersionSpec};
 use crate::vocab::{Attribute, Name, Problem, Timeouts};
 
 /// The services in force, each with its instances.
@@ -32,6 +30,9 @@ struct Gathered<'m> {
     /// Who is among them: a version and an address are an instance once.
     known: BTreeSet<(&'m Name, SocketAddr)>,
 }
+
+/// Indexes of rules by service.
+pub type Indexes = BTreeMap<Name, Arc<RuleIndex>>;
 
 /// Both halves of the compiled services, in the same order.
 pub struct Plans {
@@ -97,17 +98,21 @@ fn twice(id: &DocumentId, field: &str, instance: &Instance) -> Problem {
 pub fn build(
     services: &Services<'_>,
     rules: &[ReadyRule<'_>],
-    read_file: ReadFile<'_>,
-    (sets, problems): (&mut PatternSets, &mut Vec<Problem>),
+    files: &mut TlsFiles<'_>,
+    (known, sets): (&Indexes, &mut PatternSets),
+    problems: &mut Vec<Problem>,
 ) -> Plans {
     let mut plans = Plans { snapshot: Vec::new(), services: Vec::new() };
     let mut by_service = by_service(rules);
     for (name, gathered) in &services.services {
         let concerned = by_service.remove(name).unwrap_or_else(|| general(rules).collect());
         let words = Words::collect(gathered, &concerned);
-        let transport = transport(gathered, read_file, problems);
+        let transport = files.transport((name, gathered.id, gathered.service), problems);
         plans.services.push(CompiledService { spec: spec(name, gathered, &words, &transport), transport });
-        plans.snapshot.push(plan((name, gathered), &words, &concerned, sets));
+        // Its own index of before, or that of a service which has the same rules.
+        let known = known.get(name).into_iter().chain(plans.snapshot.last().map(|last| &last.index));
+        let plan = plan((name, gathered), &words, &concerned, |rules| RuleIndex::next(known, rules, sets));
+        plans.snapshot.push(plan);
     }
     plans
 }
@@ -202,7 +207,7 @@ fn plan(
     (name, gathered): (&Name, &Gathered<'_>),
     words: &Words,
     rules: &[&ReadyRule<'_>],
-    sets: &mut PatternSets,
+    index: impl FnOnce(&[RulePlan]) -> Arc<RuleIndex>,
 ) -> ServicePlan {
     let service = gathered.service;
     let version = |word: &Name| {
@@ -228,7 +233,7 @@ fn plan(
             .as_ref()
             .map(|pin| decide::Pin { attribute: pin.attribute.clone(), tag: pin.tag.clone() }),
         versions: words.0.iter().map(version).collect(),
-        index: RuleIndex::build(&rules, sets),
+        index: index(&rules),
         rules,
         timeouts: service.timeouts.over(Timeouts::default()),
         retries: service.retries,
@@ -335,51 +340,4 @@ fn spec(name: &Name, gathered: &Gathered<'_>, words: &Words, transport: &Transpo
         max_connections: service.max_connections,
         pin_tag: service.pin.as_ref().map(|pin| pin.tag.clone()),
     }
-}
-
-fn unreadable(id: &DocumentId, field: &str, path: &Path, why: &str) -> Problem {
-    let message = format!("`{}` cannot be read: {why}", path.display());
-    problem(id, field, message, "no certificate is shown until then")
-}
-
-/// How bytes reach the instances. Authorities that cannot be read are a problem, and nobody is trusted in their place.
-fn transport(gathered: &Gathered<'_>, read_file: ReadFile<'_>, problems: &mut Vec<Problem>) -> Transport {
-    let service = gathered.service;
-    let wire = match service.protocol {
-        Protocol::Http1 => Wire::Http1,
-        Protocol::H2 | Protocol::H2c => Wire::Http2,
-    };
-    let tls = service.tls.as_ref().map(|tls| {
-        let ca = tls.ca.as_ref().map(|path| {
-            let read = read_file(path).map_err(|error| error.to_string());
-            let parsed = read.and_then(|pem| Authorities::parse(&pem).ok_or("no certificate in it".into()));
-            parsed.unwrap_or_else(|why| {
-                let message = format!("`{}` cannot be read: {why}", path.display());
-                problems.push(problem(gathered.id, "tls.ca", message, "no instance is trusted until then"));
-                Authorities::none()
-            })
-        });
-        let identity = tls.identity.as_ref().map(|(certificate, key)| {
-            let mut read = |path: &Path, field: &str| {
-                read_file(path).unwrap_or_else(|error| {
-                    problems.push(unreadable(gathered.id, field, path, &error.to_string()));
-                    Vec::new()
-                })
-            };
-            let (chain, private) = (read(certificate, "tls.certificate"), read(key, "tls.key"));
-            let unread = |field: &str, path: &Path| unreadable(gathered.id, field, path, "it has none");
-            match Identity::parse(&chain, &private) {
-                Ok(identity) => return identity,
-                // What could not be read was said.
-                Err(IdentityPart::Certificate) if !chain.is_empty() => {
-                    problems.push(unread("tls.certificate", certificate));
-                }
-                Err(IdentityPart::Key) if !private.is_empty() => problems.push(unread("tls.key", key)),
-                Err(_) => {}
-            }
-            Identity::none()
-        });
-        TlsSpec { server_name: tls.server_name.clone().unwrap_or_default(), ca, identity, verify: tls.verify }
-    });
-    Transport { wire, tls }
 }

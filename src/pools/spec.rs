@@ -12,6 +12,8 @@ use std::time::Duration;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{CertKey, WrappedX509};
+use rustls::crypto::ring::default_provider;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -160,6 +162,8 @@ pub struct Identity(Option<Arc<CertKey>>);
 pub enum IdentityPart {
     Certificate,
     Key,
+    /// Each is good, and they do not belong together.
+    Pair,
 }
 
 impl Identity {
@@ -167,9 +171,16 @@ impl Identity {
     pub fn parse(chain: &[u8], key: &[u8]) -> Result<Identity, IdentityPart> {
         // The same check as for authorities: the framework would panic on a certificate that is none.
         let good = Authorities::parse(chain).ok_or(IdentityPart::Certificate)?;
-        let chain = good.0.iter().map(|certificate| certificate.borrow_raw_cert().clone()).collect();
+        let chain: Vec<Vec<u8>> =
+            good.0.iter().map(|certificate| certificate.borrow_raw_cert().clone()).collect();
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| IdentityPart::Key)?;
         let der = key.secret_der().to_vec();
+        let certificates = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+        match CertifiedKey::from_der(certificates, key, &default_provider()) {
+            Ok(_) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => return Err(IdentityPart::Pair),
+            Err(_) => return Err(IdentityPart::Key),
+        }
         // And on a key it cannot tell the kind of.
         PrivateKeyDer::try_from(der.as_slice()).map_err(|_| IdentityPart::Key)?;
         Ok(Identity(Some(Arc::new(CertKey::new(chain, der)))))

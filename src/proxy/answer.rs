@@ -105,9 +105,9 @@ pub async fn redirect(session: &mut Session, status: u16, location: &str) -> Res
 async fn send(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
     keep_only_if_cheap(session).await;
     let bodiless = body.is_empty() || session.req_header().method == Method::HEAD;
-    if bodiless && let ServerSession::H2(stream) = session.as_downstream_mut() {
+    if bodiless && let ServerSession::Custom(stream) = session.as_downstream_mut() {
         // The framework ends such a response later, and not at all behind a failed upstream.
-        return stream.write_response_header(Box::new(header), true);
+        return stream.write_response_header(Box::new(header), true).await;
     }
     session.write_response_header(Box::new(header), bodiless).await?;
     if !bodiless {

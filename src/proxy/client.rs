@@ -1,8 +1,8 @@
 //! The client's connection as the framework sees it, with three things the framework lacks.
 //!
-//! Answers: when has the upstream had enough time, when has the client, and where does a request end? Owns a deadline
-//! for the response header (the framework bounds single reads only), the slowest body, a limit on clients that take
-//! nothing (it bounds no flush and no header), and the bytes and the connection that outlive a request. Never: reads HTTP.
+//! Answers: for how long is the other side waited for, and where does a request end? Owns a limit on clients that take
+//! nothing (the framework bounds no flush and no header), and the bytes and the connection that outlive a request; over
+//! HTTP/1 it fails a read once what its request waits for is overdue. Never: reads HTTP.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -25,61 +25,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::frames::FrameMeter;
+use super::waits::{Waits, Watch};
 
 /// Longest wait for a client that takes nothing of its response.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
-
-/// A body may be slower than the limit for this long: connections take a while to get going.
-pub const BODY_GRACE: Duration = Duration::from_secs(5);
 
 /// Bytes of later requests that are kept while one is under way; a client that sends more waits.
 const AHEAD_LIMIT: usize = 16 << 10;
 
 /// What the hooks, the connection's loop and the stream itself share about one connection.
 #[derive(Default)]
-pub struct Line(Mutex<State>);
+pub struct Line {
+    pub waits: Arc<Waits>,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
-    /// When the response has to have begun.
-    due: Option<Instant>,
-    /// The deadline has passed, and nobody has taken note yet.
-    is_late: bool,
     /// Bytes of the request still to be read; `None`: nobody knows, and everything is passed on.
     rest: Option<u64>,
-    /// The body that is awaited; `None`: nothing is, or it may take its time.
-    body: Option<Awaited>,
-    /// The body was too slow, and nobody has taken note yet.
-    is_slow: bool,
     /// What came behind the request.
     ahead: BytesMut,
     /// The connection may go on though the framework gave it up.
     is_kept: bool,
     given_up: Option<Stream>,
-}
-
-/// How a request's body comes in.
-#[derive(Clone, Copy)]
-struct Awaited {
-    /// Slowest, bytes a second.
-    rate: u64,
-    bytes: u64,
-    /// How long we have waited for bytes: what the upstream makes us wait is not the client's fault.
-    waited: Duration,
-    since: Option<Instant>,
-}
-
-impl Awaited {
-    /// When the client will have been waited for too long.
-    fn due(&self, since: Instant) -> Instant {
-        let earned = Duration::from_secs_f64(self.bytes as f64 / self.rate as f64);
-        since + (BODY_GRACE + earned).saturating_sub(self.waited)
-    }
-
-    fn got(&mut self, bytes: usize, now: Instant) {
-        self.bytes += bytes as u64;
-        self.waited += self.since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-    }
 }
 
 /// The line of a request's connection; a request over HTTP/2 has none.
@@ -91,73 +60,20 @@ pub fn line(session: &Session) -> Option<&Line> {
 impl Line {
     /// A request begins, of which `rest` bytes are still to come.
     fn begin(&self, rest: Option<u64>, rate: u64) {
-        let mut state = self.0.lock();
-        state.due = None;
-        let awaits = rest != Some(0) && rate > 0;
-        state.body = awaits.then_some(Awaited { rate, bytes: 0, waited: Duration::ZERO, since: None });
-        state.is_slow = false;
-        state.is_late = false;
+        self.waits.begin(if rest == Some(0) { 0 } else { rate });
+        let mut state = self.state.lock();
         state.rest = rest;
         state.is_kept = false;
     }
 
-    /// The response has to have begun by then.
-    pub fn expect_response(&self, due: std::time::Instant) {
-        self.0.lock().due = Some(due.into());
-    }
-
-    /// From now on both sides speak; what the client adds may take its time.
-    pub fn response_began(&self) {
-        let mut state = self.0.lock();
-        state.due = None;
-        state.body = None;
-    }
-
-    pub fn body_ended(&self) {
-        self.0.lock().body = None;
-    }
-
-    /// Whether the body was too slow; true once.
-    pub fn take_slow(&self) -> bool {
-        std::mem::take(&mut self.0.lock().is_slow)
-    }
-
-    /// Whether the deadline passed; true once.
-    pub fn take_late(&self) -> bool {
-        std::mem::take(&mut self.0.lock().is_late)
-    }
-
     /// The connection has changed its protocol: there is no next request.
     pub fn pass_everything(&self) {
-        self.0.lock().rest = None;
+        self.state.lock().rest = None;
     }
 
     /// The request was answered whole: the connection goes on, whatever the framework does with it.
     pub fn keep(&self) {
-        self.0.lock().is_kept = true;
-    }
-}
-
-/// Waits for one deadline after another, as a connection does with its requests. Most are met long before, so a timer
-/// once set is only set anew when it rings or a deadline is earlier: deadlines that move on cost nothing.
-#[derive(Default)]
-pub struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    /// Ready from `due` on.
-    pub fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.is_elapsed() || timer.deadline() > due {
-            timer.as_mut().reset(due);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            // A timer of an earlier deadline may ring before this one.
-            if timer.deadline() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due);
-        }
-        Poll::Pending
+        self.state.lock().is_kept = true;
     }
 }
 
@@ -167,10 +83,7 @@ pub struct ClientStream {
     inner: Option<Stream>,
     line: Arc<Line>,
     stall: Duration,
-    /// Rings when the response is late.
-    alarm: Alarm,
-    /// Rings when the body is too slow.
-    slow: Option<Pin<Box<Sleep>>>,
+    watch: Watch,
     /// Counts frames where the connection speaks HTTP/2.
     meter: Option<Box<FrameMeter>>,
     /// Rings when the client has taken nothing for too long; the flag says whether it is waited for.
@@ -184,18 +97,9 @@ impl ClientStream {
     }
 
     fn with(inner: Stream, line: Arc<Line>, stall: Duration) -> Box<ClientStream> {
-        let inner = Some(inner);
-        let (slow, meter, stalled) = (None, None, None);
-        Box::new(ClientStream {
-            inner,
-            line,
-            stall,
-            alarm: Alarm::default(),
-            slow,
-            meter,
-            stalled,
-            is_stalling: false,
-        })
+        let watch = Watch::over(line.waits.clone());
+        let (inner, meter, stalled) = (Some(inner), None, None);
+        Box::new(ClientStream { inner, line, stall, watch, meter, stalled, is_stalling: false })
     }
 
     /// Ends the connection when too many control frames come on it.
@@ -218,7 +122,7 @@ impl ClientStream {
 
     /// Gives out what came ahead, if it belongs to the request.
     fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        let state = &mut *self.line.0.lock();
+        let state = &mut *self.line.state.lock();
         let most = state.rest.map_or(usize::MAX, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
         let count = state.ahead.len().min(buf.remaining()).min(most);
         if let Some(bytes) = state.ahead.get(..count) {
@@ -238,10 +142,8 @@ impl ClientStream {
         {
             return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, "too many control frames")));
         }
-        let state = &mut *self.line.0.lock();
-        if let Some(body) = &mut state.body {
-            body.got(buf.filled().len() - before, Instant::now());
-        }
+        self.line.waits.got(buf.filled().len() - before);
+        let state = &mut *self.line.state.lock();
         if let Some(rest) = state.rest {
             let count = buf.filled().len() - before;
             let own = count.min(usize::try_from(rest).unwrap_or(usize::MAX));
@@ -257,44 +159,15 @@ impl ClientStream {
     /// The request is read whole: only the connection's end is news; bytes are kept for the next request.
     fn watch_for_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut piece = [0; 1024];
-        while self.line.0.lock().ahead.len() < AHEAD_LIMIT {
+        while self.line.state.lock().ahead.len() < AHEAD_LIMIT {
             let mut buf = ReadBuf::new(&mut piece);
             ready!(self.inner()?.poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.line.0.lock().ahead.extend_from_slice(buf.filled());
+            self.line.state.lock().ahead.extend_from_slice(buf.filled());
         }
         Poll::Pending
-    }
-
-    /// Fails once the response is late.
-    fn watch_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(due) = self.line.0.lock().due else { return Poll::Pending };
-        ready!(self.alarm.poll_until(due, cx));
-        let mut state = self.line.0.lock();
-        state.due = None;
-        state.is_late = true;
-        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the response is late")))
-    }
-
-    /// Fails once the body is too slow.
-    fn watch_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let due = {
-            let mut state = self.line.0.lock();
-            let Some(body) = &mut state.body else { return Poll::Pending };
-            let since = *body.since.get_or_insert_with(Instant::now);
-            body.due(since)
-        };
-        let alarm = self.slow.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if alarm.deadline() != due {
-            alarm.as_mut().reset(due);
-        }
-        ready!(alarm.as_mut().poll(cx));
-        let mut state = self.line.0.lock();
-        state.body = None;
-        state.is_slow = true;
-        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the body is too slow")))
     }
 
     fn meter_sent(&mut self, written: &Poll<io::Result<usize>>) {
@@ -322,7 +195,7 @@ impl ClientStream {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
-        let mut state = self.line.0.lock();
+        let mut state = self.line.state.lock();
         state.given_up = self.inner.take().filter(|_| state.is_kept);
     }
 }
@@ -339,7 +212,7 @@ impl Ticket {
         let stream = match returned {
             Some(stream) => stream.into_any().downcast::<ClientStream>().ok()?,
             None => {
-                let given_up = self.line.0.lock().given_up.take()?;
+                let given_up = self.line.state.lock().given_up.take()?;
                 ClientStream::with(given_up, self.line.clone(), self.stall)
             }
         };
@@ -357,16 +230,16 @@ impl AsyncRead for ClientStream {
         if self.read_ahead(buf) {
             return Poll::Ready(Ok(()));
         }
-        let is_whole = self.line.0.lock().rest == Some(0);
+        let is_whole = self.line.state.lock().rest == Some(0);
         let read = match is_whole {
             true => self.watch_for_end(cx),
             false => self.read_own(cx, buf),
         };
         match read {
-            Poll::Pending => match self.watch_deadline(cx) {
-                Poll::Pending => self.watch_body(cx),
-                late => late,
-            },
+            Poll::Pending => {
+                let overdue = ready!(self.watch.poll(cx));
+                Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, overdue.as_str())))
+            }
             ready => ready,
         }
     }
@@ -511,11 +384,11 @@ mod tests {
         let begun = Instant::now();
         for seconds in [5, 60, 3] {
             let due = Instant::now() + Duration::from_secs(seconds);
-            line.expect_response(due.into_std());
+            line.waits.expect_response(due.into_std());
             assert_eq!(read(&mut stream).await.unwrap_err().kind(), ErrorKind::TimedOut);
             assert_eq!(Instant::now(), due);
-            assert!(line.take_late());
-            assert!(!line.take_late());
+            assert!(line.waits.take_late());
+            assert!(!line.waits.take_late());
         }
         assert_eq!(begun.elapsed(), Duration::from_secs(68));
     }
@@ -523,13 +396,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_response_that_began_is_never_late() {
         let (mut stream, _ticket, line, mut client) = lent(None);
-        line.expect_response((Instant::now() + Duration::from_secs(5)).into_std());
-        line.response_began();
+        line.waits.expect_response((Instant::now() + Duration::from_secs(5)).into_std());
+        line.waits.response_began();
         let hour = Duration::from_secs(3_600);
         assert!(tokio::time::timeout(hour, read(&mut stream)).await.is_err());
         client.write_all(b"more").await.unwrap();
         assert_eq!(read(&mut stream).await.unwrap(), b"more");
-        assert!(!line.take_late());
+        assert!(!line.waits.take_late());
     }
 
     #[tokio::test(start_paused = true)]
@@ -559,8 +432,8 @@ mod tests {
         assert_eq!(failed.kind(), ErrorKind::TimedOut);
         let taken = begun.elapsed().as_secs();
         assert!((65..=80).contains(&taken), "{taken}");
-        assert!(line.take_slow());
-        assert!(!line.take_slow());
+        assert!(line.waits.take_slow());
+        assert!(!line.waits.take_slow());
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
 use super::answer::error_bytes;
-use super::client::{Alarm, ClientStream, WRITE_STALL};
+use super::client::{ClientStream, WRITE_STALL};
 use super::front::Front;
 use super::gate::Gate;
 use super::head::{self, Body, Head};
@@ -30,6 +30,7 @@ use super::places::Places;
 use super::proxy_protocol;
 use super::report;
 use super::settings::{Limits, Settings};
+use super::waits::Alarm;
 use crate::telemetry::{AccessLog, Metrics};
 use crate::vocab::ErrorReason;
 

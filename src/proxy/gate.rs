@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Version;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -16,12 +17,13 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::answer;
-use super::client::{BODY_GRACE, WRITE_STALL, line};
+use super::client::{WRITE_STALL, line};
 use super::context::Context;
 use super::intake::{self, Verdict};
 use super::report;
 use super::settings::Settings;
 use super::upstream;
+use super::waits::waits;
 use crate::live::Live;
 use crate::telemetry::{AccessLog, Metrics};
 use crate::vocab::ErrorReason;
@@ -37,15 +39,6 @@ pub struct Gate {
     pub settings: Arc<Settings>,
     pub metrics: Metrics,
     pub access_log: Option<AccessLog>,
-}
-
-/// Whether a body over HTTP/2 is slower than it may be; over HTTP/1 the connection itself watches. Calls of gRPC are
-/// conversations, and a response that has begun makes one of every request.
-fn is_dripping(settings: &Settings, session: &Session, context: &Context) -> bool {
-    let rate = settings.limits.body_rate.0;
-    let timed = session.is_http2() && rate > 0 && !context.has_answered;
-    let earned = || Duration::from_secs_f64(context.body_seen as f64 / rate as f64);
-    timed && !answer::is_grpc(session.req_header()) && context.began.elapsed() > BODY_GRACE + earned()
 }
 
 #[async_trait]
@@ -66,7 +59,7 @@ impl ProxyHttp for Gate {
         }
         session.set_read_timeout(Some(BODY_PAUSE));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        if session.is_http2() {
+        if session.req_header().version == Version::HTTP_2 {
             // Over HTTP/1 the connection itself watches for a client that takes nothing.
             session.set_write_timeout(Some(WRITE_STALL));
         }
@@ -95,8 +88,8 @@ impl ProxyHttp for Gate {
     ) -> Result<()> {
         if end {
             upstream::sent_whole(session, context, Instant::now());
-            if let Some(line) = line(session) {
-                line.body_ended();
+            if let Some(waits) = waits(session) {
+                waits.body_ended();
             }
         }
         context.body_seen += body.as_ref().map_or(0, |body| body.len() as u64);
@@ -105,15 +98,11 @@ impl ProxyHttp for Gate {
             let error = Error::explain(ErrorType::HTTPStatus(413), "the request body is too large");
             return Err(error.into_down());
         }
-        if !end && is_dripping(&self.settings, session, context) {
-            context.error = Some(ErrorReason::Timeout);
-            return Err(Error::explain(ErrorType::ReadTimedout, "the request's body is too slow").into_down());
-        }
         Ok(())
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        upstream::next_peer(context, Instant::now())
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        upstream::next_peer(session, context, Instant::now())
     }
 
     fn fail_to_connect(
@@ -173,8 +162,8 @@ impl ProxyHttp for Gate {
         }
         upstream::answered(context, response.status.as_u16(), Instant::now());
         context.has_answered = true;
-        if let Some(line) = line(session) {
-            line.response_began();
+        if let Some(waits) = waits(session) {
+            waits.response_began();
         }
         if response.status == 101 {
             // What follows is no longer a request with an end: silence is allowed, and every byte is passed on.

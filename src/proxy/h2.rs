@@ -1,27 +1,33 @@
 //! HTTP/2: from a connection to its requests.
 //!
 //! Answers: which stream becomes a request, and how long does a connection stay without one? Owns the limits on
-//! streams, header lists and control frames, and joins what HTTP/2 cuts apart. Never: routing.
+//! streams, header lists and control frames, refuses what could be read in two ways, and joins what HTTP/2 cuts apart.
+//! Never: routing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use h2::RecvStream;
+use h2::server::{Builder, SendResponse};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use pingora::apps::HttpServerApp as _;
 use pingora::http::RequestHeader;
+use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
+use pingora::protocols::http::authority::validate_request_authority;
+use pingora::protocols::http::custom::server::Session as _;
 use pingora::protocols::{Digest, GetSocketDigest as _, GetTimingDigest as _, Ssl as _};
 use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::answer::{error_header, grpc_error_header, is_grpc};
-use super::client::ClientStream;
+use super::client::{ClientStream, WRITE_STALL};
 use super::edge::{Edge, ending};
 use super::settings::Limits;
+use super::stream::H2Stream;
 use crate::vocab::ErrorReason;
 
 /// What a client begins HTTP/2 with.
@@ -36,14 +42,15 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const SEND_BUFFER: usize = 128 << 10;
 /// Streams a client took back before we had looked at them; more at a time is an attack (rapid reset).
 const RESETS: usize = 32;
-/// Malformed requests on one connection; its clients speak another language.
+/// Malformed requests on one connection, of those we answer and of those the `h2` crate resets; its clients speak
+/// another language.
 const MALFORMED: usize = 32;
 /// How long a connection that is told to end may take, once nothing is under way on it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-fn options(limits: &Limits) -> H2Options {
-    let mut options = H2Options::new();
-    // What is a little too large is answered by us, and counted; what is far too large is answered by the framework.
+fn options(limits: &Limits) -> Builder {
+    let mut options = Builder::new();
+    // What is a little too large is answered by us, and counted; what is far too large is answered by the `h2` crate.
     let list = u32::try_from(limits.header_bytes.0.saturating_mul(2)).unwrap_or(u32::MAX);
     options
         .max_concurrent_streams(STREAMS)
@@ -51,7 +58,8 @@ fn options(limits: &Limits) -> H2Options {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(RESETS);
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(Some(MALFORMED));
     options
 }
 
@@ -100,7 +108,7 @@ impl Edge {
             proxy_digest: None,
             socket_digest: stream.get_socket_digest(),
         });
-        let shaken = timeout(limits.header_timeout, handshake(stream, Some(options(limits)))).await;
+        let shaken = timeout(limits.header_timeout, options(limits).handshake(stream)).await;
         let Ok(Ok(mut connection)) = shaken else { return };
         let streams = Arc::new(Streams::default());
         let (mut malformed, mut is_ending) = (0, false);
@@ -113,7 +121,7 @@ impl Edge {
                     (is_ending, wait) = (true, FAREWELL);
                     continue;
                 }
-                accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
+                accepted = connection.accept() => accepted,
                 () = streams.idle_for(wait) => {
                     if is_ending {
                         return;
@@ -123,57 +131,63 @@ impl Edge {
                     continue;
                 }
             };
-            match accepted {
-                Ok(Some(H2Accept::Session(session))) => {
-                    if !is_ending {
-                        wait = limits.keepalive;
-                    }
-                    let (edge, shutdown, active) = (self.clone(), shutdown.clone(), streams.begin());
-                    tokio::spawn(async move {
-                        let _active = active;
-                        edge.request(session, &shutdown).await;
-                    });
-                }
-                // The framework has answered it already.
-                Ok(Some(H2Accept::Rejected)) => {
-                    self.count_refused(digest.socket_digest.as_deref(), ErrorReason::BadRequest);
-                    malformed += 1;
-                    if malformed >= MALFORMED {
-                        return;
-                    }
-                }
-                Ok(None) | Err(_) => return,
+            let Some(Ok((request, respond))) = accepted else { return };
+            if !is_ending {
+                wait = limits.keepalive;
             }
+            let (stream, admitted) = self.admit(request, respond, &digest);
+            malformed += usize::from(admitted == Err(ErrorReason::BadRequest));
+            if malformed >= MALFORMED {
+                return;
+            }
+            let (edge, shutdown, active) = (self.clone(), shutdown.clone(), streams.begin());
+            tokio::spawn(async move {
+                let _active = active;
+                match admitted {
+                    Ok(()) => {
+                        let session = ServerSession::new_custom(Box::new(stream));
+                        edge.proxy.process_new_http(session, &shutdown).await;
+                    }
+                    // A client that is gone does not miss the answer.
+                    Err(reason) => drop(refuse(stream, reason).await),
+                }
+            });
         }
     }
 
-    async fn request(&self, mut session: HttpSession, shutdown: &ShutdownWatch) {
-        match admit(session.req_header_mut(), &self.settings.limits) {
-            Ok(()) => {
-                self.proxy.process_new_http(ServerSession::new_http2(session), shutdown).await;
-            }
-            Err(reason) => {
-                let socket = session.digest().and_then(|digest| digest.socket_digest.clone());
-                self.count_refused(socket.as_deref(), reason);
-                // A client that is gone does not miss the answer.
-                let _ = refuse(&mut session, reason).await;
-            }
+    /// A request as the framework will see it, and whether it gets there. What does not is counted.
+    fn admit(
+        &self,
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+        digest: &Arc<Digest>,
+    ) -> (H2Stream, Result<(), ErrorReason>) {
+        let limits = &self.settings.limits;
+        let (head, body) = request.into_parts();
+        let mut head = RequestHeader::from(head);
+        let admitted = admit(&mut head, limits);
+        if let Err(reason) = admitted {
+            self.count_refused(digest.socket_digest.as_deref(), reason);
         }
+        // Calls of gRPC are conversations.
+        let rate = if is_grpc(&head) { 0 } else { limits.body_rate.0 };
+        (H2Stream::new(head, body, respond, (digest.clone(), rate)), admitted)
     }
 }
 
-async fn refuse(session: &mut HttpSession, reason: ErrorReason) -> pingora::Result<()> {
-    if is_grpc(session.req_header()) {
-        return session.write_response_header(Box::new(grpc_error_header(reason)?), true);
+async fn refuse(mut stream: H2Stream, reason: ErrorReason) -> pingora::Result<()> {
+    stream.set_write_timeout(Some(WRITE_STALL));
+    if is_grpc(stream.req_header()) {
+        return stream.write_response_header(Box::new(grpc_error_header(reason)?), true).await;
     }
-    session.write_response_header(Box::new(error_header(reason)?), false)?;
-    session.write_body(Bytes::from_static(reason.line().as_bytes()), true).await
+    stream.write_response_header(Box::new(error_header(reason)?), false).await?;
+    stream.write_body(Bytes::from_static(reason.line().as_bytes()), true).await
 }
 
 /// Holds a request against the limits, and makes of it what HTTP/1 would have sent: one `Host`, one `Cookie`.
 fn admit(request: &mut RequestHeader, limits: &Limits) -> Result<(), ErrorReason> {
     // A tunnel is no request.
-    if request.method == Method::CONNECT {
+    if request.method == Method::CONNECT || !is_clear(request) {
         return Err(ErrorReason::BadRequest);
     }
     join_cookies(request)?;
@@ -190,6 +204,18 @@ fn admit(request: &mut RequestHeader, limits: &Limits) -> Result<(), ErrorReason
         request.insert_header(header::HOST, host).map_err(|_| ErrorReason::Internal)?;
     }
     Ok(())
+}
+
+/// Whether there is one way to read it, also for an upstream that is sent it over HTTP/1. How `Content-Length` is
+/// spelled, and that it is true, the `h2` crate has seen to.
+fn is_clear(request: &RequestHeader) -> bool {
+    let target = request.raw_path();
+    let is_named = request.uri.authority().is_some() || request.headers.contains_key(header::HOST);
+    is_named
+        && request.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_none()
+        && !target.iter().any(|b| matches!(b, b'\0' | b'\r' | b'\n' | b' '))
+        && matches!(raw_target_authority(target), RawTargetAuthority::None)
+        && validate_request_authority(request).is_ok()
 }
 
 /// Clients may cut their cookies into crumbs; a rule and an HTTP/1 upstream see one line (RFC 9113, 8.2.3).

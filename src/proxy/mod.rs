@@ -20,8 +20,10 @@ mod places;
 mod proxy_protocol;
 mod report;
 mod settings;
+mod stream;
 mod trace;
 mod upstream;
+mod waits;
 
 pub use certificates::HeldBack;
 pub use edge::Edge;

@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
-use pingora::upstreams::peer::{ALPN, HttpPeer};
+use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 
-use super::client::{Line, line};
 use super::context::{Context, Passage, Try};
 use super::intake::{remove_hidden, run, set};
 use super::settings::{RespondVersion, Settings};
 use super::trace;
+use super::waits::{Waits, waits};
 use crate::decide::{Admitted, Edit, set_baggage};
 use crate::pools::{NoInstance, Retry, Wire};
 use crate::vocab::{ErrorReason, StatusClass, TryOutcome};
@@ -49,7 +49,7 @@ pub fn pick(context: &mut Context, now: Instant) -> Result<(), NoInstance> {
 }
 
 /// The peer of the next try: the one picked before, or another one after a failure.
-pub fn next_peer(context: &mut Context, now: Instant) -> Result<Box<HttpPeer>> {
+pub fn next_peer(session: &Session, context: &mut Context, now: Instant) -> Result<Box<HttpPeer>> {
     let spent =
         context.passage.as_ref().is_some_and(|passage| passage.current.as_ref().is_none_or(|t| t.told));
     if spent && let Err(none) = pick(context, now) {
@@ -67,7 +67,16 @@ pub fn next_peer(context: &mut Context, now: Instant) -> Result<Box<HttpPeer>> {
     }
     let passage = context.passage.as_deref().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     let Some(attempt) = &passage.current else { return Err(Error::new(ErrorType::InternalError)) };
-    Ok(Box::new(peer(passage, attempt, left)))
+    let mut peer = peer(passage, attempt, left);
+    if session.req_header().version == Version::HTTP_2 && speaks_h2(context) {
+        // Nothing in it concerns a connection, and gRPC asks for trailers with `TE`.
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
+    }
+    Ok(Box::new(peer))
+}
+
+pub fn speaks_h2(context: &Context) -> bool {
+    context.passage.as_ref().is_some_and(|passage| passage.runtime.transport.wire == Wire::Http2)
 }
 
 /// What is left of the request's time. It begins to run when the whole request is here.
@@ -86,8 +95,8 @@ pub fn sent_whole(session: &Session, context: &mut Context, now: Instant) {
     let Some(due) = context.due.or_else(|| now.checked_add(passage.timeouts.request)) else { return };
     let header_due = now.checked_add(passage.timeouts.read.saturating_mul(2)).map_or(due, |one| one.min(due));
     context.due = Some(due);
-    if let Some(line) = line(session) {
-        line.expect_response(header_due);
+    if let Some(waits) = waits(session) {
+        waits.expect_response(header_due);
     }
 }
 
@@ -185,6 +194,7 @@ fn settle(context: &mut Context, broken: Option<TryOutcome>, now: Instant) {
 
 /// Nothing was sent: another instance may be asked, whatever the method.
 pub fn failed_to_connect(context: &mut Context, mut error: Box<Error>, now: Instant) -> Box<Error> {
+    tracing::debug!(%error, "a connection failed");
     let outcome = match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => TryOutcome::ConnectTimeout,
         _ => TryOutcome::ConnectFailed,
@@ -223,10 +233,11 @@ pub fn failed_after_sending(
     reused: bool,
 ) -> Box<Error> {
     let now = Instant::now();
-    if line(session).is_some_and(Line::take_late) {
+    tracing::debug!(%error, "a try failed");
+    if waits(session).is_some_and(Waits::take_late) {
         error = Error::explain(ErrorType::ReadTimedout, "no response header in time").into_up();
     }
-    if is_client_slow(session, &error) || line(session).is_some_and(Line::take_slow) {
+    if is_client_slow(session, &error) || waits(session).is_some_and(Waits::take_slow) {
         error = Error::explain(ErrorType::ReadTimedout, "the request's body stopped").into_down();
     }
     let is_held = *error.esource() == ErrorSource::Upstream
@@ -382,7 +393,7 @@ fn forward(session: &Session, request: &mut RequestHeader, admitted: &Admitted, 
         HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
     };
     let own_for = HeaderValue::from_str(&peer).ok();
-    let own_via = if request.version == http::Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
+    let own_via = if request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
     // The names are texts: the framework would copy a `HeaderName` twice, for itself and for its case.
     let lines = [
         ("X-Forwarded-For", own_for.and_then(|own| joined(&FORWARDED_FOR, own))),

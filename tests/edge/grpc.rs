@@ -13,6 +13,7 @@ use http::{HeaderMap, Request, Response};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::certificate::{pair, shake};
@@ -32,13 +33,16 @@ struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Request<()>>>>,
     cancelled: Arc<Mutex<Vec<Reason>>>,
+    /// A permit for each message that `Watch` may send; closed at its end.
+    next: Arc<Semaphore>,
 }
 
 impl Server {
     async fn named(name: &'static str) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server { name, address, seen: Arc::default(), cancelled: Arc::default() };
+        let next = Arc::new(Semaphore::new(0));
+        let server = Server { name, address, seen: Arc::default(), cancelled: Arc::default(), next };
         let serving = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -70,9 +74,34 @@ impl Server {
             self.cancelled.lock().extend(reason);
             return;
         }
-        let sender = respond.send_response(head.body(()).unwrap(), false).unwrap();
+        if method == "/t/Count" {
+            // Only the client streams: nothing is said until it has ended.
+            let count = pieces(body).await.len().to_string();
+            let mut sender = respond.send_response(head.body(()).unwrap(), false).unwrap();
+            sender.send_data(message(&count), false).unwrap();
+            sender.send_trailers(self.trailers()).unwrap();
+            return;
+        }
+        let mut sender = respond.send_response(head.body(()).unwrap(), false).unwrap();
+        if method == "/t/Watch" {
+            // Only the server streams, each message when the test says so.
+            let asked = pieces(body).await;
+            while self.next.acquire().await.is_ok_and(|permit| {
+                permit.forget();
+                sender.send_data(asked.concat().into(), false).is_ok()
+            }) {}
+            sender.send_trailers(self.trailers()).unwrap();
+            return;
+        }
         // Who goes away in between has ended the call.
         let _ = self.echo(body, sender).await;
+    }
+
+    fn trailers(&self) -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        trailers.insert("served-by", self.name.parse().unwrap());
+        trailers
     }
 
     async fn echo(&self, mut body: RecvStream, mut sender: SendStream<Bytes>) -> Result<(), h2::Error> {
@@ -81,11 +110,20 @@ impl Server {
             body.flow_control().release_capacity(piece.len())?;
             sender.send_data(piece, false)?;
         }
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", "0".parse().unwrap());
-        trailers.insert("served-by", self.name.parse().unwrap());
-        sender.send_trailers(trailers)
+        sender.send_trailers(self.trailers())
     }
+}
+
+/// Everything a client streams, until it ends.
+async fn pieces(mut body: RecvStream) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    while let Some(piece) = body.data().await {
+        let piece = next(&mut body, piece.unwrap());
+        if !piece.is_empty() {
+            pieces.push(piece);
+        }
+    }
+    pieces
 }
 
 /// A proxy in front of these versions of the service `s`, which speaks HTTP/2.
@@ -167,7 +205,8 @@ fn next(body: &mut RecvStream, piece: Bytes) -> Bytes {
 /// One message there, and whatever comes back.
 async fn unary(client: &Client, method: &str, more: &[(&str, &str)]) -> Ended {
     let (response, mut sender) = begin(client, method, more).await;
-    sender.send_data(message("hello"), true).unwrap();
+    // Who is answered already may be cut off.
+    let _ = sender.send_data(message("hello"), true);
     end(response).await
 }
 
@@ -205,6 +244,130 @@ async fn calls_of_every_shape_arrive_with_their_trailers() {
         assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
         let ended = unary(&client, "/t/Missing", &[]).await;
         assert_eq!((ended.status, &*ended.grpc, ended.body.len()), (200, "5", 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_side_may_stream_alone() {
+    let server = Server::named("release").await;
+    let proxy = in_front_of(H2C, &[("release", server.address)], "").await;
+    let client = client(&proxy).await;
+    let (response, mut sender) = begin(&client, "/t/Count", &[]).await;
+    for _ in 0..3 {
+        sender.send_data(message("one"), false).unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    sender.send_data(Bytes::new(), true).unwrap();
+    let ended = end(response).await;
+    assert_eq!((&*ended.grpc, ended.body), ("0", message("3").to_vec()));
+    let (response, mut sender) = begin(&client, "/t/Watch", &[]).await;
+    sender.send_data(message("event"), true).unwrap();
+    let mut body = timeout(LIMIT, response).await.unwrap().unwrap().into_body();
+    for _ in 0..3 {
+        server.next.add_permits(1);
+        let piece = timeout(LIMIT, body.data()).await.expect("the event is held back");
+        assert_eq!(next(&mut body, piece.unwrap().unwrap()), message("event"));
+    }
+    server.next.close();
+    assert!(timeout(LIMIT, body.data()).await.unwrap().is_none());
+    assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+}
+
+/// Instances that take connections and requests back, as HTTP/2 lets them.
+mod leaving {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Reads up to a request's end.
+    async fn asked(stream: &mut TcpStream) -> std::io::Result<()> {
+        stream.read_exact(&mut [0; 24]).await?;
+        loop {
+            let mut header = [0; 9];
+            stream.read_exact(&mut header).await?;
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            stream.read_exact(&mut vec![0; length as usize]).await?;
+            // HEADERS or DATA with END_STREAM.
+            if header[3] < 2 && header[4] & 1 == 1 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Every other connection is told to go, its requests unread.
+    pub async fn sends_away(server: Server) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut is_odd = false;
+            while let Ok((mut stream, _)) = listener.accept().await {
+                is_odd = !is_odd;
+                if !is_odd {
+                    tokio::spawn(server.clone().serve(stream));
+                    continue;
+                }
+                const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+                const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                stream.write_all(&SETTINGS).await.unwrap();
+                if asked(&mut stream).await.is_ok() {
+                    let _ = stream.write_all(&GOAWAY).await;
+                    while stream.read(&mut [0; 1024]).await.is_ok_and(|count| count > 0) {}
+                }
+            }
+        });
+        address
+    }
+
+    /// Two of three requests are refused, and every tenth one is its connection's last.
+    pub async fn refuses(server: Server) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (server, asked) = (server.clone(), asked.clone());
+                tokio::spawn(async move {
+                    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        let count = asked.fetch_add(1, Ordering::Relaxed) + 1;
+                        if count % 10 == 0 {
+                            connection.graceful_shutdown();
+                        }
+                        let method = request.uri().path().to_string();
+                        let (server, body) = (server.clone(), request.into_body());
+                        tokio::spawn(async move {
+                            if count % 3 == 0 {
+                                return server.answer(method, body, respond).await;
+                            }
+                            pieces(body).await;
+                            respond.send_reset(Reason::REFUSED_STREAM);
+                        });
+                    }
+                });
+            }
+        });
+        address
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_instance_has_not_looked_at_is_asked_again() {
+    let server = Server::named("release").await;
+    for address in [leaving::sends_away(server.clone()).await, leaving::refuses(server.clone()).await] {
+        let proxy = in_front_of(H2C, &[("release", address)], "retries: 0\n").await;
+        let client = client(&proxy).await;
+        for n in 0..30 {
+            let ended = unary(&client, "/t/Echo", &[]).await;
+            let answer = (&*ended.grpc, ended.body);
+            assert_eq!(answer, ("0", message("hello").to_vec()), "{n}: {:?}", proxy.log().last());
+        }
+        let tried = |outcome| [("service", "s"), ("version", "release"), ("outcome", outcome)];
+        let metrics = proxy.metrics().await;
+        assert_eq!(metrics.get("graygate_upstream_tries_total", &tried("response")), Some(30.0));
+        assert!(metrics.get("graygate_upstream_tries_total", &tried("stale")) >= Some(1.0));
+        assert_eq!(metrics.sum("graygate_ejections_total"), 0.0);
     }
 }
 

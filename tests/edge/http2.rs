@@ -1,12 +1,13 @@
 //! HTTP/2 from clients: what becomes a request, and what ends a connection.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::harness::proxy::{Proxy, until};
@@ -92,8 +93,15 @@ async fn our_answers_are_the_same_and_grpc_reads_a_status() {
     let large = get("/").header("x", "y".repeat(5_000)).body(()).unwrap();
     assert_eq!(error(&ask(&client, large, "").await.0), (431, "headers_too_large"));
     assert_eq!(error(&ask(&client, get("/%00").body(()).unwrap(), "").await.0), (400, "bad_request"));
-    let other = get("/").header("host", "other.test").body(()).unwrap();
-    assert_eq!(ask(&client, other, "").await.0.status(), 400, "two hosts");
+    for (name, value) in [("host", "other.test"), ("content-length", "0")] {
+        let twice = get("/").header("content-length", "0").header(name, value).body(()).unwrap();
+        let (response, text) = ask(&client, twice, "").await;
+        assert_eq!(
+            (error(&response), &*text),
+            ((400, "bad_request"), "the request could not be understood\n"),
+            "{name}"
+        );
+    }
     let call = get("/%00").header("content-type", "application/grpc+proto").body(()).unwrap();
     let (response, text) = ask(&client, call, "").await;
     assert_eq!((error(&response), &*text), ((200, "bad_request"), ""));
@@ -154,6 +162,30 @@ async fn taken_back_requests_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_malformed_requests_is_left() {
+    let upstream = Upstream::named("up").await;
+    let proxy = in_front_of(H2C, &upstream).await;
+    let two_hosts = || get("/").header("host", "other.test").body(()).unwrap();
+    let untrue = || get("/").header("content-length", "x").body(()).unwrap();
+    for (malformed, is_answered) in [(&two_hosts as &dyn Fn() -> Request<()>, true), (&untrue, false)] {
+        let stream = TcpStream::connect(proxy.second).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut answered = 0;
+        for n in 0.. {
+            assert!(n < 100, "malformed requests are taken for ever");
+            let Ok(mut client) = client.clone().ready().await else { break };
+            let Ok((response, _)) = client.send_request(malformed(), true) else { break };
+            answered += usize::from(timeout(LIMIT, response).await.unwrap().is_ok());
+        }
+        assert_eq!(answered > 20, is_answered);
+        // How it ends is the library's business.
+        let _ = timeout(LIMIT, connection).await.expect("the connection stays");
+    }
+    assert_eq!(upstream.seen().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_and_slow_connections_end() {
     let upstream = Upstream::named("up").await;
     let proxy =
@@ -199,6 +231,105 @@ async fn a_body_that_drips_or_stops_is_a_timeout() {
     }
     let tried = [("service", "s"), ("version", "release"), ("outcome", "client_gone")];
     until(async || proxy.metrics().await.get("graygate_upstream_tries_total", &tried) == Some(2.0)).await;
+}
+
+/// An address that sends a header byte by byte and never ends it.
+async fn dripping() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nx-drip: ").await;
+                while stream.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_drips_is_late_after_the_requests_time() {
+    let service = instances(&[("release", dripping().await)]);
+    let service = service + "timeouts: {read: 10s, request: 500ms}\nretries: 1\n";
+    let proxy = Proxy::start(H2C, &[ALL, ("services/s.yaml", &service)]).await;
+    let client = client(&proxy).await;
+    let call = Request::post("http://app.test/").header("content-type", "application/grpc");
+    for (request, body, expected) in [
+        (get("/").body(()), "", (504, "upstream_timeout")),
+        (Request::post("http://app.test/").body(()), "a body", (504, "upstream_timeout")),
+        (call.body(()), "a call", (200, "upstream_timeout")),
+    ] {
+        let begun = Instant::now();
+        let (response, _) = ask(&client, request.unwrap(), body).await;
+        assert_eq!(error(&response), expected);
+        let took = begun.elapsed();
+        assert!((Duration::from_millis(450)..Duration::from_secs(5)).contains(&took), "{took:?}");
+        let grpc = response.headers().get("grpc-status").map(|status| status.to_str().unwrap());
+        assert_eq!(grpc, (expected.0 == 200).then_some("4"));
+    }
+    let outcome = [("service", "s"), ("version", "release"), ("outcome", "request_timeout")];
+    assert_eq!(proxy.metrics().await.get("graygate_upstream_tries_total", &outcome), Some(3.0));
+    let log = proxy.logged(3).await;
+    assert!(log.iter().all(|line| line["error"] == "upstream_timeout" && line["tries"] == 1), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_waits_for_the_upstream_is_not_slow() {
+    const SIZE: usize = 32 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = instances(&[("release", listener.local_addr().unwrap())]);
+    let config = format!("{H2C}limits: {{body_rate: 10MiB/s}}");
+    let proxy = Proxy::start(&config, &[ALL, ("services/s.yaml", &service)]).await;
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // Longer than the grace, and than what fits into the sockets earns.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        let (mut seen, mut bytes) = (0, vec![0; 1 << 20]);
+        while seen < SIZE {
+            seen += stream.read(&mut bytes).await.unwrap();
+        }
+        stream.write_all(ok("taken").as_bytes()).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let client = client(&proxy).await;
+    let post = Request::post("http://app.test/").header("content-length", SIZE).body(()).unwrap();
+    let (response, mut sender) = client.ready().await.unwrap().send_request(post, false).unwrap();
+    let mut rest = Bytes::from(vec![b'x'; SIZE]);
+    while !rest.is_empty() {
+        sender.reserve_capacity(rest.len());
+        let room = timeout(LIMIT, std::future::poll_fn(|cx| sender.poll_capacity(cx))).await.unwrap();
+        let part = rest.split_to(room.expect("the request was ended").unwrap().min(rest.len()));
+        sender.send_data(part, rest.is_empty()).unwrap();
+    }
+    assert_eq!(error(&timeout(LIMIT, response).await.unwrap().unwrap()), (200, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_makes_no_room_costs_little() {
+    const SIZE: usize = 4 << 20;
+    let upstream = Upstream::scripted(|_| Act::Answer(ok(&"x".repeat(SIZE)))).await;
+    let proxy = in_front_of(H2C, &upstream).await;
+    let memory = async || proxy.metrics().await.get("process_resident_memory_bytes", &[]).unwrap();
+    let stream = TcpStream::connect(proxy.second).await.unwrap();
+    let (client, connection) =
+        h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+    tokio::spawn(connection);
+    let before = memory().await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut client = client.clone().ready().await.unwrap();
+        let (response, _) = client.send_request(get("/").body(()).unwrap(), true).unwrap();
+        waiting.push(timeout(LIMIT, response).await.unwrap().unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let held = memory().await - before;
+    assert!(held < 16.0 * 1024.0 * 1024.0, "20 clients that take nothing cost {held} bytes");
+    drop(waiting);
+    let gone = [("service", "s"), ("version", "release")];
+    until(async || proxy.metrics().await.get("graygate_requests_in_flight", &gone) == Some(0.0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,16 +65,39 @@ async fn the_announced_client_is_the_client() {
         open.push(connection);
     }
     assert_eq!(proxy.logged(2).await[1]["client"], "203.0.113.8");
-    let mut again = Connection::open(proxy.second).await;
-    again.send("PROXY TCP4 203.0.113.7 10.0.0.1 4712 80\r\n").await;
-    assert_eq!(again.get("/", &[]).await.status(), 503);
+    // The binary form, with an extension behind the addresses.
+    let start = [&b"\r\n\r\n\0\r\nQUIT\n\x21"[..], &[0x21, 0, 36 + 4]].concat();
+    let client: std::net::Ipv6Addr = "2001:db8::7".parse().unwrap();
+    let (ports, extension) = ([0x12, 0x67, 0, 80], [4, 0, 1, 0]);
+    let header = [&start[..], &client.octets(), &[0; 16], &ports, &extension].concat();
+    let mut binary = Connection::open(proxy.second).await;
+    // It comes in two pieces.
+    binary.send(&header[..20]).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    binary.send([&header[20..], &request("GET", "/", &[])].concat()).await;
+    assert_eq!(binary.answer().await.status(), 200);
+    assert_eq!(upstream.last().header("x-forwarded-for"), Some("2001:db8::7"));
+    assert_eq!(proxy.logged(3).await[2]["client"], "2001:db8::7");
+    // Who speaks for itself is its own client.
+    let mut local = Connection::open(proxy.second).await;
+    local.send([&b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"[..], &request("GET", "/", &[])].concat()).await;
+    assert_eq!(local.answer().await.status(), 200);
+    assert_eq!(upstream.last().header("x-forwarded-for"), Some("127.0.0.1"));
+    for again in [b"PROXY TCP4 203.0.113.7 10.0.0.1 4712 80\r\n".to_vec(), header] {
+        let mut connection = Connection::open(proxy.second).await;
+        connection.send(again).await;
+        assert_eq!(connection.get("/", &[]).await.status(), 503);
+    }
     let before = upstream.seen().len();
-    for broken in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "PROXY TCP4 a b c d\r\n\r\n", "", "PROXY TC"] {
+    let version_three = "\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c123456789012";
+    let broken =
+        ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "PROXY TCP4 a b c d\r\n\r\n", version_three, "", "PROXY TC"];
+    for broken in broken {
         let mut connection = Connection::open(proxy.second).await;
         connection.send(broken).await;
         assert!(connection.ended().await, "{broken:?}");
     }
-    assert!(refused(&proxy, proxy.second, "proxy_protocol").await >= Some(4.0));
+    assert!(refused(&proxy, proxy.second, "proxy_protocol").await >= Some(5.0));
     assert_eq!(upstream.seen().len(), before);
 }
 

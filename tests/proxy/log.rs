@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::proxy::{Proxy, until};
-use crate::harness::upstream::{Refusing, Upstream};
+use crate::harness::upstream::{Act, Refusing, Upstream};
 use crate::harness::wire::{request, with_body};
 use crate::sample::{ALL, instances};
 
@@ -107,6 +107,69 @@ async fn every_request_is_one_line_with_every_key() {
     assert_eq!(short(&log[5]), (json!(200), json!("default"), Value::Null, json!("portal")));
     assert_eq!((&log[5]["bytes_in"], &log[5]["fallback"]), (&json!(4), &Value::Null));
     assert_eq!((&log[1]["served_by"], &log[1]["tries"]), (&Value::Null, &json!(0)));
+}
+
+/// A request that has them all: gray refuses, and release breaks off within its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_has_its_value() {
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ntwelve bytes";
+    let upstream = Upstream::scripted(move |_| Act::AnswerAndClose(half.into())).await;
+    let refusing = Refusing::new();
+    let service = instances(&[("v1", upstream.address), ("gray", refusing.address)])
+        + "aliases: {release: v1}\nidentity: [header:x-user]\n";
+    let documents = [
+        ("routes/portal.yaml", "paths: [{prefix: /portal}]\nservice: s"),
+        ("rules/half.yaml", "split: {gray: 2.5}\nsalt: plan-1"),
+        ("services/s.yaml", &*service),
+    ];
+    let proxy = Proxy::start("trust: [127.0.0.0/8]", &documents).await;
+    let mut connection = proxy.connect().await;
+    let headers = [
+        ("Host", "Med.test:81"),
+        ("X-User", "user1"),
+        ("X-Request-Id", "id-1"),
+        ("User-Agent", "test \"1\""),
+        ("X-Forwarded-For", "203.0.113.7"),
+        ("Content-Length", "4"),
+    ];
+    let begun = time::OffsetDateTime::now_utc();
+    connection.send([&request("POST", "/portal//x?q=1", &headers)[..], b"four"].concat()).await;
+    let line = &proxy.logged(1).await[0];
+    let rfc3339 = &time::format_description::well_known::Rfc3339;
+    let is_now = |value: &Value| {
+        let time = time::OffsetDateTime::parse(value.as_str().unwrap(), rfc3339).unwrap();
+        (begun - time::Duration::seconds(1)..=time::OffsetDateTime::now_utc()).contains(&time)
+    };
+    let took = line["duration_ms"].as_f64().unwrap();
+    for key in &KEYS[..22] {
+        let value = &line[*key];
+        let expected = match *key {
+            "time" if is_now(value) => value.clone(),
+            "duration_ms" if took > 0.0 && took < 10_000.0 => value.clone(),
+            "upstream_ms" if (0.0..took).contains(&value.as_f64().unwrap()) => value.clone(),
+            "client" => json!("203.0.113.7"),
+            "method" => json!("POST"),
+            "host" => json!("Med.test:81"),
+            "path" => json!("/portal//x"),
+            "status" => json!(200),
+            "bytes_in" => json!(4),
+            "bytes_out" => json!(12),
+            "route" => json!("portal"),
+            "service" => json!("s"),
+            "version" => json!("gray"),
+            "reason" => json!("rule"),
+            "rule" => json!("half"),
+            "bucket" => json!(247),
+            "served_by" => json!({"version": "v1", "address": upstream.address.to_string()}),
+            "fallback" => json!("connect_failed"),
+            "tries" => json!(2),
+            "error" => json!("upstream_error"),
+            "request_id" => json!("id-1"),
+            "user_agent" => json!("test \"1\""),
+            _ => Value::Null,
+        };
+        assert_eq!(*value, expected, "{key}: {line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

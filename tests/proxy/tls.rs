@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::{Proxy, until};
 use crate::harness::upstream::{Upstream, ok};
 use crate::harness::wire::Connection;
 use crate::sample::{ALL, WANTED};
@@ -156,6 +156,50 @@ async fn a_certificate_is_shown_where_one_is_asked_for() {
     assert_eq!(ask(address, &shown).await, (200, "tls".into(), 0.0));
     let (status, ..) = ask(address, &format!("tls: {{ca: {ca}}}")).await;
     assert_eq!(status, 502);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_files_are_taken_and_broken_ones_held_back() {
+    let (own, next, clients) = (authority(), authority(), authority());
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| write(&folder.path().join(name), text);
+    let (shown, key) = certificate(&clients, &["graygate"], false);
+    let (chain, key) = (file("own.pem", &shown.pem()), file("own.key", &key.serialize_pem()));
+    let ca = file("ca.pem", &own.pem());
+    let asks = Some(&clients);
+    let old = serve(certificate(&own, &["127.0.0.1"], false), asks, &[]).await;
+    let new = serve(certificate(&next, &["127.0.0.1"], false), asks, &[]).await;
+    // Every request comes on a connection of its own.
+    let service = crate::sample::instances(&[("release", old), ("gray", new)])
+        + "fallback: {gray: none}\nretries: 0\ntimeouts: {idle: 1ms}\n"
+        + &format!("outlier: off\ntls: {{ca: {ca}, certificate: {chain}, key: {key}}}\n");
+    let proxy = Proxy::start("", &[ALL, WANTED, ("services/s.yaml", &service)]).await;
+    let status = async |version| proxy.get("/", &[("x-want", version)]).await.status();
+    let problems = async || {
+        let problems = proxy.status().await["problems"].clone();
+        let field = |one: &serde_json::Value| one["field"].as_str().unwrap().to_string();
+        problems.as_array().unwrap().iter().map(field).collect::<Vec<_>>()
+    };
+    assert_eq!((status("release").await, status("gray").await), (200, 502));
+    // Another authority, and nothing but the file says so.
+    file("ca.pem", &(own.pem() + &next.pem()));
+    until(async || status("gray").await == 200).await;
+    // A key of another certificate is a problem, and the pair before it is still shown.
+    file("own.key", &KeyPair::generate().unwrap().serialize_pem());
+    until(async || problems().await == ["tls.key"]).await;
+    assert_eq!((status("release").await, status("gray").await), (200, 200));
+    file("ca.pem", "rubbish");
+    until(async || problems().await == ["tls.ca", "tls.key"]).await;
+    assert_eq!((status("release").await, status("gray").await), (200, 200));
+    // A service that never had a good pair shows none, and says so.
+    proxy.write("services/other.yaml", &service);
+    until(async || problems().await.len() == 4).await;
+    let (shown, private) = certificate(&clients, &["graygate"], false);
+    file("own.pem", &shown.pem());
+    file("own.key", &private.serialize_pem());
+    file("ca.pem", &next.pem());
+    until(async || problems().await.is_empty()).await;
+    until(async || (status("release").await, status("gray").await) == (502, 200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

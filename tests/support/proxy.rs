@@ -103,7 +103,11 @@ impl Proxy {
         // A test that bound it plays the service manager.
         let manager = path.join("notify.sock");
         if manager.exists() {
-            command.env("NOTIFY_SOCKET", manager).env("WATCHDOG_USEC", "100000");
+            command.env("NOTIFY_SOCKET", manager);
+            // systemd tells the watchdog's period to what it starts, and not to what a reload starts.
+            if further.is_empty() {
+                command.env("WATCHDOG_USEC", "100000");
+            }
         }
         command
             .args(["run", "--config"])
