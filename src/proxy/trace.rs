@@ -29,8 +29,11 @@ pub fn set(request: &mut RequestHeader, context: HeaderValue) {
 
 /// The last `N` hexadecimal digits of a number.
 pub fn hex<const N: usize>(number: u128) -> [u8; N] {
+    let bytes = number.to_be_bytes();
     std::array::from_fn(|place| {
-        let digit = number.unbounded_shr(4 * (N - 1 - place) as u32) as u8 & 15;
+        let from_end = N - 1 - place;
+        let byte = bytes.iter().rev().nth(from_end / 2).copied().unwrap_or(0);
+        let digit = if from_end % 2 == 0 { byte & 15 } else { byte >> 4 };
         if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
     })
 }
