@@ -36,7 +36,7 @@ lint: cargo build-tools ## check the format and the lints; warnings are errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 bench: cargo build-tools ## measure decisions, lists and parsing, and write the README's table
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench decide --bench pick
 	$(CARGO) run --locked --release --example bench-table
 
 bench-instructions: cargo build-tools count-tools ## count the instructions of decisions, lists, paths and picks

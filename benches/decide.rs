@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use graygate::compile::{Compiled, Memory, compile_next};
 use graygate::decide::{
-    Decision, PathBuffer, PatternSets, Request, RuleIndex, Scratch, Snapshot, normalise_host,
+    Decision, PathBuffer, PatternSets, Request, RuleIndex, Scratch, Snapshot, ValueSet, normalise_host,
 };
 use graygate::documents::{DocumentId, Raw};
 use http::HeaderValue;
@@ -155,17 +155,70 @@ fn change(criterion: &mut Criterion) {
         });
         let mut memory = Some(compile_next(&set, Memory::default(), &no_file).memory);
         let id = DocumentId::parse("rules/05000").unwrap();
+        // A condition that changes, and a share below a condition that stays.
         let mut turn = 0;
-        criterion.bench_function(&format!("compile/one_of/{kind}/10000"), |bencher| {
-            bencher.iter(|| {
-                turn += 1;
-                set.documents.insert(id.clone(), Arc::new(Raw::yaml(rule(10_000 + turn).as_str())));
-                let compiled = compile_next(&set, memory.take().unwrap_or_default(), &no_file);
-                memory = Some(compiled.memory);
-                compiled.snapshot
+        let texts: [(&str, &dyn Fn(usize) -> String); 2] = [
+            ("one_of", &|turn| rule(10_000 + turn)),
+            ("share_of", &|turn| {
+                let text = rule(5_000);
+                let (when, _) = text.split_once('\n').unwrap();
+                format!("{when}\nsplit: {{gray: {}}}", turn % 100)
+            }),
+        ];
+        for (what, text) in texts {
+            criterion.bench_function(&format!("compile/{what}/{kind}/10000"), |bencher| {
+                bencher.iter(|| {
+                    turn += 1;
+                    set.documents.insert(id.clone(), Arc::new(Raw::yaml(text(turn).as_str())));
+                    let compiled = compile_next(&set, memory.take().unwrap_or_default(), &no_file);
+                    memory = Some(compiled.memory);
+                    compiled.snapshot
+                });
             });
-        });
+        }
     }
+}
+
+/// Keys that are asked one after the other, so many that the caches do not hold what they lead to.
+const KEYS: usize = 1 << 18;
+
+/// Membership in lists of user ids, and what a member takes.
+fn lists(criterion: &mut Criterion) {
+    for members in [10_000, 1_000_000, 10_000_000] {
+        let text: String = (0..members).map(|member| format!("u-{member:08}\n")).collect();
+        let before = resident();
+        let set = ValueSet::of_parts([text.as_bytes().split(|byte| *byte == b'\n')]);
+        tell(&format!("list_bytes_{members}"), (resident() - before) / members as f64);
+        for (what, first) in [("hit", 0), ("miss", members)] {
+            // Steps of a prime lead all over the list.
+            let member = |step: usize| first + step * 7_919 % members;
+            let keys: Vec<String> = (0..KEYS).map(|step| format!("u-{:08}", member(step))).collect();
+            assert!(keys.iter().all(|key| set.contains(key.as_bytes()) == (what == "hit")));
+            let mut turn = 0;
+            criterion.bench_function(&format!("list/{what}/{members}"), |bencher| {
+                bencher.iter(|| {
+                    turn = (turn + 1) % KEYS;
+                    set.contains(black_box(keys[turn].as_bytes()))
+                });
+            });
+        }
+    }
+}
+
+/// Memory of this process, in bytes.
+fn resident() -> f64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<f64>().unwrap() * 4096.0
+}
+
+/// Leaves a number where the table looks for those that were measured.
+fn tell(name: &str, number: f64) {
+    println!("{name}: {number:.1}");
+    let place =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/criterion").join(name).join("new");
+    std::fs::create_dir_all(&place).unwrap();
+    let text = format!("{{\"median\": {{\"point_estimate\": {number}}}}}");
+    std::fs::write(place.join("estimates.json"), text).unwrap();
 }
 
 /// Writing a path and a host in one way.
@@ -195,5 +248,5 @@ fn short() -> Criterion {
         .without_plots()
 }
 
-criterion_group! {name = benches; config = short(); targets = rules, routes, build, change, normalise}
+criterion_group! {name = benches; config = short(); targets = rules, routes, lists, build, change, normalise}
 criterion_main!(benches);

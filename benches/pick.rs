@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use graygate::pools::{Balance, InstanceSpec, Registry, ServicePools, ServiceSpec, VersionSpec, Walk};
@@ -74,5 +74,14 @@ fn contended(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, picks, contended);
+/// Short samples, as those of decisions.
+fn short() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(150))
+        .measurement_time(Duration::from_millis(300))
+        .without_plots()
+}
+
+criterion_group! {name = benches; config = short(); targets = picks, contended}
 criterion_main!(benches);

@@ -11,13 +11,65 @@ const END: &str = "<!-- bench:end -->";
 const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 
 /// What a row says, and the directories its numbers are in.
-const ROWS: [(&str, &str); 6] = [
+const ROWS: [(&str, &str); 12] = [
+    ("rules of texts, the first matches", "rules_equality_first"),
     ("rules of texts, the last matches", "rules_equality_last"),
+    ("rules of texts, none matches", "rules_equality_none"),
     ("half of the rules patterns, the last matches", "rules_half_regex_last"),
     ("half of the rules patterns, none matches", "rules_half_regex_none"),
     ("rules of lists and texts, the last matches", "rules_list_last"),
+    ("patterns over paths, the last matches", "rules_path_regex_last"),
+    ("patterns over user agents, the last matches", "rules_agent_regex_last"),
+    ("version ranges, the last matches", "rules_semver_last"),
+    ("routes by host, the last matches", "routes_hosts_last"),
     ("routes by path, the last matches", "routes_paths_last"),
     ("routes by pattern, the last matches", "routes_patterns_last"),
+];
+
+/// What else was measured: its unit, how many of the unit a nanosecond is, and the directories.
+const OTHERS: [(&str, f64, &[&str]); 10] = [
+    (
+        "a list of 10,000 / 1 million / 10 million, a member, ns",
+        1.0,
+        &["list_hit_10000", "list_hit_1000000", "list_hit_10000000"],
+    ),
+    ("the same, not a member, ns", 1.0, &["list_miss_10000", "list_miss_1000000", "list_miss_10000000"]),
+    ("a list of 10 million, bytes a member", 1.0, &["list_bytes_10000000"]),
+    (
+        "compile 10,000 rules: texts / half patterns / `contains`, ms",
+        1e-6,
+        &["compile_whole_equality_10000", "compile_whole_half_regex_10000", "compile_whole_contains_10000"],
+    ),
+    (
+        "one condition among them changes, ms",
+        1e-6,
+        &[
+            "compile_one_of_equality_10000",
+            "compile_one_of_half_regex_10000",
+            "compile_one_of_contains_10000",
+        ],
+    ),
+    (
+        "one share among them changes, ms",
+        1e-6,
+        &[
+            "compile_share_of_equality_10000",
+            "compile_share_of_half_regex_10000",
+            "compile_share_of_contains_10000",
+        ],
+    ),
+    (
+        "normalise a path: plain / encoded / with dots, ns",
+        1.0,
+        &["normalise_path_plain", "normalise_path_encoded", "normalise_path_dots"],
+    ),
+    ("normalise a host, ns", 1.0, &["normalise_host"]),
+    (
+        "pick one of 100 instances: in turn / fewest requests / by hash, ns",
+        1.0,
+        &["pick_round_robin_100", "pick_least_requests_100", "pick_hash_100"],
+    ),
+    ("pick one of 100 in turn, two threads at once, ns", 1.0, &["pick_round_robin_100_2_threads"]),
 ];
 
 fn main() {
@@ -50,6 +102,19 @@ fn table(criterion: &Path) -> String {
         let linear = nanoseconds(criterion, &format!("{name}_10000_linear"));
         let ratio = linear.zip(most).map(|(linear, index)| linear / index);
         writeln!(table, " {} | {} |", told(growth, 1), told(ratio, 0)).unwrap();
+    }
+    table.push_str("\n| beside it | |\n|---|--:|\n");
+    for (row, scale, names) in OTHERS {
+        let measured: Vec<_> = names.iter().map(|name| nanoseconds(criterion, name)).collect();
+        if measured.iter().all(Option::is_none) {
+            continue;
+        }
+        let digits = |number: f64| usize::from(number < 20.0);
+        let told = measured.into_iter().map(|number| {
+            let number = number.map(|number| number * scale);
+            told(number, number.map_or(0, digits))
+        });
+        writeln!(table, "| {row} | {} |", told.collect::<Vec<_>>().join(" / ")).unwrap();
     }
     table
 }

@@ -210,6 +210,43 @@ fn check(compiled: &Compiled, what: &str) {
     }
 }
 
+/// A pattern whose automaton is small is built whole when it is compiled. Of a larger one each thread builds the states
+/// that its values lead through, each once: that is where a decision may still allocate.
+#[test]
+fn a_state_of_a_pattern_is_built_once() {
+    for (pattern, whole) in [("[a-z]+-[0-9]+", true), ("\\w+-\\d{1,9}(x|\\pL)", false)] {
+        let rule = format!("when: {{attribute: header:x-user, regex: '{pattern}'}}\nversion: gray");
+        let compiled = compiled(&[&rule]);
+        let mut scratch = Scratch::default();
+        let mut decide = |user: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-user", HeaderValue::from_str(user).unwrap());
+            let path = graygate::decide::Path { view: "/", upstream: "/" };
+            let request = Request {
+                method: "GET",
+                scheme: "https",
+                host: "www.example.com",
+                path,
+                query: None,
+                headers: &headers,
+                client: "10.0.0.1".parse().unwrap(),
+                pins_trusted: false,
+                inherited: None,
+                now: 0,
+                fresh_identity: None,
+            };
+            allocations(|| {
+                std::hint::black_box(compiled.snapshot.decide(&request, &mut scratch));
+            })
+        };
+        decide("a-1");
+        let users = ["b-27", "zz-1a", "hospital-12345678x", "-", "x-", "7-7-7", "Q-5"];
+        let first: usize = users.iter().map(|user| decide(user)).sum();
+        assert_eq!(first == 0, whole, "{pattern}: {first}");
+        assert_eq!(users.iter().map(|user| decide(user)).sum::<usize>(), 0, "{pattern}");
+    }
+}
+
 #[test]
 fn normalising_a_path_allocates_nothing() {
     let mut buffer = PathBuffer::default();

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::print_problems;
 use crate::compile::{Compiled, Memory, compile, notes};
 use crate::config::{Config, DocumentsFrom};
+use crate::decide::Snapshot;
 use crate::documents::{DocumentSet, Kind};
 use crate::sources::{directory, etcd};
 use crate::vocab::Problem;
@@ -39,7 +40,21 @@ pub fn check(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::Res
         count(Kind::List),
         count(Kind::Instance)
     );
+    print_costs(&compiled.snapshot);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `/status` says of decisions, for each service that has rules.
+fn print_costs(snapshot: &Snapshot) {
+    for service in snapshot.services.iter().filter(|service| !service.rules.is_empty()) {
+        println!(
+            "services/{}: {} rules, a decision costs {} lookups, {} of them rules asked one by one",
+            service.name,
+            service.rules.len(),
+            service.index.cost(),
+            service.index.unindexed().len()
+        );
+    }
 }
 
 /// Prints problems on standard output, where a check's findings belong.

@@ -189,7 +189,7 @@ impl Test {
             Test::Prefix(text) => value.starts_with(text),
             Test::Suffix(text) => value.ends_with(text),
             Test::Contains(text) => contains(value, text),
-            Test::Regex(pattern) => pattern.regex.is_match(value),
+            Test::Regex(pattern) => pattern.is_match(value),
             Test::InNetworks(_) => false,
             Test::Semver(range) => Version::read(value).is_some_and(|version| version.is_in(range)),
             Test::Compare(comparison, operand) => {

@@ -18,6 +18,13 @@ pub struct Version<'v> {
 
 impl<'v> Version<'v> {
     pub fn read(value: &'v [u8]) -> Option<Version<'v>> {
+        match read_plain(value) {
+            Some(numbers) => Some(Version { numbers, pre: "" }),
+            None => Version::read_whole(value),
+        }
+    }
+
+    fn read_whole(value: &'v [u8]) -> Option<Version<'v>> {
         let text = std::str::from_utf8(value).ok()?;
         let text = text.strip_prefix('v').unwrap_or(text);
         let (text, build) = match text.split_once('+') {
@@ -122,6 +129,25 @@ fn compare_pre(a: &str, b: &str) -> Ordering {
 fn is_identifier(part: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     !part.is_empty() && part.bytes().all(allowed)
+}
+
+/// What almost every version is, in one pass: one to three numbers, divided by dots. Whatever else is left to
+/// [`Version::read_whole`].
+fn read_plain(value: &[u8]) -> Option<[u64; 3]> {
+    let value = value.strip_prefix(b"v").unwrap_or(value);
+    let mut numbers = [0_u64; 3];
+    let mut parts = numbers.iter_mut();
+    for part in value.split(|byte| *byte == b'.') {
+        let number = parts.next()?;
+        if part.is_empty() || (part.len() > 1 && part.first() == Some(&b'0')) {
+            return None;
+        }
+        for digit in part {
+            let digit = digit.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+            *number = number.checked_mul(10)?.checked_add(digit.into())?;
+        }
+    }
+    Some(numbers)
 }
 
 /// One to three numbers, divided by dots.

@@ -12,6 +12,9 @@ use crate::vocab::{Attribute, Comparison, Decimal, Name, canonical_net, did_you_
 /// A compiled pattern larger than this is a mistake or an attack, bytes. It is the limit that `regex` itself has: `\w`
 /// is every letter of every script, and a tenth of it would refuse `\w{32}`.
 const REGEX_SIZE_LIMIT: usize = 10 << 20;
+/// Patterns in the condition of one document: each may be asked by one request, and each takes memory of its own. With
+/// the limit above this bounds what one document can take.
+const PATTERNS: usize = 64;
 
 #[derive(Clone, Debug)]
 pub enum Condition {
@@ -117,6 +120,26 @@ impl Condition {
             [] if misspelt => None,
             [] => map.wrong("a condition is one of `all`, `any`, `not` or `attribute` with an operator", ""),
             _ => map.wrong("`all`, `any`, `not` and `attribute` exclude each other", "keep one of them"),
+        }
+    }
+
+    /// Reads a document's `when`, whose patterns are limited.
+    pub fn read_when(field: &Field<'_>) -> Option<Condition> {
+        let when = Condition::read(field)?;
+        match when.patterns() {
+            0..=PATTERNS => Some(when),
+            many => field.wrong(
+                format!("{many} patterns in one `when`, and {PATTERNS} are the most"),
+                "join them with `|`, use `in`, `prefix` or `contains`, or write several documents",
+            ),
+        }
+    }
+
+    fn patterns(&self) -> usize {
+        match self {
+            Condition::All(inner) | Condition::Any(inner) => inner.iter().map(Condition::patterns).sum(),
+            Condition::Not(inner) => inner.patterns(),
+            Condition::Match(found) => usize::from(matches!(found.operator, Operator::Regex(_))),
         }
     }
 

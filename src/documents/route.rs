@@ -111,7 +111,7 @@ impl Route {
         let hosts = map.get("hosts").and_then(|f| f.list_of(Emptiness::Refused, read_host));
         let paths = map.get("paths").and_then(|f| f.list_of(Emptiness::Refused, read_path));
         let methods = map.get("methods").and_then(|f| f.list_of(Emptiness::Refused, read_method));
-        let when = map.get("when").and_then(|f| Condition::read(&f));
+        let when = map.get("when").and_then(|f| Condition::read_when(&f));
         let priority = map.or("priority", 0, Field::priority);
         let context = PathContext::of(paths.as_deref(), map.has("paths"));
         let target = read_target(&mut map, &context);

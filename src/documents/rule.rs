@@ -39,7 +39,7 @@ impl Rule {
         let enabled = map.or("enabled", true, Field::boolean);
         let starts = map.get("starts").and_then(|f| read_time(&f));
         let ends = map.get("ends").and_then(|f| read_time(&f));
-        let when = map.get("when").and_then(|f| Condition::read(&f));
+        let when = map.get("when").and_then(|f| Condition::read_when(&f));
         let by = map.get("by").and_then(|f| f.list_of(Emptiness::Refused, read_attribute));
         let salt = map.get("salt").and_then(|f| f.text().map(str::to_string));
         let outcome = match map.one_of(&["version", "split"]) {

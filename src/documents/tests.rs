@@ -149,6 +149,8 @@ fn mistakes_are_named_with_their_place() {
     rule("when: {attribute: header:x, in: a}", &[("when.in", "expected a list")]);
     rule("when: {attribute: header:x, regex: '['}", &[("when.regex", "the pattern is wrong")]);
     rule("when: {attribute: header:x, regex: 'a)|(b'}", &[("when.regex", "the pattern is wrong")]);
+    let many = "{attribute: header:x, regex: '[a-z]+'}, ".repeat(65);
+    rule(&format!("when: {{any: [{many}]}}"), &[("when", "65 patterns in one `when`, and 64 are the most")]);
     rule("when: {attribute: header:x, cidr: [10.0.0.0/8]}", &[("when", "for the attribute `ip`")]);
     rule("when: {attribute: ip, cidr: [10.0.0.0/64]}", &[("when.cidr[0]", "is not an address")]);
     rule("when: {attribute: header:x, exists: 'yes'}", &[("when.exists", "expected true or false")]);
@@ -197,6 +199,7 @@ fn mistakes_are_named_with_their_place() {
     );
     let route =
         |text: &str, expected: &[(&str, &str)]| bad("routes/x", &format!("service: a\n{text}"), expected);
+    route(&format!("when: {{any: [{many}]}}"), &[("when", "65 patterns")]);
     route("methods: [get]", &[("methods[0]", "upper case")]);
     route("hosts: ['*']", &[("hosts[0]", "leave `hosts` out")]);
     route("hosts: ['a.com:80']", &[("hosts[0]", "without a port")]);

@@ -44,6 +44,7 @@ fn check_passes_what_is_good() {
     let good = directory(&GOOD);
     let said = typed(&["check", text(good.path())]);
     assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.out.contains("1 rules, a decision costs"), "{said:?}");
     let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/documents");
     assert_eq!(typed(&["check", samples]).status, 0);
 }
