@@ -1,7 +1,8 @@
 //! A proxy that only forwards: what Pingora costs by itself, the yardstick of `make loadtest`.
 //!
-//! The smallest proxy one can write with the framework, built with the same features, profile and allocator as graygate
-//! and run with as many threads and kept connections: it passes every request on to one upstream and decides nothing.
+//! The smallest proxy one can write with the framework, built with the same features and profile as graygate, on the
+//! system's allocator, and run with as many threads and kept connections: it passes every request on to one upstream and
+//! decides nothing.
 //! Usage: bare-pingora LISTEN UPSTREAM THREADS
 
 use std::net::SocketAddr;

@@ -73,7 +73,7 @@ fn predicate(found: &Match, field: &str, lists: &Lists) -> Result<Predicate, Dan
         Operator::Semver(range) => Test::Semver(range.clone()),
         Operator::Compare(comparison, number) => Test::Compare(*comparison, number.as_str().into()),
     };
-    Ok(Predicate { attribute: found.attribute.clone(), test, fold, words: words(found) })
+    Ok(Predicate::new(found.attribute.clone(), test, fold, words(found)))
 }
 
 fn list_test(attribute: &Attribute, name: &str, lists: &Lists) -> Result<Test, String> {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use super::lists::ListCache;
+use super::lists::{ListCache, Lists};
 use super::problem;
 use super::rule::Prepared;
+use super::service::Indexes;
 use super::tls::LastGood;
 use crate::decide::PatternSets;
 use crate::documents::{self, Document, DocumentId, DocumentSet, Kind, Raw};
@@ -18,6 +19,8 @@ pub struct Memory {
     pub(super) list_cache: ListCache,
     pub(super) pattern_sets: PatternSets,
     pub(super) tls_files: LastGood,
+    /// By service.
+    pub(super) indexes: Indexes,
 }
 
 #[derive(Clone, Debug)]
@@ -35,8 +38,10 @@ struct Kept {
 pub struct Good {
     raw: Arc<Raw>,
     pub document: Arc<Document>,
-    /// What a rule was made into, where that depends on nothing else.
+    /// What a rule was made into; see [`Memory::forget_outdated`].
     pub prepared: OnceLock<Prepared>,
+    /// What the rule was made into before, so that a condition which says the same stays the same one in memory.
+    pub before: Option<Prepared>,
 }
 
 impl Memory {
@@ -44,7 +49,7 @@ impl Memory {
     pub fn from_good(documents: impl IntoIterator<Item = (DocumentId, Arc<Raw>)>) -> Memory {
         let kept = documents.into_iter().filter_map(|(id, raw)| {
             let document = documents::parse(&id, &raw).ok()?;
-            let good = Some(Good::of(&raw, document));
+            let good = Some(Good::of(&raw, document, None));
             Some((id, Kept { seen: Some(raw), problems: Arc::new([]), good }))
         });
         Memory { documents: kept.collect(), ..Memory::default() }
@@ -80,15 +85,27 @@ impl Memory {
         problems
     }
 
+    /// Forgets what rules were made into from lists that have changed.
+    pub(super) fn forget_outdated(&mut self, lists: &Lists) {
+        let first = DocumentId { kind: Kind::Rule, name: "".into() };
+        let rules = self.documents.range_mut(first..).take_while(|(id, _)| id.kind == Kind::Rule);
+        for good in rules.filter_map(|(_, kept)| kept.good.as_mut()) {
+            if good.prepared.get().is_some_and(|prepared| !prepared.is_current(lists)) {
+                good.prepared.take();
+            }
+            good.before = good.before.take().filter(|before| before.is_current(lists));
+        }
+    }
+
     /// Walks both sorted maps side by side.
     fn follow(&mut self, set: &DocumentSet) {
         let (mut added, mut gone) = (Vec::new(), Vec::new());
         let mut offered = set.documents.iter().peekable();
         for (id, kept) in &mut self.documents {
-            while let Some((new, raw)) = offered.next_if(|(new, _)| *new < id) {
+            while let Some((new, raw)) = offered.next_if(|(new, _)| !is_same(new, id) && *new < id) {
                 added.push((new.clone(), Kept::read(new, raw, None)));
             }
-            match offered.next_if(|(new, _)| *new == id) {
+            match offered.next_if(|(new, _)| is_same(new, id)) {
                 Some((_, raw)) if kept.is_of(raw) => {}
                 Some((_, raw)) => *kept = Kept::read(id, raw, kept.good.take()),
                 None if set.ambiguous.contains_key(id) => {}
@@ -104,8 +121,9 @@ impl Memory {
 }
 
 impl Good {
-    fn of(raw: &Arc<Raw>, document: Document) -> Good {
-        Good { raw: raw.clone(), document: Arc::new(document), prepared: OnceLock::new() }
+    fn of(raw: &Arc<Raw>, document: Document, last: Option<Good>) -> Good {
+        let before = last.and_then(|last| last.prepared.into_inner().or(last.before));
+        Good { raw: raw.clone(), document: Arc::new(document), prepared: OnceLock::new(), before }
     }
 }
 
@@ -118,7 +136,7 @@ impl Kept {
     fn read(id: &DocumentId, raw: &Arc<Raw>, good: Option<Good>) -> Kept {
         let seen = Some(raw.clone());
         match documents::parse(id, raw) {
-            Ok(document) => Kept { seen, problems: Arc::new([]), good: Some(Good::of(raw, document)) },
+            Ok(document) => Kept { seen, problems: Arc::new([]), good: Some(Good::of(raw, document, good)) },
             Err(problems) => {
                 let problems = match problems.is_empty() {
                     true => vec![problem(id, "", "the document could not be read", "")],
@@ -128,6 +146,11 @@ impl Kept {
             }
         }
     }
+}
+
+/// Names that are the same in memory need not be read, and almost all of them are.
+fn is_same(a: &DocumentId, b: &DocumentId) -> bool {
+    a.kind == b.kind && (Arc::ptr_eq(&a.name, &b.name) || a.name == b.name)
 }
 
 /// Says which version is in force while this one is not.

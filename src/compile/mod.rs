@@ -65,10 +65,12 @@ pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'
     let mut sets = std::mem::take(&mut memory.pattern_sets);
     let last_read = std::mem::take(&mut memory.tls_files);
     let lists = lists::Lists::build(&memory, known_lists);
+    memory.forget_outdated(&lists);
     let services = service::Services::gather(&memory, &mut problems);
     let rules = rule::gather(&memory, &services, &lists, &mut problems);
     let mut files = tls::TlsFiles::new(read_file, last_read);
-    let plans = service::build(&services, &rules, &mut files, (&mut sets, &mut problems));
+    let indexes = (&memory.indexes, &mut sets);
+    let plans = service::build(&services, &rules, &mut files, indexes, &mut problems);
     let routes = route::build(&memory, &plans.snapshot, &lists, (&mut sets, &mut problems));
     sets.turn();
     problems.sort();
@@ -77,6 +79,7 @@ pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'
     memory.list_cache = lists.into_cache();
     memory.pattern_sets = sets;
     memory.tls_files = files.good;
+    memory.indexes = plans.snapshot.iter().map(|plan| (plan.name.clone(), plan.index.clone())).collect();
     Compiled {
         snapshot: Snapshot { routes, services: plans.snapshot.into() },
         services: plans.services,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
@@ -29,6 +30,9 @@ struct Gathered<'m> {
     /// Who is among them: a version and an address are an instance once.
     known: BTreeSet<(&'m Name, SocketAddr)>,
 }
+
+/// Indexes of rules by service.
+pub type Indexes = BTreeMap<Name, Arc<RuleIndex>>;
 
 /// Both halves of the compiled services, in the same order.
 pub struct Plans {
@@ -95,7 +99,8 @@ pub fn build(
     services: &Services<'_>,
     rules: &[ReadyRule<'_>],
     files: &mut TlsFiles<'_>,
-    (sets, problems): (&mut PatternSets, &mut Vec<Problem>),
+    (known, sets): (&Indexes, &mut PatternSets),
+    problems: &mut Vec<Problem>,
 ) -> Plans {
     let mut plans = Plans { snapshot: Vec::new(), services: Vec::new() };
     let mut by_service = by_service(rules);
@@ -104,7 +109,10 @@ pub fn build(
         let words = Words::collect(gathered, &concerned);
         let transport = files.transport((name, gathered.id, gathered.service), problems);
         plans.services.push(CompiledService { spec: spec(name, gathered, &words, &transport), transport });
-        plans.snapshot.push(plan((name, gathered), &words, &concerned, sets));
+        // Its own index of before, or that of a service which has the same rules.
+        let known = known.get(name).into_iter().chain(plans.snapshot.last().map(|last| &last.index));
+        let plan = plan((name, gathered), &words, &concerned, |rules| RuleIndex::next(known, rules, sets));
+        plans.snapshot.push(plan);
     }
     plans
 }
@@ -199,7 +207,7 @@ fn plan(
     (name, gathered): (&Name, &Gathered<'_>),
     words: &Words,
     rules: &[&ReadyRule<'_>],
-    sets: &mut PatternSets,
+    index: impl FnOnce(&[RulePlan]) -> Arc<RuleIndex>,
 ) -> ServicePlan {
     let service = gathered.service;
     let version = |word: &Name| {
@@ -225,7 +233,7 @@ fn plan(
             .as_ref()
             .map(|pin| decide::Pin { attribute: pin.attribute.clone(), tag: pin.tag.clone() }),
         versions: words.0.iter().map(version).collect(),
-        index: RuleIndex::build(&rules, sets),
+        index: index(&rules),
         rules,
         timeouts: service.timeouts.over(Timeouts::default()),
         retries: service.retries,

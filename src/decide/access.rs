@@ -5,51 +5,54 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use semver::VersionReq;
 
 use super::condition::{Condition, Predicate, Test};
+use super::intervals::{self, Interval, Number, Triple};
+use super::keys::Text;
 use super::list::{NetworkSet, ValueSet};
 use super::literals::{Set, Texts};
-use crate::vocab::{Attribute, Comparison};
+use crate::vocab::Attribute;
 
-/// Something a request has or has not.
-#[derive(Clone, Copy, Debug)]
-pub struct Key<'c> {
-    pub attribute: &'c Attribute,
-    pub kind: Kind<'c>,
+/// Something a request has or has not, of one attribute.
+#[derive(Debug)]
+pub struct Key {
+    pub kind: Kind,
+    /// A hash of attribute and kind: equal keys have equal ones. Of use for counting only, where a collision is harmless.
+    identity: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub enum Kind<'c> {
+#[derive(Debug)]
+pub enum Kind {
     /// A value is this text; `fold`: once its case is folded.
     Value {
         fold: bool,
-        text: &'c [u8],
+        text: Text,
     },
     Prefix {
         fold: bool,
-        text: &'c [u8],
+        text: Text,
     },
     Suffix {
         fold: bool,
-        text: &'c [u8],
+        text: Text,
     },
     /// Never empty.
     Contains {
         fold: bool,
-        text: &'c [u8],
+        text: Text,
     },
-    Member(&'c Arc<ValueSet>),
-    Networks(&'c Arc<NetworkSet>),
+    Member(Arc<ValueSet>),
+    Networks(Arc<NetworkSet>),
     /// An anchored pattern.
-    Pattern(&'c str),
-    /// A number that compares so.
-    Number(Comparison, &'c str),
+    Pattern(Box<str>),
+    /// A number in this interval.
+    Number(Interval<Number>),
     /// A version that the range may accept.
-    Version(&'c VersionReq),
+    Version(Interval<Triple>),
     /// Any value at all.
     Present,
 }
@@ -63,19 +66,48 @@ pub enum Remainder {
     Everything,
 }
 
-/// The keys of one rule: if none is hit, its condition does not hold.
-#[derive(Clone, Debug)]
-pub struct Access<'c> {
-    pub keys: Vec<Key<'c>>,
+/// Keys that a predicate can be found by: if none is hit, it does not hold. Made once with the predicate, because an
+/// index looks at every rule's.
+#[derive(Debug)]
+pub struct Way {
+    keys: Few<Key>,
+    /// [`Remainder::Nothing`] where a hit says that the predicate holds.
+    remainder: Remainder,
+    /// Bytes of the shortest text among the keys.
+    tells: usize,
+}
+
+/// Almost always one, which is kept where its owner is: an index follows this of every rule, and each step to another
+/// place in memory costs more than what is done there.
+#[derive(Debug)]
+pub struct Few<T> {
+    first: Option<T>,
+    more: Box<[T]>,
+}
+
+impl<T> Few<T> {
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first.iter().chain(&self.more)
+    }
+}
+
+impl<T> FromIterator<T> for Few<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Few<T> {
+        let mut items = items.into_iter();
+        Few { first: items.next(), more: items.collect() }
+    }
+}
+
+/// How a condition is best found: what that costs, and what a hit leaves open.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight {
+    cost: usize,
     pub remainder: Remainder,
 }
 
-/// The identity of a key: attribute, kind, and text or place in memory.
-type Identity<'c> = (&'c Attribute, u8, &'c [u8], usize);
-
-/// How many rules could be found by each key.
+/// How many rules could be found by each key, by the keys' identities.
 #[derive(Default, Debug)]
-pub struct Popularity<'c>(HashMap<Identity<'c>, usize, FixedState>);
+pub struct Popularity(HashMap<u64, usize, FixedState>);
 
 /// Added to the cost of keys that are dearer to look up than a value: a set of patterns, one membership test a list.
 const LOOKUP_COST: usize = 16;
@@ -86,26 +118,14 @@ const RANGES_HELD: usize = 4;
 /// Added where a key hardly tells rules apart.
 const PRESENCE_COST: usize = 1 << 32;
 
-impl<'c> Key<'c> {
-    fn identity(&self) -> Identity<'c> {
-        let (kind, text, place): (u8, &'c [u8], usize) = match self.kind {
-            Kind::Value { fold, text } => (u8::from(fold), text, 0),
-            Kind::Prefix { fold, text } => (2 + u8::from(fold), text, 0),
-            Kind::Suffix { fold, text } => (4 + u8::from(fold), text, 0),
-            Kind::Member(list) => (6, &[], Arc::as_ptr(list).addr()),
-            Kind::Networks(networks) => (7, &[], Arc::as_ptr(networks).addr()),
-            Kind::Pattern(pattern) => (8, pattern.as_bytes(), 0),
-            Kind::Present => (9, &[], 0),
-            Kind::Contains { fold, text } => (10 + u8::from(fold), text, 0),
-            // Nobody knows how many of them a value lies in: they are counted together.
-            Kind::Number(..) => (12, &[], 0),
-            Kind::Version(_) => (13, &[], 0),
-        };
-        (self.attribute, kind, text, place)
+impl Key {
+    fn of(attribute: &Attribute, kind: Kind) -> Key {
+        let identity = FixedState::default().hash_one((attribute, kind.identity()));
+        Key { kind, identity }
     }
 
-    fn cost(&self, popularity: &Popularity<'c>) -> usize {
-        let shared = popularity.0.get(&self.identity()).copied().unwrap_or_default();
+    fn cost(&self, popularity: &Popularity) -> usize {
+        let shared = popularity.0.get(&self.identity).copied().unwrap_or_default();
         match self.kind {
             Kind::Value { .. } => shared,
             Kind::Prefix { .. } | Kind::Suffix { .. } => shared + 1,
@@ -117,115 +137,168 @@ impl<'c> Key<'c> {
     }
 }
 
-impl<'c> Access<'c> {
-    fn cost(&self, popularity: &Popularity<'c>) -> usize {
-        self.keys.iter().map(|key| key.cost(popularity)).max().unwrap_or(0)
+impl Kind {
+    /// A number for the kind, and text or place in memory.
+    fn identity(&self) -> (u8, &[u8], usize) {
+        match self {
+            Kind::Value { fold, text } => (u8::from(*fold), text, 0),
+            Kind::Prefix { fold, text } => (2 + u8::from(*fold), text, 0),
+            Kind::Suffix { fold, text } => (4 + u8::from(*fold), text, 0),
+            Kind::Member(list) => (6, &[], Arc::as_ptr(list).addr()),
+            Kind::Networks(networks) => (7, &[], Arc::as_ptr(networks).addr()),
+            Kind::Pattern(pattern) => (8, pattern.as_bytes(), 0),
+            Kind::Present => (9, &[], 0),
+            Kind::Contains { fold, text } => (10 + u8::from(*fold), text, 0),
+            // Nobody knows how many of them a value lies in: they are counted together.
+            Kind::Number(_) => (12, &[], 0),
+            Kind::Version(_) => (13, &[], 0),
+        }
     }
 
-    /// Bytes of the shortest text among the keys.
-    fn tells(&self) -> usize {
-        let bytes = |key: &Key<'_>| match key.kind {
+    fn text(&self) -> &[u8] {
+        match self {
             Kind::Value { text, .. }
             | Kind::Prefix { text, .. }
             | Kind::Suffix { text, .. }
-            | Kind::Contains { text, .. } => text.len(),
-            _ => 0,
-        };
-        self.keys.iter().map(bytes).min().unwrap_or(0)
+            | Kind::Contains { text, .. } => text,
+            _ => &[],
+        }
     }
 }
 
-impl<'c> Popularity<'c> {
+impl Way {
+    fn of(attribute: &Attribute, kinds: Vec<Kind>, remainder: Remainder) -> Way {
+        let tells = kinds.iter().map(|kind| kind.text().len()).min().unwrap_or(0);
+        let keys = kinds.into_iter().map(|kind| Key::of(attribute, kind)).collect();
+        Way { keys, remainder, tells }
+    }
+
+    fn cost(&self, popularity: &Popularity) -> usize {
+        self.keys.iter().map(|key| key.cost(popularity)).max().unwrap_or(0)
+    }
+}
+
+impl Popularity {
     /// Counts every key that the condition could be found by.
-    pub fn count(&mut self, condition: &'c Condition) {
+    pub fn count(&mut self, condition: &Condition) {
         match condition {
             Condition::All(inner) | Condition::Any(inner) => inner.iter().for_each(|c| self.count(c)),
             Condition::Not(_) => {}
             Condition::Is(predicate) => {
-                for key in ways(predicate).into_iter().flat_map(|access| access.keys) {
-                    *self.0.entry(key.identity()).or_default() += 1;
+                for key in predicate.ways.iter().flat_map(|way| way.keys.iter()) {
+                    *self.0.entry(key.identity).or_default() += 1;
                 }
             }
         }
     }
 }
 
-/// The keys of a condition; `None` when it may hold whatever the request has.
-pub fn access<'c>(condition: &'c Condition, popularity: &Popularity<'c>) -> Option<Access<'c>> {
+/// How to find a condition; `None` when it may hold whatever the request has.
+pub fn weigh(condition: &Condition, popularity: &Popularity) -> Option<Weight> {
     match condition {
         Condition::Is(predicate) => {
-            let best = |access: &Access<'c>| (access.cost(popularity), Reverse(access.tells()));
-            ways(predicate).into_iter().min_by_key(best)
+            let (cost, way) = best_way(predicate, popularity)?;
+            Some(Weight { cost, remainder: way.remainder })
         }
         Condition::Not(_) => None,
         Condition::All(inner) => {
-            let parts = inner.iter().enumerate().filter_map(|(at, part)| {
-                let access = access(part, popularity)?;
-                Some((access.cost(popularity), at, access))
-            });
-            let (_, at, best) = parts.min_by_key(|(cost, at, _)| (*cost, *at))?;
+            let (at, best) = best_part(inner, popularity)?;
             let remainder = match (best.remainder, inner.len()) {
                 (Remainder::Nothing, 1) => Remainder::Nothing,
                 (Remainder::Nothing, _) => u32::try_from(at).map_or(Remainder::Everything, Remainder::AllBut),
                 _ => Remainder::Everything,
             };
-            Some(Access { keys: best.keys, remainder })
+            Some(Weight { remainder, ..best })
         }
         Condition::Any(inner) => {
-            let parts: Vec<Access<'c>> =
-                inner.iter().map(|part| access(part, popularity)).collect::<Option<_>>()?;
-            let remainder = match parts.iter().all(|part| part.remainder == Remainder::Nothing) {
-                true => Remainder::Nothing,
-                false => Remainder::Everything,
-            };
-            Some(Access { keys: parts.into_iter().flat_map(|part| part.keys).collect(), remainder })
+            let mut all = Weight { cost: 0, remainder: Remainder::Nothing };
+            for part in inner {
+                let part = weigh(part, popularity)?;
+                all.cost = all.cost.max(part.cost);
+                if part.remainder != Remainder::Nothing {
+                    all.remainder = Remainder::Everything;
+                }
+            }
+            Some(all)
         }
     }
+}
+
+/// Calls `see` with the keys of a condition that [`weigh`] found a way to: if none is hit, it does not hold.
+pub fn each_key<'c>(
+    condition: &'c Condition,
+    popularity: &Popularity,
+    see: &mut dyn FnMut(&'c Attribute, &'c Kind),
+) {
+    match condition {
+        Condition::Is(predicate) => {
+            let keys = best_way(predicate, popularity).into_iter().flat_map(|(_, way)| way.keys.iter());
+            keys.for_each(|key| see(&predicate.attribute, &key.kind));
+        }
+        Condition::Not(_) => {}
+        Condition::All(inner) => {
+            let best = best_part(inner, popularity).and_then(|(at, _)| inner.get(at));
+            best.into_iter().for_each(|part| each_key(part, popularity, see));
+        }
+        Condition::Any(inner) => inner.iter().for_each(|part| each_key(part, popularity, see)),
+    }
+}
+
+fn best_way<'c>(predicate: &'c Predicate, popularity: &Popularity) -> Option<(usize, &'c Way)> {
+    let ways = predicate.ways.iter().map(|way| (way.cost(popularity), way));
+    ways.min_by_key(|(cost, way)| (*cost, Reverse(way.tells)))
+}
+
+fn best_part(parts: &[Condition], popularity: &Popularity) -> Option<(usize, Weight)> {
+    let found = parts.iter().enumerate().filter_map(|(at, part)| Some((at, weigh(part, popularity)?)));
+    found.min_by_key(|(at, weight)| (weight.cost, *at))
 }
 
 /// The sets of keys a predicate can be found by, each by itself; none when it may hold whatever the request has.
-fn ways<'c>(predicate: &'c Predicate) -> Vec<Access<'c>> {
-    let fold = predicate.fold;
-    let way = |kinds: Vec<Kind<'c>>, remainder| Access {
-        keys: kinds.into_iter().map(|kind| Key { attribute: &predicate.attribute, kind }).collect(),
-        remainder,
-    };
+pub(super) fn ways(attribute: &Attribute, test: &Test, fold: bool) -> Few<Way> {
+    let way = |kinds, remainder| Way::of(attribute, kinds, remainder);
     let one = |kind| vec![way(vec![kind], Remainder::Nothing)];
-    match &predicate.test {
+    let ways = match test {
         // It holds for what is absent.
         Test::Exists(false) => Vec::new(),
         Test::Exists(true) => one(Kind::Present),
-        Test::Equals(text) => one(Kind::Value { fold, text }),
+        Test::Equals(text) => one(Kind::Value { fold, text: text.as_ref().into() }),
         Test::OneOf(texts) => {
-            let kinds = texts.iter().map(|text| Kind::Value { fold, text }).collect();
+            let kinds = texts.iter().map(|text| Kind::Value { fold, text: text.as_ref().into() }).collect();
             vec![way(kinds, Remainder::Nothing)]
         }
-        Test::Prefix(text) => one(Kind::Prefix { fold, text }),
-        Test::Suffix(text) => one(Kind::Suffix { fold, text }),
+        Test::Prefix(text) => one(Kind::Prefix { fold, text: text.as_ref().into() }),
+        Test::Suffix(text) => one(Kind::Suffix { fold, text: text.as_ref().into() }),
         Test::Contains(text) if text.is_empty() => one(Kind::Present),
-        Test::Contains(text) => one(Kind::Contains { fold, text }),
+        Test::Contains(text) => one(Kind::Contains { fold, text: text.as_ref().into() }),
         Test::Member(list) if list.is_empty() => vec![way(Vec::new(), Remainder::Nothing)],
-        Test::Member(list) if !fold => one(Kind::Member(list)),
-        Test::InNetworks(networks) => one(Kind::Networks(networks)),
+        Test::Member(list) if !fold => one(Kind::Member(list.clone())),
+        Test::InNetworks(networks) => one(Kind::Networks(networks.clone())),
         Test::Regex(pattern) if !fold => {
             let found = by_texts(&pattern.texts);
-            let whole = one(Kind::Pattern(pattern.regex.as_str()));
+            let whole = one(Kind::Pattern(pattern.regex.as_str().into()));
             found.into_iter().map(|(kinds, remainder)| way(kinds, remainder)).chain(whole).collect()
         }
-        Test::Compare(comparison, operand) if !fold => one(Kind::Number(*comparison, operand)),
-        Test::Semver(range) if !fold => vec![way(vec![Kind::Version(range)], Remainder::Everything)],
+        Test::Compare(comparison, operand) if !fold => {
+            let interval = intervals::numbers(*comparison, operand);
+            vec![way(interval.into_iter().map(Kind::Number).collect(), Remainder::Nothing)]
+        }
+        Test::Semver(range) if !fold => {
+            vec![way(vec![Kind::Version(intervals::versions(range))], Remainder::Everything)]
+        }
         Test::Member(_) | Test::Regex(_) | Test::Semver(_) | Test::Compare(..) => {
             vec![way(vec![Kind::Present], Remainder::Everything)]
         }
-    }
+    };
+    ways.into_iter().collect()
 }
 
 /// The ways to find a pattern by texts that what it matches must have.
-fn by_texts<'c>(texts: &'c Texts) -> Vec<(Vec<Kind<'c>>, Remainder)> {
+fn by_texts(texts: &Texts) -> Vec<(Vec<Kind>, Remainder)> {
     let Texts { fold, whole, beginning, end, inner } = texts;
     let fold = *fold;
-    let each = |set: &'c Set, kind: fn(bool, &'c [u8]) -> Kind<'c>| -> Vec<Kind<'c>> {
-        set.iter().map(|text| kind(fold, text)).collect()
+    let each = |set: &Set, kind: fn(bool, Text) -> Kind| -> Vec<Kind> {
+        set.iter().map(|text| kind(fold, text.as_ref().into())).collect()
     };
     let whole = whole.iter().map(|set| {
         let remainder = if fold { Remainder::Everything } else { Remainder::Nothing };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use icu_casemap::CaseMapper;
 use semver::VersionReq;
 
+use super::access::{Few, Way, ways};
 use super::list::{NetworkSet, ValueSet};
 use super::literals::Pattern;
 use super::request::{Request, Scratch, any_value};
@@ -33,6 +34,8 @@ pub struct Predicate {
     pub fold: bool,
     /// As the operator wrote it, for explanations: "equals `a`".
     pub words: String,
+    /// The ways an index can find it.
+    pub(super) ways: Few<Way>,
 }
 
 #[derive(Debug)]
@@ -70,7 +73,7 @@ impl Condition {
             (Condition::All(a), Condition::All(b)) | (Condition::Any(a), Condition::Any(b)) => all_same(a, b),
             (Condition::Not(a), Condition::Not(b)) => a.same(b),
             (Condition::Is(a), Condition::Is(b)) => {
-                a.attribute == b.attribute && a.fold == b.fold && a.test.same(&b.test)
+                a.attribute == b.attribute && a.fold == b.fold && a.words == b.words && a.test.same(&b.test)
             }
             _ => false,
         }
@@ -110,6 +113,11 @@ fn join(
 }
 
 impl Predicate {
+    pub fn new(attribute: Attribute, test: Test, fold: bool, words: String) -> Predicate {
+        let ways = ways(&attribute, &test, fold);
+        Predicate { attribute, test, fold, words, ways }
+    }
+
     fn holds(&self, request: &Request<'_>, hidden: Option<&Attribute>, scratch: &mut Scratch) -> bool {
         if hidden == Some(&self.attribute) {
             return matches!(self.test, Test::Exists(false));
@@ -164,7 +172,7 @@ impl Test {
             | (Test::Contains(a), Test::Contains(b)) => a == b,
             (Test::OneOf(a), Test::OneOf(b)) => a == b,
             (Test::Member(a), Test::Member(b)) => Arc::ptr_eq(a, b),
-            (Test::InNetworks(a), Test::InNetworks(b)) => Arc::ptr_eq(a, b),
+            (Test::InNetworks(a), Test::InNetworks(b)) => Arc::ptr_eq(a, b) || a == b,
             (Test::Regex(a), Test::Regex(b)) => a.regex.as_str() == b.regex.as_str(),
             (Test::Semver(a), Test::Semver(b)) => a == b,
             (Test::Compare(a, x), Test::Compare(b, y)) => a == b && x == y,

@@ -37,7 +37,7 @@ pub struct Intervals<P> {
 
 impl<P: Point + Clone> Intervals<P> {
     /// Intervals in the order of their ranks.
-    pub fn build(intervals: &[(Interval<P>, Rank)], postings: &mut PostingsBuilder) -> Intervals<P> {
+    pub fn build(intervals: &[(&Interval<P>, Rank)], postings: &mut PostingsBuilder) -> Intervals<P> {
         let ends = intervals.iter().flat_map(|((low, high), _)| low.iter().chain(high));
         let mut cuts: Vec<Cut<P>> = ends.cloned().collect();
         cuts.sort_by(Cut::order);
@@ -183,6 +183,7 @@ mod tests {
         let intervals: Vec<_> =
             (0..).zip(asked).map(|(rank, (how, text))| (numbers(how, text).unwrap(), rank)).collect();
         let mut postings = PostingsBuilder::default();
+        let intervals: Vec<_> = intervals.iter().map(|(interval, rank)| (interval, *rank)).collect();
         let tree = Intervals::build(&intervals, &mut postings);
         let postings = postings.build();
         for text in [
@@ -226,6 +227,7 @@ mod tests {
         let parsed = ranges.map(|range| range.parse::<VersionReq>().unwrap());
         let intervals: Vec<_> = (0..).zip(&parsed).map(|(rank, range)| (versions(range), rank)).collect();
         let mut postings = PostingsBuilder::default();
+        let intervals: Vec<_> = intervals.iter().map(|(interval, rank)| (interval, *rank)).collect();
         let tree = Intervals::build(&intervals, &mut postings);
         let postings = postings.build();
         for text in [

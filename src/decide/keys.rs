@@ -2,12 +2,18 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::postings::{PostingsBuilder, Rank, Span};
+
+/// What a key is made of, shared by the condition it comes from and the tables it is in.
+pub type Text = Arc<[u8]>;
+
 /// A table over whole values. Its keys are what operators wrote, so a hash without a secret is enough: a stranger can
 /// only look up.
-pub type Exact<T> = HashMap<Box<[u8]>, T, FixedState>;
+pub type Exact<T> = HashMap<Text, T, FixedState>;
 
 /// A table over pieces of values, looked into once for every length that a key has.
 #[derive(Debug)]
@@ -44,13 +50,51 @@ impl<T> ByLength<T> {
     }
 }
 
-impl<T> FromIterator<(Box<[u8]>, T)> for ByLength<T> {
-    fn from_iter<I: IntoIterator<Item = (Box<[u8]>, T)>>(entries: I) -> Self {
+impl<T> FromIterator<(Text, T)> for ByLength<T> {
+    fn from_iter<I: IntoIterator<Item = (Text, T)>>(entries: I) -> Self {
         let table: Exact<T> = entries.into_iter().collect();
         let mut lengths: Vec<usize> = table.keys().map(|key| key.len()).collect();
         lengths.sort_unstable();
         lengths.dedup();
         ByLength { lengths: lengths.into(), table }
+    }
+}
+
+/// Lists by text, while an index is built.
+#[derive(Default, Debug)]
+pub struct TextLists {
+    numbers: Exact<u32>,
+    /// By number, the length of a list and its last rank.
+    lists: Vec<(u32, Rank)>,
+    /// Every rank with the number of its list.
+    entries: Vec<(u32, Rank)>,
+}
+
+impl TextLists {
+    /// Ranks come in ascending order; a double is taken once.
+    pub fn add(&mut self, text: &Text, rank: Rank) {
+        // Every text is a part of a document in memory, so their number stays far below what a u32 counts.
+        let next = u32::try_from(self.lists.len()).unwrap_or(u32::MAX);
+        let number = *self.numbers.entry(text.clone()).or_insert(next);
+        match self.lists.get_mut(number as usize) {
+            Some((_, last)) if *last == rank => return,
+            Some(list) => *list = (list.0 + 1, rank),
+            None => self.lists.push((1, rank)),
+        }
+        self.entries.push((number, rank));
+    }
+
+    /// The smallest rank.
+    pub fn first(&self) -> Option<Rank> {
+        self.entries.first().map(|(_, rank)| *rank)
+    }
+
+    /// The texts with their lists.
+    pub fn build(self, postings: &mut PostingsBuilder) -> impl ExactSizeIterator<Item = (Text, Span)> {
+        let spans = postings.add_all(self.lists.iter().map(|(length, _)| *length), &self.entries);
+        self.numbers
+            .into_iter()
+            .map(move |(text, number)| (text, spans.get(number as usize).copied().unwrap_or_default()))
     }
 }
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 pub use super::members::{Hashed, ValueSet};
 
 /// A set of addresses, kept as sorted ranges that do not touch: one binary search a lookup.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct NetworkSet {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,

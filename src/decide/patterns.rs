@@ -94,6 +94,11 @@ impl PatternSets {
         self.kept = std::mem::take(&mut self.used);
     }
 
+    /// Keeps a group that was not asked for, because what was built of it stays.
+    pub fn keep(&mut self, group: &Arc<PatternGroup>) {
+        self.used.entry(group.patterns.to_vec()).or_insert_with(|| group.clone());
+    }
+
     /// Groups anchored patterns with their lists, and returns beside them the ranks of those that are too large
     /// together. A pattern's group follows from its text, so that a change of one leaves the other groups alone.
     pub fn lists<'t>(&mut self, table: &'t BTreeMap<&str, Vec<Rank>>) -> (Vec<Grouped<'t>>, Vec<Rank>) {

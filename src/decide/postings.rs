@@ -69,6 +69,26 @@ impl PostingsBuilder {
         Span { start, end: place(self.0.len()) }
     }
 
+    /// Adds many lists at once: the length of each, and the ranks of all of them in ascending order, each with the
+    /// number of its list.
+    pub fn add_all(&mut self, lengths: impl Iterator<Item = u32>, entries: &[(u32, Rank)]) -> Vec<Span> {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let mut end = place(self.0.len());
+        let empty = lengths.map(|length| {
+            let start = end;
+            end += length;
+            Span { start, end: start }
+        });
+        let mut spans: Vec<Span> = empty.collect();
+        self.0.resize(end as usize, 0);
+        for (number, rank) in entries {
+            let Some(span) = spans.get_mut(*number as usize) else { continue };
+            self.0.get_mut(span.end as usize).into_iter().for_each(|place| *place = *rank);
+            span.end += 1;
+        }
+        spans
+    }
+
     pub fn build(self) -> Postings {
         Postings(self.0.into())
     }

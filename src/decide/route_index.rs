@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::keys::{ByLength, Exact};
+use super::keys::{ByLength, Exact, Text};
 use super::patterns::{PatternGroup, PatternSets};
 use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
 use super::request::{Request, Scratch};
@@ -186,7 +186,7 @@ impl Builder {
         any.sort_unstable();
         self.too_large.extend(too_large);
         let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let mut spans = |table: BTreeMap<&[u8], Vec<Rank>>| -> Vec<(Box<[u8]>, Span)> {
+        let mut spans = |table: BTreeMap<&[u8], Vec<Rank>>| -> Vec<(Text, Span)> {
             table.into_iter().map(|(key, ranks)| (key.into(), self.postings.add(&ranks))).collect()
         };
         Paths {

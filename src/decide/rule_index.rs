@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::access::{Access, Key, Kind, Popularity, Remainder, access};
-use super::condition::fold;
-use super::intervals::{self, Interval, Intervals, Number, Triple};
-use super::keys::{ByLength, Exact};
+use super::access::{Kind, Popularity, Remainder, each_key, weigh};
+use super::condition::{Condition, fold};
+use super::intervals::{Interval, Intervals, Number, Triple};
+use super::keys::{ByLength, Exact, TextLists};
 use super::list::{NetworkSet, ValueSet};
 use super::patterns::{PatternGroup, PatternSets};
 use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
@@ -29,6 +29,7 @@ const PATTERNS_LOOKUPS: usize = 8;
 /// Which rules of a service to ask for a request.
 #[derive(Default, Debug)]
 pub struct RuleIndex {
+    basis: Box<[Basis]>,
     postings: Postings,
     /// In the order of the best rule each leads to.
     sources: Box<[Source]>,
@@ -38,6 +39,36 @@ pub struct RuleIndex {
     remainders: Box<[Remainder]>,
     unindexed: Box<[RuleId]>,
     impossible: Box<[RuleId]>,
+}
+
+/// All that an index looks at of one rule.
+#[derive(Debug)]
+enum Basis {
+    /// It takes no part.
+    Out,
+    /// It has no condition.
+    Open,
+    /// Held, so that no other condition can have the same place in memory.
+    When(Arc<Condition>),
+}
+
+impl Basis {
+    fn of(rule: &RulePlan) -> Basis {
+        match (&rule.standing, &rule.when) {
+            (Standing::Disabled | Standing::Inert(_), _) => Basis::Out,
+            (Standing::Active, None) => Basis::Open,
+            (Standing::Active, Some(when)) => Basis::When(when.clone()),
+        }
+    }
+
+    fn is_of(&self, rule: &RulePlan) -> bool {
+        match (self, &rule.standing, &rule.when) {
+            (Basis::Out, Standing::Disabled | Standing::Inert(_), _) => true,
+            (Basis::Open, Standing::Active, None) => true,
+            (Basis::When(known), Standing::Active, Some(when)) => Arc::ptr_eq(known, when),
+            _ => false,
+        }
+    }
 }
 
 /// All keys of one kind over one attribute.
@@ -86,10 +117,39 @@ impl RuleIndex {
         }
         let mut gathered = Gathered::default();
         for (rank, rule) in (0..).zip(rules) {
-            let found = rule.when.as_ref().map(|when| access(when, &popularity));
-            gathered.add(rank, active(&rule), found);
+            gathered.add(rank, active(&rule), rule.when.as_deref(), &popularity);
         }
-        gathered.build(sets)
+        RuleIndex { basis: rules.iter().map(Basis::of).collect(), ..gathered.build(sets) }
+    }
+
+    /// The index of these rules: one of the known ones, if it was built from the same conditions in the same order.
+    /// What else changed about a rule, its share for instance, is no business of an index.
+    pub fn next<'k>(
+        mut known: impl Iterator<Item = &'k Arc<RuleIndex>>,
+        rules: &[RulePlan],
+        sets: &mut PatternSets,
+    ) -> Arc<RuleIndex> {
+        match known.find(|known| known.is_of(rules)) {
+            Some(known) => {
+                known.keep(sets);
+                known.clone()
+            }
+            None => Arc::new(RuleIndex::build(rules, sets)),
+        }
+    }
+
+    fn is_of(&self, rules: &[RulePlan]) -> bool {
+        let rules = rules.get(..reached(rules)).unwrap_or(rules);
+        self.basis.len() == rules.len() && self.basis.iter().zip(rules).all(|(basis, rule)| basis.is_of(rule))
+    }
+
+    /// Keeps the sets of patterns for the compile after this one, as if they had been asked for.
+    fn keep(&self, sets: &mut PatternSets) {
+        for source in &self.sources {
+            if let Lookup::Patterns(group, _) = &source.lookup {
+                sets.keep(group);
+            }
+        }
     }
 
     /// The rules with a condition that are asked one by one, by every request or by every one with their attribute.
@@ -239,9 +299,6 @@ fn each(
     });
 }
 
-/// Ranks by key, while an index is built.
-pub type Table<'c> = HashMap<&'c [u8], Vec<Rank>, FixedState>;
-
 /// Which table of an attribute a text belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Part {
@@ -254,18 +311,21 @@ enum Part {
 /// The keys of one attribute.
 #[derive(Default)]
 struct Keys<'c> {
-    texts: BTreeMap<(Part, bool), Table<'c>>,
+    texts: BTreeMap<(Part, bool), TextLists>,
     patterns: BTreeMap<&'c str, Vec<Rank>>,
     lists: BTreeMap<usize, (Option<&'c Arc<ValueSet>>, Vec<Rank>)>,
     networks: BTreeMap<usize, (Option<&'c Arc<NetworkSet>>, Vec<Rank>)>,
-    numbers: Vec<(Interval<Number>, Rank)>,
-    versions: Vec<(Interval<Triple>, Rank)>,
+    numbers: Vec<(&'c Interval<Number>, Rank)>,
+    versions: Vec<(&'c Interval<Triple>, Rank)>,
     present: Vec<Rank>,
 }
 
 #[derive(Default)]
 struct Gathered<'c> {
-    keys: HashMap<&'c Attribute, Keys<'c>, FixedState>,
+    attributes: Vec<(&'c Attribute, Keys<'c>)>,
+    places: HashMap<&'c Attribute, usize, FixedState>,
+    /// The place of the last one: the next rule almost always goes under the same attribute.
+    recent: usize,
     always: Vec<Rank>,
     remainders: Vec<Remainder>,
     unindexed: Vec<RuleId>,
@@ -275,29 +335,43 @@ struct Gathered<'c> {
 impl<'c> Gathered<'c> {
     /// Takes in the next rule: without a condition, with one that has no keys, or with keys. One that takes no part
     /// has no place in any list.
-    fn add(&mut self, rank: Rank, active: bool, found: Option<Option<Access<'c>>>) {
-        let remainder = found.as_ref().and_then(|found| found.as_ref()).map(|access| access.remainder);
-        self.remainders.push(remainder.unwrap_or(Remainder::Everything));
-        if !active {
-            return;
-        }
-        match found {
-            None => self.always.push(rank),
-            Some(None) => {
+    fn add(&mut self, rank: Rank, active: bool, when: Option<&'c Condition>, popularity: &Popularity) {
+        let weight = when.and_then(|when| weigh(when, popularity)).filter(|_| active);
+        self.remainders.push(weight.map_or(Remainder::Everything, |weight| weight.remainder));
+        match (when, weight) {
+            _ if !active => {}
+            (None, _) => self.always.push(rank),
+            (Some(_), None) => {
                 self.always.push(rank);
                 self.unindexed.push(rank as RuleId);
             }
-            Some(Some(access)) => {
-                let told_by_presence = |key: &Key<'_>| matches!(key.kind, Kind::Present);
-                if access.remainder != Remainder::Nothing && access.keys.iter().any(told_by_presence) {
+            (Some(when), Some(weight)) => {
+                let (mut keys, mut told_by_presence) = (0, false);
+                each_key(when, popularity, &mut |attribute, kind| {
+                    keys += 1;
+                    told_by_presence |= matches!(kind, Kind::Present);
+                    self.put(attribute, rank, kind);
+                });
+                if weight.remainder != Remainder::Nothing && told_by_presence {
                     self.unindexed.push(rank as RuleId);
                 }
-                if access.keys.is_empty() {
+                if keys == 0 {
                     self.impossible.push(rank as RuleId);
                 }
-                for key in access.keys {
-                    self.keys.entry(key.attribute).or_default().add(rank, key.kind);
-                }
+            }
+        }
+    }
+
+    fn put(&mut self, attribute: &'c Attribute, rank: Rank, kind: &'c Kind) {
+        if self.attributes.get(self.recent).is_none_or(|(recent, _)| *recent != attribute) {
+            self.recent = *self.places.entry(attribute).or_insert(self.attributes.len());
+        }
+        match self.attributes.get_mut(self.recent) {
+            Some((_, keys)) => keys.add(rank, kind),
+            None => {
+                let mut keys = Keys::default();
+                keys.add(rank, kind);
+                self.attributes.push((attribute, keys));
             }
         }
     }
@@ -305,7 +379,7 @@ impl<'c> Gathered<'c> {
     fn build(mut self, sets: &mut PatternSets) -> RuleIndex {
         let mut builder = SourcesBuilder::default();
         let mut too_large = Vec::new();
-        for (attribute, keys) in self.keys.drain() {
+        for (attribute, keys) in self.attributes {
             too_large.extend(keys.build(attribute, sets, &mut builder));
         }
         for rank in &too_large {
@@ -320,6 +394,7 @@ impl<'c> Gathered<'c> {
         let mut sources = builder.sources;
         sources.sort_by_key(|source| source.first);
         RuleIndex {
+            basis: Box::default(),
             postings: builder.postings.build(),
             sources: sources.into(),
             always,
@@ -331,7 +406,7 @@ impl<'c> Gathered<'c> {
 }
 
 impl<'c> Keys<'c> {
-    fn add(&mut self, rank: Rank, kind: Kind<'c>) {
+    fn add(&mut self, rank: Rank, kind: &'c Kind) {
         let (part, fold, text) = match kind {
             Kind::Value { fold, text } => (Part::Values, fold, text),
             Kind::Prefix { fold, text } => (Part::Prefixes, fold, text),
@@ -348,14 +423,11 @@ impl<'c> Keys<'c> {
                 return ranks.push(rank);
             }
             Kind::Pattern(pattern) => return self.patterns.entry(pattern).or_default().push(rank),
-            Kind::Number(comparison, operand) => {
-                let interval = intervals::numbers(comparison, operand);
-                return self.numbers.extend(interval.map(|interval| (interval, rank)));
-            }
-            Kind::Version(range) => return self.versions.push((intervals::versions(range), rank)),
+            Kind::Number(interval) => return self.numbers.push((interval, rank)),
+            Kind::Version(interval) => return self.versions.push((interval, rank)),
             Kind::Present => return self.present.push(rank),
         };
-        self.texts.entry((part, fold)).or_default().entry(text).or_default().push(rank);
+        self.texts.entry((part, *fold)).or_default().add(text, rank);
     }
 
     /// Builds the sources, and returns the rules whose patterns are too large together.
@@ -367,17 +439,13 @@ impl<'c> Keys<'c> {
     ) -> Vec<Rank> {
         let mut too_large = Vec::new();
         for ((part, fold), table) in self.texts {
-            let first = table.values().filter_map(|ranks| ranks.first()).min().copied();
-            if part == Part::Contains {
-                let words = Words::build(&table, &mut builder.postings);
-                builder.push(first, attribute, Lookup::Contains { fold, words });
-                continue;
-            }
-            let spans = table.into_iter().map(|(text, ranks)| (text.into(), builder.postings.add(&ranks)));
+            let first = table.first();
+            let lists = table.build(&mut builder.postings);
             let lookup = match part {
-                Part::Values => Lookup::Values { fold, table: spans.collect() },
-                Part::Prefixes => Lookup::Prefixes { fold, table: spans.collect() },
-                _ => Lookup::Suffixes { fold, table: spans.collect() },
+                Part::Values => Lookup::Values { fold, table: lists.collect() },
+                Part::Prefixes => Lookup::Prefixes { fold, table: lists.collect() },
+                Part::Suffixes => Lookup::Suffixes { fold, table: lists.collect() },
+                Part::Contains => Lookup::Contains { fold, words: Words::build(lists) },
             };
             builder.push(first, attribute, lookup);
         }

@@ -44,7 +44,7 @@ pub struct ServicePlan {
     /// In the order they are asked.
     pub rules: Box<[RulePlan]>,
     /// Finds the first of `rules` that matches.
-    pub index: RuleIndex,
+    pub index: Arc<RuleIndex>,
     pub timeouts: Timeouts,
     /// Further tries after the first.
     pub retries: u32,

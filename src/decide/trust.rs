@@ -146,16 +146,16 @@ fn baggage_version(headers: &HeaderMap) -> Option<String> {
 
 /// The edit that makes `version` the only version member of the baggage; `None` removes it. Other members stay.
 pub fn set_baggage(headers: &HeaderMap, version: Option<&str>) -> Option<Edit> {
+    let own = version.map(|version| [BAGGAGE_MEMBER, "=", version].concat());
     let present = headers
         .get_all(BAGGAGE)
         .iter()
         .any(|line| line.as_bytes().windows(BAGGAGE_MEMBER.len()).any(|w| w == BAGGAGE_MEMBER.as_bytes()));
-    if !present && version.is_none() {
+    if !present && own.is_none() {
         return None;
     }
-    let own = version.map(|version| format!("{BAGGAGE_MEMBER}={version}"));
-    let kept: Vec<&str> = baggage_members(headers).filter(|member| !is_version_member(member)).collect();
-    let line = kept.into_iter().chain(own.as_deref()).collect::<Vec<_>>().join(",");
+    let kept = baggage_members(headers).filter(|member| !is_version_member(member));
+    let line = kept.chain(own.as_deref()).collect::<Vec<_>>().join(",");
     Some(set_or_remove(HeaderName::from_static(BAGGAGE), line.as_bytes()))
 }
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
-use super::postings::{PostingsBuilder, Rank, Span};
-use super::rule_index::Table;
+use super::keys::Text;
+use super::postings::Span;
 
 /// Bytes of a piece; shorter words are their own piece.
 const PIECE: usize = 4;
@@ -26,18 +26,20 @@ pub struct Words {
 
 #[derive(Debug)]
 struct Word {
-    text: Box<[u8]>,
+    text: Text,
     /// Where its piece begins.
     at: usize,
     span: Span,
+    /// The number of another word with the same piece.
+    next: Option<u32>,
 }
 
 #[derive(Debug)]
 struct Class {
     length: usize,
     filter: Box<[u64]>,
-    /// By piece, the numbers of the words.
-    pieces: HashMap<u32, Vec<u32>, FixedState>,
+    /// By piece, the number of a word that goes under it.
+    pieces: HashMap<u32, u32, FixedState>,
 }
 
 /// Which words were found already: a value may hold one a thousand times. A buffer that grows once.
@@ -70,25 +72,25 @@ impl Seen {
 
 impl Words {
     /// None of the words is empty.
-    pub fn build(table: &Table<'_>, postings: &mut PostingsBuilder) -> Words {
-        let mut sorted: Vec<(&&[u8], &Vec<Rank>)> = table.iter().collect();
-        sorted.sort_unstable();
+    pub fn build(words: impl Iterator<Item = (Text, Span)>) -> Words {
+        let words: Vec<(Text, Span)> = words.collect();
         let mut common = vec![0_u32; PLACES];
-        for piece in sorted.iter().flat_map(|(word, _)| word.windows(PIECE)) {
+        for piece in words.iter().flat_map(|(word, _)| word.windows(PIECE)) {
             common.get_mut(place(number(piece))).into_iter().for_each(|count| *count += 1);
         }
         let rarity = |piece: &[u8]| common.get(place(number(piece))).copied().unwrap_or_default();
         let mut classes: Vec<Class> = Vec::new();
-        let words = (0_u32..).zip(sorted).map(|(id, (word, ranks))| {
-            let length = word.len().min(PIECE);
-            let pieces = word.windows(length).enumerate();
+        let words = (0_u32..).zip(words).map(|(id, (text, span))| {
+            let length = text.len().min(PIECE);
+            let pieces = text.windows(length).enumerate();
             let (at, piece) = pieces.min_by_key(|(_, piece)| rarity(piece)).unwrap_or_default();
+            let piece = number(piece);
             if !classes.iter().any(|class| class.length == length) {
                 classes.push(Class::new(length));
             }
             let class = classes.iter_mut().find(|class| class.length == length);
-            class.into_iter().for_each(|class| class.add(number(piece), id));
-            Word { text: (**word).into(), at, span: postings.add(ranks) }
+            let next = class.and_then(|class| class.add(piece, id));
+            Word { text, at, span, next }
         });
         Words { words: words.collect(), classes: classes.into() }
     }
@@ -97,13 +99,14 @@ impl Words {
     pub fn each_in(&self, value: &[u8], seen: &mut Seen, mut found: impl FnMut(Span)) {
         for class in &self.classes {
             for (start, piece) in value.windows(class.length).enumerate() {
-                for id in class.words(number(piece)) {
-                    let id = *id as usize;
-                    let Some(word) = self.words.get(id) else { continue };
+                let mut next = class.word(number(piece));
+                while let Some(id) = next {
+                    let Some(word) = self.words.get(id as usize) else { break };
                     let rest = start.checked_sub(word.at).and_then(|start| value.get(start..));
-                    if rest.is_some_and(|rest| rest.starts_with(&word.text)) && seen.first(id) {
+                    if rest.is_some_and(|rest| rest.starts_with(&word.text)) && seen.first(id as usize) {
                         found(word.span);
                     }
+                    next = word.next;
                 }
             }
         }
@@ -116,17 +119,18 @@ impl Class {
         Class { length, filter: filter.into(), pieces: HashMap::default() }
     }
 
-    fn add(&mut self, piece: u32, id: u32) {
+    /// Puts a word under its piece, and returns the one that was there.
+    fn add(&mut self, piece: u32, id: u32) -> Option<u32> {
         let (block, bit) = bit(piece);
         self.filter.get_mut(block).into_iter().for_each(|bits| *bits |= bit);
-        self.pieces.entry(piece).or_default().push(id);
+        self.pieces.insert(piece, id)
     }
 
-    fn words(&self, piece: u32) -> &[u32] {
+    fn word(&self, piece: u32) -> Option<u32> {
         let (block, bit) = bit(piece);
         match self.filter.get(block).is_some_and(|bits| bits & bit != 0) {
-            true => self.pieces.get(&piece).map(Vec::as_slice).unwrap_or_default(),
-            false => &[],
+            true => self.pieces.get(&piece).copied(),
+            false => None,
         }
     }
 }
@@ -151,14 +155,15 @@ fn bit(piece: u32) -> (usize, u64) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::postings::{PostingsBuilder, Rank};
     use super::*;
 
     #[test]
     fn every_word_is_found_once() {
         let words = ["a", "ab", "b", "aa", "zz", "abcd", "bcde", "xyzabcd", "xxxxyyyyzzzz"];
-        let table: Table<'_> = (0..).zip(words).map(|(rank, word)| (word.as_bytes(), vec![rank])).collect();
         let mut postings = PostingsBuilder::default();
-        let built = Words::build(&table, &mut postings);
+        let table = (0..).zip(words).map(|(rank, word)| (word.as_bytes().into(), postings.add(&[rank])));
+        let built = Words::build(table);
         let postings = postings.build();
         let mut seen = Seen::default();
         for value in [

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::rotation::scatter;
 use super::spec::{InstanceSpec, OutlierSpec};
-use super::vitals::{Standing, Vitals};
+use super::vitals::{EJECTION_STANDS, Standing, Vitals};
 use crate::vocab::{InstanceState, Label, Name, StatusClass, TryOutcome};
 
 /// An instance of a service. Two generations' instances of one (service, version, address) share
@@ -147,15 +147,31 @@ impl Ward {
         }
     }
 
-    /// Takes a resident out, unless too many are out already; true when it went.
+    /// Takes a resident out; true when it went.
+    ///
+    /// Are as many out as may be, the longest ejected comes back for it: that one may have recovered long ago, and if
+    /// it has not, it returns with little of its weight, where the newest failure would go on with all of its own.
     fn eject(&self, vitals: &Arc<Vitals>, now: Instant) -> bool {
         let Some(outlier) = &self.outlier else {
             return false;
         };
         let _one_at_a_time = vitals.service.ejecting.lock();
+        let limit = self.limit(outlier);
         let is_resident = self.residents.iter().any(|one| Arc::ptr_eq(one, vitals));
-        let others = self.residents.iter().filter(|one| one.is_ejected(now));
-        is_resident && others.count() < self.limit(outlier) && vitals.eject(outlier, now)
+        if limit == 0 || !is_resident || vitals.ejected_at(now).is_some() {
+            return false;
+        }
+        let others: Vec<_> =
+            self.residents.iter().filter_map(|one| Some((one.ejected_at(now)?, one))).collect();
+        if others.len() >= limit {
+            let oldest = others.iter().min_by_key(|(since, _)| *since);
+            let stood = |since: &Instant| now.saturating_duration_since(*since) >= EJECTION_STANDS;
+            let Some((_, oldest)) = oldest.filter(|(since, _)| stood(since)) else {
+                return false;
+            };
+            oldest.take_back(now);
+        }
+        vitals.eject(outlier, now)
     }
 }
 

@@ -28,7 +28,7 @@ pub use spec::{
     Authorities, Balance, Check, HealthSpec, Identity, IdentityPart, InstanceSpec, OutlierSpec, ServiceSpec,
     TlsSpec, Transport, VersionSpec, Wire,
 };
-pub use vitals::{EJECTION_LIMIT, RECOVERY};
+pub use vitals::{EJECTION_LIMIT, EJECTION_STANDS, RECOVERY};
 pub use walk::{NoInstance, Picked, RETRIES_LIMIT, Retry, Walk};
 
 #[cfg(test)]

@@ -20,6 +20,10 @@ pub const EJECTION_LIMIT: Duration = Duration::from_secs(300);
 /// the reason it left may still be there.
 pub const RECOVERY: Duration = Duration::from_secs(10);
 
+/// How long an ejection holds its place against a newer failure when no more instances may be out: two dead instances
+/// that take turns must not fill the log, nor lay out the rotation with every few errors.
+pub const EJECTION_STANDS: Duration = Duration::from_secs(1);
+
 /// Steps of the recovery; each makes a pool lay out its rotation once more.
 pub(super) const RECOVERY_STEPS: u32 = 10;
 
@@ -52,6 +56,7 @@ struct Record {
     health: Health,
     /// Check answers in a row that contradict `health`.
     contrary: u32,
+    ejected_at: Option<Instant>,
     ejected_until: Option<Instant>,
     times_ejected: u32,
     recovering_since: Option<Instant>,
@@ -120,9 +125,7 @@ impl Vitals {
         }
         let is_back = good && record.ejected_until.is_some_and(|until| until > now);
         if is_back {
-            record.ejected_until = Some(now);
-            record.recovering_since = Some(now);
-            self.errors_in_row.store(0, Ordering::Relaxed);
+            self.reinstate(&mut record, now);
         }
         let turned = record.turn(spec, good, now);
         if is_back || turned {
@@ -155,6 +158,7 @@ impl Vitals {
         let times = record.decayed(spec, now).saturating_add(1);
         let length = spec.eject_for.saturating_mul(times).min(EJECTION_LIMIT);
         record.times_ejected = times;
+        record.ejected_at = Some(now);
         record.ejected_until = now.checked_add(length);
         record.recovering_since = record.ejected_until;
         self.errors_in_row.store(0, Ordering::Relaxed);
@@ -163,9 +167,22 @@ impl Vitals {
         true
     }
 
-    pub fn is_ejected(&self, now: Instant) -> bool {
-        let until = self.record.lock().ejected_until;
-        until.is_some_and(|until| until > now)
+    /// When it was taken out, if it is out.
+    pub fn ejected_at(&self, now: Instant) -> Option<Instant> {
+        let record = self.record.lock();
+        record.ejected_at.filter(|_| record.ejected_until.is_some_and(|until| until > now))
+    }
+
+    /// Ends an ejection early; the instance takes up its share step by step.
+    pub fn take_back(&self, now: Instant) {
+        self.reinstate(&mut self.record.lock(), now);
+        self.changed();
+    }
+
+    fn reinstate(&self, record: &mut Record, now: Instant) {
+        record.ejected_until = Some(now);
+        record.recovering_since = Some(now);
+        self.errors_in_row.store(0, Ordering::Relaxed);
     }
 
     pub fn outlook(&self, now: Instant) -> Outlook {

@@ -18,6 +18,8 @@ pub struct Context {
     pub generation: Option<Arc<Generation>>,
     pub admitted: Option<Admitted>,
     pub request_id: Option<HeaderValue>,
+    /// The trace context made for a request that came without one; every try sends the same.
+    pub trace: Option<HeaderValue>,
     pub reason: Option<Reason>,
     pub route: Option<RouteId>,
     pub passage: Option<Box<Passage>>,
@@ -78,6 +80,7 @@ impl Context {
             generation: None,
             admitted: None,
             request_id: None,
+            trace: None,
             reason: None,
             route: None,
             passage: None,

@@ -3,8 +3,11 @@
 //! Answers: whose turn is it on this connection, and for how long may it wait? Reads every head itself, whole and
 //! against a deadline, so that a slow or ambiguous client is answered by us and counted. Never: routing.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +18,7 @@ use pingora::protocols::{GetSocketDigest as _, SocketDigest, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::answer::error_bytes;
 use super::client::{ClientStream, WRITE_STALL};
@@ -27,6 +30,7 @@ use super::places::Places;
 use super::proxy_protocol;
 use super::report;
 use super::settings::{Limits, Settings};
+use super::waits::Alarm;
 use crate::telemetry::{AccessLog, Metrics};
 use crate::vocab::ErrorReason;
 
@@ -144,11 +148,14 @@ impl Edge {
         let limits = &self.settings.limits;
         let mut bytes = BytesMut::with_capacity(HEAD_ROOM);
         let mut wait = limits.header_timeout;
+        // Both live as long as the connection: made anew for each request they would cost more than its decision.
+        let mut alarm = Alarm::default();
+        let mut ended = pin!(ended(shutdown));
         loop {
             let arrived = tokio::select! {
                 biased;
-                arrived = arrival(&mut stream, bytes, wait, limits) => arrived,
-                () = ended(shutdown) => return,
+                arrived = arrival(&mut stream, bytes, wait, limits, &mut alarm) => arrived,
+                () = &mut ended => return,
             };
             let rest = match arrived {
                 Arrived::Closed => return,
@@ -190,7 +197,13 @@ pub(super) async fn ending(shutdown: &ShutdownWatch) {
 }
 
 /// Waits up to `wait` for a first byte, and from then on for the whole head.
-async fn arrival(stream: &mut ClientStream, mut bytes: BytesMut, wait: Duration, limits: &Limits) -> Arrived {
+async fn arrival(
+    stream: &mut ClientStream,
+    mut bytes: BytesMut,
+    wait: Duration,
+    limits: &Limits,
+    alarm: &mut Alarm,
+) -> Arrived {
     let mut deadline = Instant::now() + if bytes.is_empty() { wait } else { limits.header_timeout };
     let bounds = (limits.header_bytes.0, limits.headers);
     let mut seen = 0;
@@ -201,12 +214,17 @@ async fn arrival(stream: &mut ClientStream, mut bytes: BytesMut, wait: Duration,
             Head::Partial => {}
         }
         seen = bytes.len();
-        match timeout_at(deadline, stream.read_buf(&mut bytes)).await {
-            Ok(Ok(0) | Err(_)) => return Arrived::Closed,
-            Ok(Ok(_)) if seen == 0 => deadline = Instant::now() + limits.header_timeout,
-            Ok(Ok(_)) => {}
-            Err(_) if seen == 0 => return Arrived::Closed,
-            Err(_) => return Arrived::Refused(ErrorReason::Timeout),
+        let mut read = pin!(stream.read_buf(&mut bytes));
+        let in_time = poll_fn(|cx| match read.as_mut().poll(cx) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => alarm.poll_until(deadline, cx).map(|()| None),
+        });
+        match in_time.await {
+            Some(Ok(0) | Err(_)) => return Arrived::Closed,
+            Some(Ok(_)) if seen == 0 => deadline = Instant::now() + limits.header_timeout,
+            Some(Ok(_)) => {}
+            None if seen == 0 => return Arrived::Closed,
+            None => return Arrived::Refused(ErrorReason::Timeout),
         }
     }
 }

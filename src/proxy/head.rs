@@ -3,6 +3,8 @@
 //! Whatever could be read in two ways is refused here, so that what goes upstream is what was decided on. Owns the
 //! limits on heads and how many bytes of body follow one. Never: IO.
 
+use std::mem::MaybeUninit;
+
 use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 
 use crate::vocab::ErrorReason;
@@ -53,9 +55,10 @@ pub fn find(bytes: &[u8], seen: usize, limits: (u64, usize)) -> Head {
 
 fn read(head: &[u8], most_headers: usize) -> Head {
     const REFUSED: Head = Head::Refused(ErrorReason::BadRequest);
-    let mut room = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
-    let mut request = httparse::Request::new(&mut room);
-    match request.parse(head) {
+    // Left as it is: to clear room for all the headers there could be costs more than to read those there are.
+    let mut room = [const { MaybeUninit::uninit() }; HEADERS_LIMIT];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut room) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Head::Refused(ErrorReason::HeadersTooLarge),
         _ => return REFUSED,
@@ -109,6 +112,11 @@ fn target_is_clear(target: &str) -> bool {
 /// The head with a path instead of a whole URL, whose authority takes the place of `Host` (RFC 9112, 3.2.2); `None`
 /// for a head that has a path already. Written anew, so that nobody behind can choose the other host.
 pub fn origin_form(head: &[u8]) -> Option<Vec<u8>> {
+    // Nearly every request says a path, and that shows without reading the rest.
+    let target = memchr::memchr(b' ', head)? + 1;
+    if head.get(target) == Some(&b'/') {
+        return None;
+    }
     let mut room = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
     let mut request = httparse::Request::new(&mut room);
     request.parse(head).ok()?;

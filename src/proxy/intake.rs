@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Version, header};
-use pingora::http::RequestHeader;
+use pingora::http::{IntoCaseHeaderName, RequestHeader};
 use pingora::proxy::Session;
 
 use super::context::{Context, Passage};
 use super::gate::Gate;
 use super::head::authority;
-use super::upstream;
+use super::{trace, upstream};
 use crate::decide::{
     Admitted, Choice, Decision, Edit, Groups, Origin, Path, PathBuffer, Peer, Request, Routed, Scratch,
     Snapshot, Target, edits, hash, location, normalise_host, remove_attribute, rewrite, without_parameter,
@@ -51,7 +51,7 @@ pub async fn take_in(gate: &Gate, session: &mut Session, context: &mut Context) 
     let peer = peer(session);
     let request = session.req_header_mut();
     context.request_id = Some(request_id(request));
-    super::trace::ensure(request, (rand::random(), rand::random()));
+    context.trace = trace::fresh(&request.headers, (rand::random(), rand::random()));
     // What an untrusted client said must be gone before anything looks at it.
     let admitted = gate.settings.trust.admit(peer, &request.headers);
     for edit in &admitted.edits {
@@ -93,8 +93,8 @@ fn request_id(request: &mut RequestHeader) -> HeaderValue {
     if let Some(id) = request.headers.get(REQUEST_ID).filter(|id| !id.is_empty()) {
         return id.clone();
     }
-    let id = format!("{:032x}", rand::random::<u128>());
-    let id = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"));
+    let id = trace::hex::<32>(rand::random());
+    let id = HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("none"));
     // A name and a value made here are well-formed.
     let _ = request.insert_header(REQUEST_ID, id.clone());
     id
@@ -348,10 +348,10 @@ pub fn run(edit: &Edit, request: &mut RequestHeader) {
         Edit::Remove(name) => {
             request.remove_header(name);
         }
-        Edit::Set(name, value) => set(request, name, value.clone()),
+        Edit::Set(name, value) => set(request, name.clone(), value.clone()),
         Edit::SetIfAbsent(name, value) => {
             if !request.headers.contains_key(name) {
-                set(request, name, value.clone());
+                set(request, name.clone(), value.clone());
             }
         }
         Edit::Add(name, value) => {
@@ -362,9 +362,9 @@ pub fn run(edit: &Edit, request: &mut RequestHeader) {
 }
 
 /// Sets a header of the upstream's request to one value.
-pub fn set(request: &mut RequestHeader, name: &http::HeaderName, value: HeaderValue) {
+pub fn set(request: &mut RequestHeader, name: impl IntoCaseHeaderName, value: HeaderValue) {
     // Name and value are well-formed already.
-    let _ = request.insert_header(name.clone(), value);
+    let _ = request.insert_header(name, value);
 }
 
 #[cfg(test)]

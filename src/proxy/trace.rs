@@ -9,19 +9,30 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// A whole `traceparent` of version 00; later ones may go on behind it.
 const LENGTH: usize = 55;
 
-/// Leaves a good context alone. A new one is not sampled: nothing records here, and whoever does decides for itself.
-/// The `tracestate` belongs to its `traceparent`, and goes with a bad one.
-pub fn ensure(request: &mut RequestHeader, chance: (u128, u64)) {
-    if is_good(&request.headers) {
-        return;
+/// A context for a request that comes without a good one; `None` leaves what it has alone. It is not sampled: nothing
+/// records here, and whoever does decides for itself.
+pub fn fresh(headers: &HeaderMap, chance: (u128, u64)) -> Option<HeaderValue> {
+    if is_good(headers) {
+        return None;
     }
-    request.remove_header(&TRACESTATE);
     // All zeros would be no context.
-    let text = format!("00-{:032x}-{:016x}-00", chance.0.max(1), chance.1.max(1));
-    if let Ok(value) = HeaderValue::from_str(&text) {
-        // Name and value are well-formed.
-        let _ = request.insert_header(TRACEPARENT, value);
-    }
+    let (trace, parent) = (hex::<32>(chance.0.max(1)), hex::<16>(chance.1.max(1).into()));
+    HeaderValue::from_bytes(&[b"00-", &trace[..], b"-", &parent[..], b"-00"].concat()).ok()
+}
+
+/// Gives the upstream's request its context. The `tracestate` belongs to its `traceparent`, and goes with a bad one.
+pub fn set(request: &mut RequestHeader, context: HeaderValue) {
+    request.remove_header(&TRACESTATE);
+    // Name and value are well-formed.
+    let _ = request.insert_header("traceparent", context);
+}
+
+/// The last `N` hexadecimal digits of a number.
+pub fn hex<const N: usize>(number: u128) -> [u8; N] {
+    std::array::from_fn(|place| {
+        let digit = number.unbounded_shr(4 * (N - 1 - place) as u32) as u8 & 15;
+        if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+    })
 }
 
 fn is_good(headers: &HeaderMap) -> bool {
@@ -77,6 +88,15 @@ mod tests {
     }
 
     #[test]
+    fn hexadecimal_is_as_the_library_writes_it() {
+        for number in [0, 1, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210, u128::MAX] {
+            assert_eq!(String::from_utf8_lossy(&hex::<32>(number)), format!("{number:032x}"));
+        }
+        assert_eq!(hex::<4>(0xabcdef), *b"cdef");
+        assert_eq!(hex::<33>(0xa), *b"00000000000000000000000000000000a");
+    }
+
+    #[test]
     fn a_bad_context_goes_with_its_state() {
         for (lines, kept) in [(&[GOOD][..], true), (&[], false), (&["x"], false), (&[GOOD, GOOD], false)] {
             let mut request = RequestHeader::build("GET", b"/", None).unwrap();
@@ -84,7 +104,9 @@ mod tests {
                 request.append_header(TRACEPARENT, *line).unwrap();
             }
             request.insert_header(TRACESTATE, "a=b").unwrap();
-            ensure(&mut request, (1, 0));
+            if let Some(context) = fresh(&request.headers, (1, 0)) {
+                set(&mut request, context);
+            }
             let fresh = format!("00-{:032x}-{:016x}-00", 1, 1);
             assert_eq!(request.headers[&TRACEPARENT], if kept { GOOD } else { &fresh });
             assert_eq!(request.headers.get_all(&TRACEPARENT).iter().count(), 1);

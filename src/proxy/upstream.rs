@@ -11,6 +11,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 use super::context::{Context, Passage, Try};
 use super::intake::{remove_hidden, run, set};
 use super::settings::{RespondVersion, Settings};
+use super::trace;
 use super::waits::{Waits, waits};
 use crate::decide::{Admitted, Edit, set_baggage};
 use crate::pools::{NoInstance, Retry, Wire};
@@ -23,9 +24,9 @@ const H2_STREAMS: usize = 100;
 
 const REASON_HEADER: HeaderName = HeaderName::from_static("x-gray-reason");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const VIA: &str = "graygate";
+const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 graygate");
+const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2 graygate");
 
 /// Picks the next instance into the passage.
 pub fn pick(context: &mut Context, now: Instant) -> Result<(), NoInstance> {
@@ -349,6 +350,9 @@ pub fn edit_request(
     };
     remove_hidden(context, request);
     let client_host = request.headers.get(header::HOST).cloned();
+    if let Some(trace) = &context.trace {
+        trace::set(request, trace.clone());
+    }
     for edit in &passage.request_edits {
         run(edit, request);
     }
@@ -378,24 +382,30 @@ pub fn edit_request(
 fn forward(session: &Session, request: &mut RequestHeader, admitted: &Admitted, host: Option<&HeaderValue>) {
     let peer = session.client_addr().and_then(|address| address.as_inet());
     let peer = peer.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
-    let joined = |name: &HeaderName, own: &str| {
-        let lines = request.headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-        let before = lines.filter(|_| admitted.forwarded_trusted).filter(|line| !line.is_empty());
-        let all: Vec<&str> = before.chain([own]).collect();
-        HeaderValue::from_str(&all.join(", ")).ok()
+    let joined = |name: &HeaderName, own: HeaderValue| {
+        let lines = request.headers.get_all(name).iter();
+        let before = lines.filter(|line| admitted.forwarded_trusted && !line.is_empty());
+        let mut all: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
+        if all.is_empty() {
+            return Some(own);
+        }
+        all.push(own.as_bytes());
+        HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
     };
-    let version = if request.version == Version::HTTP_2 { "2" } else { "1.1" };
+    let own_for = HeaderValue::from_str(&peer).ok();
+    let own_via = if request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
+    // The names are texts: the framework would copy a `HeaderName` twice, for itself and for its case.
     let lines = [
-        (FORWARDED_FOR, joined(&FORWARDED_FOR, &peer)),
-        (header::VIA, joined(&header::VIA, &format!("{version} {VIA}"))),
-        (FORWARDED_PROTO, Some(HeaderValue::from_static(admitted.scheme))),
-        (FORWARDED_HOST, kept(request, &FORWARDED_HOST, admitted).or(host.cloned())),
+        ("X-Forwarded-For", own_for.and_then(|own| joined(&FORWARDED_FOR, own))),
+        ("Via", joined(&header::VIA, own_via)),
+        ("X-Forwarded-Proto", Some(HeaderValue::from_static(admitted.scheme))),
+        ("X-Forwarded-Host", kept(request, &FORWARDED_HOST, admitted).or(host.cloned())),
     ];
     for (name, value) in lines {
         match value {
-            Some(value) => set(request, &name, value),
+            Some(value) => set(request, name, value),
             None => {
-                request.remove_header(&name);
+                request.remove_header(name);
             }
         }
     }
@@ -406,7 +416,13 @@ fn kept(request: &RequestHeader, name: &HeaderName, admitted: &Admitted) -> Opti
 }
 
 /// Headers that concern the upstream's connection and not the client's.
-const HOP_BY_HOP: [&str; 5] = ["keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer"];
+const HOP_BY_HOP: [HeaderName; 5] = [
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+];
 
 /// Makes of the upstream's response what the client gets.
 pub fn edit_response(settings: &Settings, response: &mut ResponseHeader, context: &Context) -> Result<()> {
@@ -454,14 +470,15 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .flat_map(|line| line.split(',').map(str::trim))
+        .filter(|option| !["keep-alive", "close"].iter().any(|usual| option.eq_ignore_ascii_case(usual)))
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .filter(|name| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH)
         .collect();
     for name in nominated {
         response.remove_header(&name);
     }
-    for name in HOP_BY_HOP {
+    for name in &HOP_BY_HOP {
         response.remove_header(name);
     }
 }

@@ -146,18 +146,41 @@ impl Overdue {
     }
 }
 
+/// Waits for one deadline after another, as a connection does with its requests. Most are met long before, so a timer
+/// once set is only set anew when it rings or a deadline is earlier: deadlines that move on cost nothing.
+#[derive(Default)]
+pub struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready from `due` on.
+    pub fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.is_elapsed() || timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            // A timer of an earlier deadline may ring before this one.
+            if timer.deadline() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
 /// Watches the time of one request after the other.
 pub struct Watch {
     pub waits: Arc<Waits>,
-    /// Rings when the response is late. It is set back only when a deadline is earlier.
-    late: Option<Pin<Box<Sleep>>>,
+    /// Rings when the response is late.
+    late: Alarm,
     /// Rings when the body is too slow.
     slow: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watch {
     pub fn over(waits: Arc<Waits>) -> Watch {
-        Watch { waits, late: None, slow: None }
+        Watch { waits, late: Alarm::default(), slow: None }
     }
 
     /// Ready once something has taken too long. To be polled while nothing comes from the client, and only then.
@@ -170,19 +193,9 @@ impl Watch {
 
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
         let Some(due) = self.waits.response_due() else { return Poll::Pending };
-        let alarm = self.late.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if alarm.is_elapsed() || alarm.deadline() > due {
-            alarm.as_mut().reset(due);
-        }
-        // An alarm of an earlier request may ring before this one's time.
-        while alarm.as_mut().poll(cx).is_ready() {
-            if alarm.deadline() >= due {
-                self.waits.is_late();
-                return Poll::Ready(Overdue::Response);
-            }
-            alarm.as_mut().reset(due);
-        }
-        Poll::Pending
+        ready!(self.late.poll_until(due, cx));
+        self.waits.is_late();
+        Poll::Ready(Overdue::Response)
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {

@@ -236,6 +236,64 @@ fn changed(first: &BTreeMap<DocumentId, Arc<Raw>>, dice: &mut Dice) -> DocumentS
     set
 }
 
+/// Writes, moves, breaks, doubles or deletes a few documents, most of them rules and lists.
+#[allow(dead_code, reason = "not every user of the oracle changes documents")]
+pub fn change(set: &mut DocumentSet, dice: &mut Dice) {
+    for _ in 0..1 + dice.below(3) {
+        let rule = format!("rules/{}{}", dice.pick(&["a", "B", "z-"]), dice.below(30));
+        let text = match dice.below(16) {
+            0..6 => rule_text(dice),
+            6 => {
+                let there = set.documents.keys().filter(|id| id.kind.folder() == "rules");
+                let there: Vec<DocumentId> = there.cloned().collect();
+                if !there.is_empty() {
+                    set.documents.remove(&there[dice.below(there.len())]);
+                }
+                continue;
+            }
+            // The same condition in another place, with another outcome, or switched off and on.
+            7..10 => match set.documents.get(&DocumentId::parse(&rule).unwrap()) {
+                Some(raw) => {
+                    let mut fields: serde_json::Value = match serde_json::from_slice(&raw.body) {
+                        Ok(fields) => fields,
+                        Err(_) => continue,
+                    };
+                    match dice.below(3) {
+                        0 => fields["priority"] = (dice.below(5) as i64 - 2).into(),
+                        1 => fields["enabled"] = dice.chance(70).into(),
+                        _ if fields.get("version").is_some() => {
+                            fields["version"] = dice.pick(&VERSIONS).into();
+                        }
+                        _ => fields["salt"] = dice.pick(&["spring", "autumn"]).into(),
+                    }
+                    fields.to_string()
+                }
+                None => continue,
+            },
+            10 => "version: gray\nwhen: {all: []}".into(),
+            11 | 12 => {
+                lists(&mut set.documents, dice);
+                continue;
+            }
+            13 => {
+                let list = dice.pick(&["lists/texts", "lists/texts/one", "lists/nets", "lists/mixed/b"]);
+                set.documents.remove(&DocumentId::parse(list).unwrap());
+                continue;
+            }
+            14 => {
+                let service = dice.pick(&SERVICES);
+                put(&mut set.documents, &format!("services/{service}"), service_text(dice));
+                continue;
+            }
+            _ => {
+                put(&mut set.documents, &format!("routes/r{}", dice.below(6)), route_text(dice));
+                continue;
+            }
+        };
+        put(&mut set.documents, &rule, text);
+    }
+}
+
 fn service_text(dice: &mut Dice) -> String {
     let mut fields = Vec::new();
     if dice.chance(60) {

@@ -2,7 +2,7 @@
 
 use graygate::compile::Compiled;
 use graygate::decide::{
-    self, Decision, Groups, Origin, PathBuffer, Request, Routed, Scratch, normalise_host,
+    self, Decision, Groups, Host, Origin, PathBuffer, Request, Routed, Scratch, normalise_host,
 };
 
 use super::{Ask, Headers, Served, Verdict};
@@ -12,14 +12,11 @@ pub fn no_file(_: &std::path::Path) -> std::io::Result<Vec<u8>> {
     Err(std::io::ErrorKind::NotFound.into())
 }
 
-/// What the program does with a request.
-pub fn decided(compiled: &Compiled, ask: &Ask) -> Verdict {
-    let (mut buffer, mut host_buffer, mut scratch) =
-        (PathBuffer::default(), String::new(), Scratch::default());
-    let Ok(path) = buffer.normalise(&ask.path) else { return Verdict::BadRequest };
-    let Some(host) = normalise_host(ask.host.as_bytes(), &mut host_buffer) else {
-        return Verdict::BadRequest;
-    };
+/// Calls `read` with the request as the program sees it, unless it is refused.
+fn asked<T>(ask: &Ask, read: impl FnOnce(&Request<'_>, Host<'_>) -> T) -> Option<T> {
+    let (mut buffer, mut host_buffer) = (PathBuffer::default(), String::new());
+    let path = buffer.normalise(&ask.path).ok()?;
+    let host = normalise_host(ask.host.as_bytes(), &mut host_buffer)?;
     let request = Request {
         method: &ask.method,
         scheme: ask.scheme,
@@ -33,8 +30,36 @@ pub fn decided(compiled: &Compiled, ask: &Ask) -> Verdict {
         now: ask.now,
         fresh_identity: ask.fresh.as_deref(),
     };
+    Some(read(&request, host))
+}
+
+/// What every rule of every service says to a request, in their order.
+#[allow(dead_code, reason = "not every user of the oracle asks")]
+pub fn explained(compiled: &Compiled, ask: &Ask) -> Option<Vec<String>> {
+    asked(ask, |request, _| {
+        let mut scratch = Scratch::default();
+        let rules = compiled
+            .snapshot
+            .services
+            .iter()
+            .flat_map(|service| service.rules.iter().map(move |rule| (service, rule)));
+        let told = rules.map(|(service, rule)| {
+            let said = rule.explain(request, service.hidden(request), &mut scratch);
+            format!("{} {} {said:?} {:?}", service.name, rule.name, rule.outcome)
+        });
+        told.collect()
+    })
+}
+
+/// What the program does with a request.
+pub fn decided(compiled: &Compiled, ask: &Ask) -> Verdict {
+    asked(ask, |request, host| told(compiled, ask, request, host)).unwrap_or(Verdict::BadRequest)
+}
+
+fn told(compiled: &Compiled, ask: &Ask, request: &Request<'_>, host: Host<'_>) -> Verdict {
+    let (mut scratch, path) = (Scratch::default(), request.path);
     let named = |routed: &Routed<'_>| routed.route.name.to_string();
-    match compiled.snapshot.decide(&request, &mut scratch) {
+    match compiled.snapshot.decide(request, &mut scratch) {
         Decision::NoRoute => Verdict::NoRoute,
         Decision::NoService(routed, service) => {
             Verdict::NoService { route: named(&routed), service: service.to_string() }
@@ -52,7 +77,7 @@ pub fn decided(compiled: &Compiled, ask: &Ask) -> Verdict {
             let location = decide::location(redirect, &routed, &origin, &groups).ok();
             Verdict::Redirect { route: named(&routed), status: redirect.status, location }
         }
-        Decision::Version(routed, choice) => served(compiled, ask, &request, &routed, choice),
+        Decision::Version(routed, choice) => served(compiled, ask, request, &routed, choice),
     }
 }
 

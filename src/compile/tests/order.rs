@@ -198,3 +198,37 @@ fn disabled_rules_and_windows() {
         assert_eq!(Ask { now, ..get("h/") }.version(&documents(text)), expected, "{rule} {now}");
     }
 }
+
+/// An index is a matter of conditions and their order: what else changes about rules leaves it alone.
+#[test]
+fn an_index_is_kept_as_long_as_the_conditions_are_the_same() {
+    let when = "when: {all: [{attribute: header:a, equals: x}, {attribute: ip, cidr: [10.0.0.0/8]}]}";
+    let (other, listed) = (when.replace("equals: x", "equals: y"), when.replace("equals: x", "in_list: l"));
+    let documents = |first: &str, list: &str| -> DocumentSet {
+        set(&[
+            ("services/s", "{}"),
+            ("services/t", "{}"),
+            ("lists/l", list),
+            ("rules/1", first),
+            ("rules/2", &format!("version: gray\n{listed}")),
+        ])
+    };
+    let before = format!("version: gray\n{when}");
+    let start = compile(&documents(&before, "x"), &Memory::default(), &no_file);
+    assert!(Arc::ptr_eq(&start.snapshot.services[0].index, &start.snapshot.services[1].index));
+    for (what, first, list, kept) in [
+        ("nothing", before.clone(), "x", true),
+        ("the share", format!("split: {{beta: 5}}\n{when}"), "x", true),
+        ("the window", format!("version: gray\nends: 2026-01-01T00:00:00Z\n{when}"), "x", true),
+        ("a priority that moves nothing", format!("version: gray\npriority: 1\n{when}"), "x", true),
+        ("a priority", format!("version: gray\npriority: -1\n{when}"), "x", false),
+        ("the condition", format!("version: gray\n{other}"), "x", false),
+        ("no condition", "version: gray".into(), "x", false),
+        ("a rule is off", format!("version: gray\nenabled: false\n{when}"), "x", false),
+        ("the list", before.clone(), "y", false),
+    ] {
+        let next = compile(&documents(&first, list), &start.memory, &no_file);
+        let same = Arc::ptr_eq(&start.snapshot.services[0].index, &next.snapshot.services[0].index);
+        assert_eq!(same, kept, "{what}");
+    }
+}

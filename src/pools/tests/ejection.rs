@@ -128,6 +128,30 @@ fn one_held_back_by_the_limit_goes_when_another_returns() {
 }
 
 #[test]
+fn the_newest_failure_takes_the_place_of_the_oldest_ejection() {
+    let start = Instant::now();
+    let pools = pools_of(&[1, 1, 1, 1], "50%");
+    let all = by_port(&pools);
+    let later = start + EJECTION_STANDS / 2;
+    fail(&all[&1], 5, start);
+    fail(&all[&2], 5, later);
+    // Out since a moment ago only: the third has to wait.
+    fail(&all[&3], 5, later);
+    assert_eq!(ejected(&pools, later), [1, 2]);
+    let now = start + EJECTION_STANDS;
+    fail(&all[&3], 1, now);
+    assert_eq!(ejected(&pools, now), [2, 3]);
+    // It comes back with a tenth of its weight, and less than a row of errors changes nothing.
+    let picks: Vec<_> = (0..1_100).map(|_| port_for_release(&pools, now)).collect();
+    assert_eq!(picks.iter().filter(|port| **port == 1).count(), 100);
+    fail(&all[&1], 4, now);
+    assert_eq!(ejected(&pools, now), [2, 3]);
+    // Errors of requests that were under way when it went bring nobody back.
+    fail(&all[&3], 20, now + EJECTION_STANDS * 2);
+    assert_eq!(ejected(&pools, now + EJECTION_STANDS * 2), [2, 3]);
+}
+
+#[test]
 fn a_sole_gray_instance_that_only_fails_is_left_for_release() {
     let now = Instant::now();
     let mut spec =

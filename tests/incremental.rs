@@ -1,0 +1,68 @@
+//! A compile that follows on from the one before, against one that knows nothing and against the slow evaluator.
+//!
+//! Rules are written, moved, broken and taken out, lists and services change, and after each change all three are asked
+//! the same: what decides, and what every single rule says, so that a rule that is wrong behind another is seen too.
+#![cfg(test)]
+
+mod oracle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use graygate::compile::{Compiled, Memory, compile, compile_next};
+use graygate::decide::RuleIndex;
+use graygate::documents::{DocumentId, DocumentSet, Raw};
+use graygate::vocab::Name;
+use oracle::Oracle;
+use oracle::cases::{Dice, ask, change, document_sets};
+use oracle::program::{decided, explained, no_file};
+
+/// Changes one after the other, each on what the one before left.
+const CHANGES: usize = 30;
+/// Requests after each.
+const REQUESTS: usize = 10;
+const SEEDS: u64 = 12;
+
+#[test]
+fn what_follows_on_decides_as_if_all_were_read_anew() {
+    let (mut kept, mut made) = (0, 0);
+    for seed in 0..SEEDS {
+        follow(seed, &mut kept, &mut made);
+    }
+    // It would say nothing if every index were kept, or none.
+    assert!(kept > 100 && made > 100, "{kept} indexes kept, {made} made");
+}
+
+fn follow(seed: u64, kept: &mut usize, made: &mut usize) {
+    let mut dice = Dice::new(seed);
+    let [mut set, _] = document_sets(&mut dice);
+    let (mut oracle, mut memory) = (Oracle::default(), Memory::default());
+    let mut indexes: BTreeMap<Name, Arc<RuleIndex>> = BTreeMap::new();
+    for at in 0..CHANGES {
+        let followed = compile_next(&set, memory, &no_file);
+        for service in &followed.snapshot.services {
+            match indexes.insert(service.name.clone(), service.index.clone()) {
+                Some(before) if Arc::ptr_eq(&before, &service.index) => *kept += 1,
+                _ => *made += 1,
+            }
+        }
+        let anew = anew(followed.memory.good_texts());
+        oracle.take(&set);
+        for _ in 0..REQUESTS {
+            let ask = ask(&mut dice);
+            let place = || format!("seed {seed}, change {at}, {ask:?}");
+            assert_eq!(decided(&followed, &ask), oracle.judge(&ask), "{}", place());
+            assert_eq!(decided(&followed, &ask), decided(&anew, &ask), "{}", place());
+            assert_eq!(explained(&followed, &ask), explained(&anew, &ask), "{}", place());
+        }
+        memory = followed.memory;
+        change(&mut set, &mut dice);
+    }
+}
+
+/// The documents in force, compiled by one that has never seen any.
+fn anew(good: BTreeMap<DocumentId, Arc<Raw>>) -> Compiled {
+    let read = |(id, raw): (DocumentId, Arc<Raw>)| (id, Arc::new(Raw::clone(&raw)));
+    let set = DocumentSet { documents: good.into_iter().map(read).collect(), ..DocumentSet::default() };
+    compile(&set, &Memory::default(), &no_file)
+}
