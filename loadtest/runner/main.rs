@@ -1,4 +1,5 @@
-//! Numbers from one command each: `compare` beside other proxies, `changes` under load, `start` and idle memory, `soak`.
+//! Numbers from one command each: `compare` beside other proxies, `changes` under load, `start` and idle memory,
+//! `scale`, `soak`.
 //! `make loadtest` and `make soak` run them. Each prints a Markdown text and writes it to the file of `--out`.
 
 #![expect(
@@ -7,10 +8,15 @@
 )]
 
 mod changes;
+mod chart;
 mod compare;
+mod load;
 mod processes;
+mod scale;
 mod soak;
+mod stage;
 mod start;
+mod store;
 mod systems;
 mod workload;
 
@@ -22,6 +28,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
+use load::Load;
 use workload::Workload;
 
 #[derive(Parser)]
@@ -33,17 +40,21 @@ struct Arguments {
     binaries: PathBuf,
     #[arg(long, global = true, default_value = "envoy")]
     envoy: PathBuf,
-    /// Numbers of rules; each is a table of its own
+    /// Numbers of rules; each is a table of `compare`, and the others take the greatest
     #[arg(long, global = true, value_delimiter = ',', default_value = "1000,10000")]
     rules: Vec<usize>,
     /// Members of the list of users
     #[arg(long, global = true, default_value_t = 1_000_000)]
     users: usize,
-    #[arg(long, global = true, default_value_t = 5)]
-    rounds: usize,
-    /// Seconds under load in each round
-    #[arg(long, global = true, default_value_t = 4)]
-    seconds: u32,
+    /// The same where a list is as long as it may be
+    #[arg(long, global = true, default_value_t = 10_000_000)]
+    most_users: usize,
+    /// How often each thing is measured [default: what is enough for it]
+    #[arg(long, global = true)]
+    rounds: Option<usize>,
+    /// Seconds under load in each round [default: the same]
+    #[arg(long, global = true)]
+    seconds: Option<u32>,
     #[arg(long, global = true, default_value_t = 64)]
     connections: u32,
     /// Only the systems whose name contains one of these
@@ -51,6 +62,20 @@ struct Arguments {
     only: Vec<String>,
     #[arg(long, global = true)]
     out: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn rounds(&self, or: usize) -> usize {
+        self.rounds.unwrap_or(or)
+    }
+
+    fn load(&self, seconds: u32) -> Load {
+        Load { connections: self.connections, seconds: self.seconds.unwrap_or(seconds) }
+    }
+
+    fn most_rules(&self) -> usize {
+        self.rules.iter().copied().max().unwrap_or_default()
+    }
 }
 
 #[derive(Subcommand)]
@@ -61,6 +86,8 @@ enum What {
     Changes,
     /// Start from a large cache, and memory when idle
     Start,
+    /// What a request costs as rules, lists, instances, connections and bodies grow, and by protocol
+    Scale,
     /// Mixed traffic while rules change, upstreams die and the proxy is upgraded
     Soak {
         #[arg(long, default_value = "30m", value_parser = duration)]
@@ -80,6 +107,7 @@ fn main() -> Result<()> {
         }
         What::Changes => text.push_str(&changes::changes(&arguments)?),
         What::Start => text.push_str(&start::start(&arguments)?),
+        What::Scale => text.push_str(&scale::scale(&arguments)?),
         What::Soak { duration } => text.push_str(&soak::soak(&arguments, *duration)?),
     }
     print!("{text}");
@@ -111,13 +139,15 @@ fn heading() -> Result<String> {
     let processor = fs::read_to_string("/proc/cpuinfo")?;
     let model = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let cores = processor.matches("model name").count();
+    let load = fs::read_to_string("/proc/loadavg")?;
     Ok(format!(
-        "{} · {cores} x {} · commit {} · {} · {} · `{}`\n",
+        "{} · {cores} x {}, load average before it {} · commit {} · {} · {} · `{}`\n",
         said("date", &["-u", "+%Y-%m-%d"])?,
         model.trim_matches([' ', '\t', ':']),
+        load.split(' ').next().unwrap_or_default(),
         said("git", &["describe", "--always", "--dirty"])?,
-        said("nginx", &["-v"])?,
-        said("haproxy", &["-v"])?.split(" - ").next().unwrap_or_default(),
+        said("nginx", &["-v"])?.trim_start_matches("nginx version: "),
+        said("haproxy", &["-v"])?.split('-').next().unwrap_or_default(),
         command()
     ))
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::systems::{Stage, System};
+use crate::stage::Stage;
+use crate::systems::System;
 
 /// Longest wait for a system to answer; a million entries take a while to read.
 pub const START_LIMIT: Duration = Duration::from_secs(120);

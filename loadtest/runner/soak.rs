@@ -1,11 +1,12 @@
 //! Mixed traffic for a long time while rules change, upstreams die and, in the second half, the proxy is upgraded every
-//! minute. Counts requests that failed though the contract promises to save them; watches memory and file handles.
+//! minute. Tells apart what failed though the contract promises to save it from what nobody promises; watches memory and
+//! file handles.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +15,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use parking_lot::Mutex;
 
 use crate::Arguments;
-use crate::processes::{Running, answered, free};
+use crate::processes::{Running, answered};
+use crate::stage::Stage;
 
+/// In the second half; oftener where the whole is shorter than a quarter of an hour.
 const UPGRADE_EVERY: Duration = Duration::from_secs(60);
 /// Longest wait for the old process after an upgrade, its grace included.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(30);
@@ -28,26 +31,51 @@ const UPSTREAM_DEAD: Duration = Duration::from_secs(2);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// A pause of each client between two requests: this is about time, not about throughput.
 const THINK: Duration = Duration::from_millis(1);
-const TOLD_FAILURES: usize = 5;
 /// Requests with this user are gray, always.
 const ALWAYS: &str = "always";
+/// Of the three upstreams.
+const VERSIONS: [&str; 3] = ["release", "release", "gray"];
 
 #[derive(Default)]
 struct Counts {
     ends: AtomicBool,
     done: AtomicU64,
-    failed: AtomicU64,
-    /// A POST under way to an upstream that died: it may not be sent again, and nobody promises it.
-    not_promised: AtomicU64,
     wrong: AtomicU64,
     changes: AtomicU64,
     kills: AtomicU64,
-    failures: Mutex<Vec<String>>,
+    failures: Mutex<BTreeMap<Failure, u64>>,
 }
+
+/// Who got what instead of an answer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Failure {
+    client: Client,
+    got: String,
+}
+
+impl Failure {
+    /// A request that is not idempotent is not sent again once an upstream has seen bytes of it, and an answer that has
+    /// begun cannot be taken back. Everything else has to be saved.
+    fn is_promised(&self) -> bool {
+        let was_sent = matches!(self.client, Client::Posts | Client::Slow) && self.got.contains(" 502 ");
+        !was_sent && !self.got.starts_with(BROKEN_OFF)
+    }
+}
+
+const BROKEN_OFF: &str = "broken off";
 
 impl Counts {
     fn go_on(&self) -> bool {
         !self.ends.load(Ordering::Relaxed)
+    }
+
+    fn failed(&self, is_promised: bool) -> u64 {
+        let failures = self.failures.lock();
+        failures
+            .iter()
+            .filter(|(failure, _)| failure.is_promised() == is_promised)
+            .map(|(_, count)| count)
+            .sum()
     }
 }
 
@@ -56,7 +84,7 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Client {
     Keeps,
     Closes,
@@ -65,28 +93,13 @@ enum Client {
     Slow,
 }
 
-struct Place {
-    root: PathBuf,
-    binary: PathBuf,
-    listen: SocketAddr,
-    upstreams: [(SocketAddr, &'static str); 3],
-}
-
 pub fn soak(arguments: &Arguments, whole: Duration) -> Result<String> {
-    let directory = tempfile::tempdir()?;
-    let [listen, admin, one, two, gray] = free()?;
-    let place = Place {
-        root: directory.path().to_owned(),
-        binary: fs::canonicalize(arguments.binaries.join("graygate"))?,
-        listen,
-        upstreams: [(one, "release"), (two, "release"), (gray, "gray")],
-    };
-    place.write(admin)?;
-    let mut upstreams = Vec::new();
-    for number in 0..place.upstreams.len() {
-        upstreams.push(place.upstream(number)?);
-    }
-    let proxy = place.proxy(false)?;
+    let stage = Stage::new(arguments)?;
+    write_documents(&stage)?;
+    let listen = stage.listen;
+    let mut upstreams =
+        (0..VERSIONS.len()).map(|number| upstream(&stage, number)).collect::<Result<Vec<_>>>()?;
+    let first = proxy(&stage, false)?;
     answered(listen)?;
     let counts = Counts::default();
     let clients = [Client::Keeps, Client::Keeps, Client::Closes, Client::Closes, Client::Posts, Client::Slow];
@@ -95,60 +108,80 @@ pub fn soak(arguments: &Arguments, whole: Duration) -> Result<String> {
             let counts = &counts;
             scope.spawn(move || ask_on(listen, client, counts));
         }
-        let changing = scope.spawn(|| place.change(&counts));
-        let killing = scope.spawn(|| place.kill(&mut upstreams, &counts));
-        let processes = watch(&place, proxy, whole, &counts);
+        let changing = scope.spawn(|| change(&stage, &counts));
+        let killing = scope.spawn(|| kill(&stage, &mut upstreams, &counts));
+        let processes = watch(&stage, first, whole, &counts);
         counts.ends.store(true, Ordering::Relaxed);
         for thread in [changing, killing] {
             thread.join().ok().context("a thread died")??;
         }
         processes
     })?;
+    Ok(told(whole, &counts, &processes))
+}
+
+fn told(whole: Duration, counts: &Counts, processes: &[Seen]) -> String {
     let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mut text = format!(
-        "\n{} s · {} requests · **{} failed that had to be saved** · {} with the wrong version · {} POSTs lost with the \
-         upstream that was reading them (not promised) · {} rule changes, each tenth broken · {} upstreams killed · {} upgrades\n\n\
-         | process | lived s | MiB after {} s | MiB at its end | file handles after {} s | at its end | most |\n|---|--:|--:|--:|--:|--:|--:|\n",
+        "\n{} s · {} requests · **{} failed that had to be saved** · {} failed that nobody promises to save · {} with the \
+         wrong version · {} rule changes, each tenth broken · {} upstreams killed · {} upgrades\n\n\
+         | process | lived s | MiB after {} s | at its end | most | file handles after {} s | at its end | most |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|\n",
         whole.as_secs(),
         number(&counts.done),
-        number(&counts.failed),
+        counts.failed(true),
+        counts.failed(false),
         number(&counts.wrong),
-        number(&counts.not_promised),
         number(&counts.changes),
         number(&counts.kills),
         processes.len() - 1,
         WARM.as_secs(),
         WARM.as_secs(),
     );
-    for (index, seen) in processes.iter().enumerate() {
-        let Seen { lived, mib, handles, most_handles } = seen;
+    for (index, Seen { lived, mib, handles }) in processes.iter().enumerate() {
+        let ([mib, mib_end, mib_most], [handles, handles_end, handles_most]) = (mib, handles);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {most_handles} |",
+            "| {} | {} | {mib} | {mib_end} | {mib_most} | {handles} | {handles_end} | {handles_most} |",
             index + 1,
-            lived.as_secs(),
-            mib[0],
-            mib[1],
-            handles[0],
-            handles[1]
+            lived.as_secs()
         );
     }
-    for failure in counts.failures.lock().iter() {
-        let _ = writeln!(text, "\n    {failure}");
+    let failures = counts.failures.lock();
+    if !failures.is_empty() {
+        text.push_str("\n| client | what it got | times | had to be saved |\n|---|---|--:|---|\n");
     }
-    Ok(text)
+    for (failure, times) in failures.iter() {
+        let promised = if failure.is_promised() { "yes" } else { "no" };
+        let _ = writeln!(text, "| {:?} | {} | {times} | {promised} |", failure.client, failure.got);
+    }
+    text
 }
 
-/// What one process of the proxy held: when warm, and at its end.
+/// What one process of the proxy held: when warm, at its end, and at most.
 #[derive(Default)]
 struct Seen {
     lived: Duration,
-    mib: [u64; 2],
-    handles: [usize; 2],
-    most_handles: usize,
+    mib: [u64; 3],
+    handles: [u64; 3],
 }
 
-fn watch(place: &Place, mut proxy: Running, whole: Duration, counts: &Counts) -> Result<Vec<Seen>> {
+impl Seen {
+    fn look(&mut self, proxy: &Running, lived: Duration) -> Result<()> {
+        let handles = fs::read_dir(format!("/proc/{}/fd", proxy.0.id()))?.count() as u64;
+        for (seen, now) in [(&mut self.mib, proxy.resident_mib()), (&mut self.handles, handles)] {
+            let [warm, end, most] = seen;
+            if lived < WARM || *warm == 0 {
+                *warm = now;
+            }
+            (*end, *most) = (now, now.max(*most));
+        }
+        self.lived = lived;
+        Ok(())
+    }
+}
+
+fn watch(stage: &Stage, mut proxy: Running, whole: Duration, counts: &Counts) -> Result<Vec<Seen>> {
     let begun = Instant::now();
     let mut processes = Vec::new();
     let (mut born, mut seen) = (Instant::now(), Seen::default());
@@ -156,16 +189,10 @@ fn watch(place: &Place, mut proxy: Running, whole: Duration, counts: &Counts) ->
     while begun.elapsed() < whole {
         std::thread::sleep(Duration::from_millis(500));
         ensure!(proxy.0.try_wait()?.is_none(), "the proxy ended by itself");
-        let mib = proxy.resident_mib();
-        let handles = fs::read_dir(format!("/proc/{}/fd", proxy.0.id()))?.count();
-        if born.elapsed() < WARM || seen.handles[0] == 0 {
-            (seen.mib[0], seen.handles[0]) = (mib, handles);
-        }
-        (seen.mib[1], seen.handles[1], seen.lived) = (mib, handles, born.elapsed());
-        seen.most_handles = seen.most_handles.max(handles);
+        seen.look(&proxy, born.elapsed())?;
         if begun.elapsed() >= next_upgrade && whole - begun.elapsed().min(whole) > WARM {
-            next_upgrade += UPGRADE_EVERY;
-            let next = place.proxy(true)?;
+            next_upgrade += UPGRADE_EVERY.min(whole / 8).max(WARM);
+            let next = self::proxy(stage, true)?;
             signal(&proxy, "-QUIT")?;
             let asked = Instant::now();
             while proxy.0.try_wait()?.is_none() {
@@ -175,11 +202,7 @@ fn watch(place: &Place, mut proxy: Running, whole: Duration, counts: &Counts) ->
             proxy = next;
             processes.push(std::mem::take(&mut seen));
             born = Instant::now();
-            eprintln!(
-                "upgraded after {} s, {} failed",
-                begun.elapsed().as_secs(),
-                counts.failed.load(Ordering::Relaxed)
-            );
+            eprintln!("upgraded after {} s, {} failed", begun.elapsed().as_secs(), counts.failed(true));
         }
     }
     counts.ends.store(true, Ordering::Relaxed);
@@ -196,81 +219,79 @@ fn signal(process: &Running, signal: &str) -> Result<()> {
     Ok(())
 }
 
-impl Place {
-    fn write(&self, admin: SocketAddr) -> Result<()> {
-        let documents = self.root.join("documents");
-        for folder in ["routes", "services", "rules"] {
-            fs::create_dir_all(documents.join(folder))?;
-        }
-        fs::write(documents.join("routes/all.yaml"), "service: patient\n")?;
-        let mut service = String::from("identity: [header:x-user]\ninstances:\n");
-        for (address, version) in &self.upstreams {
-            let _ = writeln!(service, "  - {{address: \"{address}\", version: {version}}}");
-        }
-        fs::write(documents.join("services/patient.yaml"), service)?;
-        let always =
-            format!("priority: 20\nwhen: {{attribute: header:x-user, equals: {ALWAYS}}}\nversion: gray\n");
-        fs::write(documents.join("rules/always.yaml"), always)?;
-        let config = format!(
-            "listen: [{{address: \"{}\"}}]\nadmin: {{address: \"{admin}\"}}\ndocuments: {{directory: documents}}\n\
-             cache: cache\nrespond_version: always\naccess_log: {{path: access.log, sample: 1%}}\nshutdown: {{grace: 10s}}\n",
-            self.listen
-        );
-        Ok(fs::write(self.root.join("graygate.yaml"), config)?)
+fn write_documents(stage: &Stage) -> Result<()> {
+    let documents = stage.documents();
+    for folder in ["routes", "services", "rules"] {
+        fs::create_dir_all(documents.join(folder))?;
     }
+    fs::write(documents.join("routes/all.yaml"), "service: patient\n")?;
+    let mut service = String::from("identity: [header:x-user]\ninstances:\n");
+    for (address, version) in stage.upstreams.iter().zip(VERSIONS) {
+        let _ = writeln!(service, "  - {{address: \"{address}\", version: {version}}}");
+    }
+    fs::write(documents.join("services/patient.yaml"), service)?;
+    let always =
+        format!("priority: 20\nwhen: {{attribute: header:x-user, equals: {ALWAYS}}}\nversion: gray\n");
+    Ok(fs::write(documents.join("rules/always.yaml"), always)?)
+}
 
-    fn proxy(&self, upgrades: bool) -> Result<Running> {
-        let mut command = Command::new(&self.binary);
-        command.args(["run", "--config", "graygate.yaml"]).args(upgrades.then_some("--upgrade"));
-        Running::start(command, "0-1", &self.root)
-    }
+fn proxy(stage: &Stage, upgrades: bool) -> Result<Running> {
+    let mut command = stage.graygate(&[
+        ("threads", "2"),
+        ("cache", "cache"),
+        ("respond_version", "always"),
+        ("access_log", "{path: access.log, sample: 1%}"),
+        ("shutdown", "{grace: 10s}"),
+    ])?;
+    command.args(upgrades.then_some("--upgrade"));
+    Running::start(command, "0-1", stage.root())
+}
 
-    fn upstream(&self, number: usize) -> Result<Running> {
-        let (address, version) = self.upstreams[number];
-        let mut command = Command::new(&self.binary);
-        command.args(["echo", "--address", &address.to_string(), "--version", version]);
-        let running = Running::start(command, "0-1", &self.root)?;
-        answered(address)?;
-        Ok(running)
-    }
+fn upstream(stage: &Stage, number: usize) -> Result<Running> {
+    let mut command = Command::new(stage.binaries.join("graygate"));
+    let address = stage.upstreams[number];
+    command.args(["echo", "--address", &address.to_string(), "--version", VERSIONS[number]]);
+    let running = Running::start(command, "0-1", stage.root())?;
+    answered(address)?;
+    Ok(running)
+}
 
-    /// A share that goes up and down; each tenth time a document that is wrong.
-    fn change(&self, counts: &Counts) -> Result<()> {
-        let rules: &Path = &self.root.join("documents/rules");
-        for number in 0_u64.. {
-            if !counts.go_on() {
-                break;
-            }
-            let text = match number % 10 {
-                9 => "splitt: {gray: 10}\n".to_owned(),
-                _ => format!("split: {{gray: {}}}\n", number % 100),
-            };
-            fs::write(rules.join(".share"), text)?;
-            fs::rename(rules.join(".share"), rules.join("share.yaml"))?;
-            count(&counts.changes);
-            std::thread::sleep(CHANGE_EVERY);
+/// A share that goes up and down; each tenth time a document that is wrong.
+fn change(stage: &Stage, counts: &Counts) -> Result<()> {
+    let rules = stage.documents().join("rules");
+    for number in 0_u64.. {
+        if !counts.go_on() {
+            break;
         }
-        Ok(())
+        let text = match number % 10 {
+            9 => "splitt: {gray: 10}\n".to_owned(),
+            _ => format!("split: {{gray: {}}}\n", number % 100),
+        };
+        fs::write(rules.join(".share"), text)?;
+        fs::rename(rules.join(".share"), rules.join("share.yaml"))?;
+        count(&counts.changes);
+        std::thread::sleep(CHANGE_EVERY);
     }
+    Ok(())
+}
 
-    /// One upstream at a time is dead, so that there is always one to save a request.
-    fn kill(&self, upstreams: &mut [Running], counts: &Counts) -> Result<()> {
-        for number in (0..upstreams.len()).cycle() {
-            let begun = Instant::now();
-            while counts.go_on() && begun.elapsed() < UPSTREAM_LIVES {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            if !counts.go_on() {
-                break;
-            }
-            signal(&upstreams[number], "-KILL")?;
-            upstreams[number].0.wait()?;
-            count(&counts.kills);
-            std::thread::sleep(UPSTREAM_DEAD);
-            upstreams[number] = self.upstream(number)?;
+/// One upstream at a time is dead, so that there is always one to save a request.
+fn kill(stage: &Stage, upstreams: &mut [Running], counts: &Counts) -> Result<()> {
+    for number in (0..upstreams.len()).cycle() {
+        let begun = Instant::now();
+        while counts.go_on() && begun.elapsed() < UPSTREAM_LIVES {
+            std::thread::sleep(Duration::from_millis(100));
         }
-        Ok(())
+        if !counts.go_on() {
+            break;
+        }
+        signal(&upstreams[number], "-KILL")?;
+        upstreams[number].0.wait()?;
+        count(&counts.kills);
+        std::thread::sleep(UPSTREAM_DEAD);
+        upstreams[number] = upstream(stage, number)?;
     }
+    Ok(())
 }
 
 fn ask_on(address: SocketAddr, client: Client, counts: &Counts) {
@@ -286,13 +307,8 @@ fn ask_on(address: SocketAddr, client: Client, counts: &Counts) {
             Ok(_) => {}
             Err(error) => {
                 kept = None;
-                let text = error.to_string();
-                let lost = matches!(client, Client::Posts | Client::Slow) && text.contains("502");
-                count(if lost { &counts.not_promised } else { &counts.failed });
-                let mut failures = counts.failures.lock();
-                if !lost && failures.len() < TOLD_FAILURES {
-                    failures.push(text);
-                }
+                let failure = Failure { client, got: error.to_string() };
+                *counts.failures.lock().entry(failure).or_default() += 1;
             }
         }
         std::thread::sleep(THINK);
@@ -333,8 +349,10 @@ fn answer(stream: &mut TcpStream) -> Result<(String, bool)> {
     let mut wanted = usize::MAX;
     let mut head = String::new();
     while bytes.len() < wanted {
-        let count = stream.read(&mut piece).context("no answer")?;
-        ensure!(count > 0, "closed after {} bytes of the answer", bytes.len());
+        let what = if bytes.is_empty() { "no answer" } else { BROKEN_OFF };
+        let count = stream.read(&mut piece).context(what)?;
+        ensure!(count > 0 || bytes.is_empty(), "{BROKEN_OFF} within the answer");
+        ensure!(count > 0, "closed without an answer");
         bytes.extend(piece.iter().take(count));
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
         if let (true, Some(end)) = (head.is_empty(), end) {
@@ -345,7 +363,8 @@ fn answer(stream: &mut TcpStream) -> Result<(String, bool)> {
             wanted = end + 4 + length.parse::<usize>()?;
         }
     }
-    ensure!(head.starts_with("http/1.1 200"), "{}", head.replace("\r\n", " "));
+    let reason = field(&head, "x-graygate-error").unwrap_or_default();
+    ensure!(head.starts_with("http/1.1 200"), "{} {reason}", head.lines().next().unwrap_or_default());
     let closed = field(&head, "connection") == Some("close");
     Ok((field(&head, "x-gray-version").unwrap_or_default().to_owned(), closed))
 }

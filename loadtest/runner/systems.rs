@@ -2,26 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
+use crate::stage::{Stage, list_file};
 use crate::workload::{PERCENT, SEEN_USERS, VERSIONS, Workload};
-
-/// Where a run's files and addresses are.
-pub struct Stage {
-    pub root: PathBuf,
-    pub listen: SocketAddr,
-    pub admin: SocketAddr,
-    /// Release first, then `VERSIONS`.
-    pub upstreams: [SocketAddr; 3],
-    /// Where graygate and bare-pingora were built.
-    pub binaries: PathBuf,
-    pub envoy: PathBuf,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum System {
@@ -62,94 +49,19 @@ impl System {
                 command.args([stage.listen.to_string(), stage.upstreams[0].to_string(), "1".into()]);
                 Ok(command)
             }
-            System::Graygate => graygate(stage, workload, "off"),
-            System::GraygateLogging => graygate(stage, workload, "{path: access.log}"),
+            System::Graygate => {
+                stage.write_documents(workload)?;
+                stage.graygate(&[])
+            }
+            System::GraygateLogging => {
+                stage.write_documents(workload)?;
+                stage.graygate(&[("access_log", "{path: access.log}")])
+            }
             System::Nginx => nginx(stage, workload),
             System::Haproxy => haproxy(stage, workload),
             System::Envoy => envoy(stage, workload),
         }
     }
-}
-
-/// The upstream of every system: nginx with one address a version, which says the version and nothing else.
-pub fn upstream(stage: &Stage) -> Result<Command> {
-    let mut text = String::from(
-        "worker_processes 1; daemon off; error_log stderr crit; pid upstream.pid;\nevents { worker_connections 8192; }\n\
-         http { access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;\n",
-    );
-    for (address, version) in stage.upstreams.iter().zip(["release"].iter().chain(&VERSIONS)) {
-        let _ = writeln!(
-            text,
-            "server {{ listen {address}; location / {{ add_header x-version {version}; return 200 \"hello from {version}\\n\"; }} }}"
-        );
-    }
-    text.push('}');
-    let file = stage.root.join("upstream.conf");
-    fs::write(&file, text)?;
-    Ok(nginx_command(&stage.root, &file))
-}
-
-fn nginx_command(root: &Path, file: &Path) -> Command {
-    let mut command = Command::new("nginx");
-    command.arg("-p").arg(root).arg("-c").arg(file);
-    command
-}
-
-fn list_file(path: &Path, count: usize, suffix: &str) -> Result<()> {
-    let mut file = std::io::BufWriter::new(fs::File::create(path)?);
-    for number in 0..count {
-        writeln!(file, "{}{suffix}", Workload::user(number))?;
-    }
-    Ok(file.flush()?)
-}
-
-/// One document a rule; the groups' order is their priority.
-fn graygate(stage: &Stage, workload: &Workload, access_log: &str) -> Result<Command> {
-    let documents = stage.root.join("documents");
-    let _ = fs::remove_dir_all(&documents);
-    for folder in ["routes", "services", "rules", "lists"] {
-        fs::create_dir_all(documents.join(folder))?;
-    }
-    fs::write(documents.join("routes/all.yaml"), "service: patient\n")?;
-    let mut service = String::from("identity: [header:x-user]\ninstances:\n");
-    for (address, version) in stage.upstreams.iter().zip(["release"].iter().chain(&VERSIONS)) {
-        let _ = writeln!(service, "  - {{address: \"{address}\", version: {version}}}");
-    }
-    fs::write(documents.join("services/patient.yaml"), service)?;
-    let rule = |name: &str, priority: u32, when: &str, outcome: &str| {
-        let text = format!("services: [patient]\npriority: {priority}\n{when}{outcome}\n");
-        fs::write(documents.join(format!("rules/{name}.yaml")), text)
-    };
-    let groups = [
-        ("hospital", 50, "header:x-hospital", "equals", workload.hospitals().collect::<Vec<_>>()),
-        ("cookie", 30, "cookie:trial", "equals", workload.cookies().collect()),
-        ("path", 20, "path", "regex", workload.paths().collect()),
-        ("agent", 10, "header:user-agent", "regex", workload.agents().collect()),
-    ];
-    for (group, priority, attribute, operator, rules) in groups {
-        for (number, (operand, version)) in rules.into_iter().enumerate() {
-            let when = format!("when: {{attribute: {attribute}, {operator}: '{operand}'}}\n");
-            rule(&format!("{group}-{number:05}"), priority, &when, &format!("version: {version}"))?;
-        }
-    }
-    if workload.users > 0 {
-        list_file(&documents.join("lists/pilot.txt"), workload.users, "")?;
-        let when = "when: {attribute: header:x-user, in_list: pilot}\n";
-        rule("users", 40, when, &format!("version: {}", VERSIONS[0]))?;
-    }
-    rule("share", 0, "", &format!("split: {{{}: {PERCENT}}}", VERSIONS[0]))?;
-    let config = stage.root.join("graygate.yaml");
-    fs::write(
-        &config,
-        format!(
-            "threads: 1\nlisten: [{{address: \"{}\"}}]\nadmin: {{address: \"{}\"}}\ndocuments: {{directory: documents}}\n\
-             access_log: {access_log}\nshutdown: {{grace: 1s}}\n",
-            stage.listen, stage.admin
-        ),
-    )?;
-    let mut command = Command::new(stage.binaries.join("graygate"));
-    command.arg("run").arg("--config").arg(&config);
-    Ok(command)
 }
 
 /// Maps that fall through to one another, evaluated only as far as needed; regexes compiled to machine code.
@@ -179,7 +91,7 @@ fn nginx(stage: &Stage, workload: &Workload) -> Result<Command> {
     let mut users = (0..workload.users).map(|number| (Workload::user(number), VERSIONS[0]));
     map("http_x_user", "by_user", "by_cookie", &mut users);
     map("http_x_hospital", "version", "by_user", &mut workload.hospitals());
-    for (address, version) in stage.upstreams.iter().zip(["release"].iter().chain(&VERSIONS)) {
+    for (address, version) in stage.versions() {
         let _ = writeln!(
             text,
             "upstream {version} {{ server {address}; keepalive 1024; keepalive_requests 1000000000; }}"
@@ -191,15 +103,13 @@ fn nginx(stage: &Stage, workload: &Workload) -> Result<Command> {
          proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header x-gray-version $version; }} }}\n}}",
         stage.listen
     );
-    let file = stage.root.join("nginx.conf");
-    fs::write(&file, text)?;
-    Ok(nginx_command(&stage.root, &file))
+    stage.nginx(&text, "nginx.conf")
 }
 
 /// Map files, asked in order until one knows; the backend's name is the version.
 fn haproxy(stage: &Stage, workload: &Workload) -> Result<Command> {
     let map = |name: &str, entries: &mut dyn Iterator<Item = (String, &'static str)>| -> Result<String> {
-        let file = stage.root.join(format!("haproxy-{name}.map"));
+        let file = stage.root().join(format!("haproxy-{name}.map"));
         let text: String = entries.map(|(key, version)| format!("{key} {version}\n")).collect();
         fs::write(&file, text)?;
         Ok(file.display().to_string())
@@ -211,7 +121,7 @@ fn haproxy(stage: &Stage, workload: &Workload) -> Result<Command> {
     let cookies = map("cookies", &mut workload.cookies())?;
     let paths = map("paths", &mut workload.paths().map(regex))?;
     let agents = map("agents", &mut workload.agents().map(regex))?;
-    let users = stage.root.join("haproxy-users.map");
+    let users = stage.root().join("haproxy-users.map");
     list_file(&users, workload.users, &format!(" {}", VERSIONS[0]))?;
     let unless = "unless { var(txn.v) -m found }";
     let mut text = format!(
@@ -231,10 +141,10 @@ fn haproxy(stage: &Stage, workload: &Workload) -> Result<Command> {
         users.display(),
         VERSIONS[0]
     );
-    for (address, version) in stage.upstreams.iter().zip(["release"].iter().chain(&VERSIONS)) {
+    for (address, version) in stage.versions() {
         let _ = writeln!(text, "backend {version}\n  server s {address} pool-max-conn 1024");
     }
-    let file = stage.root.join("haproxy.cfg");
+    let file = stage.root().join("haproxy.cfg");
     fs::write(&file, text)?;
     let mut command = Command::new("haproxy");
     command.arg("-db").arg("-f").arg(file);
@@ -288,11 +198,9 @@ fn envoy(stage: &Stage, workload: &Workload) -> Result<Command> {
     let matcher = tree("x-hospital", workload.hospitals().collect(), serde_json::json!({"matcher": by_user}));
     let address = |address: &SocketAddr| serde_json::json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
     let clusters: Vec<_> = stage
-        .upstreams
-        .iter()
-        .zip(["release"].iter().chain(&VERSIONS))
+        .versions()
         .map(|(upstream, version)| {
-            let endpoint = serde_json::json!({"endpoint": {"address": address(upstream)}});
+            let endpoint = serde_json::json!({"endpoint": {"address": address(&upstream)}});
             let most = serde_json::json!({"thresholds": [{"max_connections": 20000, "max_pending_requests": 20000, "max_requests": 20000}]});
             serde_json::json!({"name": version, "connect_timeout": "1s", "type": "STATIC", "circuit_breakers": most,
                 "load_assignment": {"cluster_name": version, "endpoints": [{"lb_endpoints": [endpoint]}]}})
@@ -307,7 +215,7 @@ fn envoy(stage: &Stage, workload: &Workload) -> Result<Command> {
     );
     let config = serde_json::json!({"static_resources": {"clusters": clusters, "listeners": [{"name": "in", "address": address(&stage.listen),
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}]}]}});
-    let file = stage.root.join("envoy.json");
+    let file = stage.root().join("envoy.json");
     fs::write(&file, serde_json::to_vec(&config)?)?;
     let mut command = Command::new(&stage.envoy);
     command.args(["--concurrency", "1", "--disable-hot-restart", "-l", "critical", "-c"]).arg(file);

@@ -126,12 +126,11 @@ pub fn script(requests: &[Request]) -> String {
         }
         text.push_str("\\r\\n\"\n");
     }
-    text.push_str(
-        "request = function() n = n % #r + 1 return r[n] end\n\
-         done = function(s, l)\n\
-         local e = s.errors\n\
-         print(string.format('figures %d %d %d %d %d %d', s.requests, s.duration, l:percentile(50), l:percentile(99),\n\
-         l:percentile(99.9), e.connect + e.read + e.write + e.status + e.timeout))\nend\n",
-    );
-    text
+    text + "request = function() n = n % #r + 1 return r[n] end\n" + DONE
 }
+
+/// Its end, which prints the figures.
+pub const DONE: &str = "done = function(s, l)\n\
+    local e = s.errors\n\
+    print(string.format('figures %d %d %d %d %d %d', s.requests, s.duration, l:percentile(50), l:percentile(99),\n\
+    l:percentile(99.9), e.connect + e.read + e.write + e.status + e.timeout))\nend\n";

@@ -42,8 +42,8 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const SEND_BUFFER: usize = 128 << 10;
 /// Streams a client took back before we had looked at them; more at a time is an attack (rapid reset).
 const RESETS: usize = 32;
-/// Malformed requests on one connection, of those we answer and of those the `h2` crate resets; its clients speak
-/// another language.
+/// Requests on one connection that could be read in two ways; its client speaks another language. What the `h2` crate
+/// resets by itself it bounds by itself: among it are bodies that were on their way when we had answered.
 const MALFORMED: usize = 32;
 /// How long a connection that is told to end may take, once nothing is under way on it.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -58,8 +58,7 @@ fn options(limits: &Limits) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(Some(MALFORMED));
+        .max_pending_accept_reset_streams(RESETS);
     options
 }
 

@@ -38,30 +38,6 @@ pub fn hex<const N: usize>(number: u128) -> [u8; N] {
     })
 }
 
-fn is_good(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(&TRACEPARENT).iter();
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => line.to_str().is_ok_and(is_context),
-        _ => false,
-    }
-}
-
-fn is_context(text: &str) -> bool {
-    let Some((context, more)) = text.split_at_checked(LENGTH) else { return false };
-    let parts: Vec<&str> = context.split('-').collect();
-    let [version, trace, parent, flags] = parts.as_slice() else { return false };
-    let is_hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|b| b != b'0');
-    let ends = more.is_empty() || (*version != "00" && more.starts_with('-'));
-    ends && is_hex(version, 2)
-        && *version != "ff"
-        && is_id(trace, 32)
-        && is_id(parent, 16)
-        && is_hex(flags, 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

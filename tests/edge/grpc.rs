@@ -410,19 +410,25 @@ async fn our_own_errors_are_statuses_of_grpc() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_behind_the_clients_deadline_and_who_cancels_is_heard() {
     let server = Server::named("release").await;
-    let proxy = in_front_of(H2C, &[("release", server.address)], "retries: 0\n").await;
+    let pools = [("release", server.address)];
+    let hasty = in_front_of(H2C, &pools, "timeouts: {read: 10s, request: 300ms}\n").await;
+    let proxy = in_front_of(H2C, &pools, "retries: 0\n").await;
     let client = client(&proxy).await;
     let begun = Instant::now();
-    let ended = unary(&client, "/t/Hang", &[("grpc-timeout", "300m")]).await;
-    assert_eq!((&*ended.grpc, &*ended.error), ("4", "upstream_timeout"));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let late = unary(&speak(TcpStream::connect(hasty.second).await.unwrap()).await, "/t/Hang", &[]).await;
     until(async || server.cancelled.lock().len() == 1).await;
+    let ended = unary(&client, "/t/Hang", &[("grpc-timeout", "300m")]).await;
+    for ended in [late, ended] {
+        assert_eq!((&*ended.grpc, &*ended.error), ("4", "upstream_timeout"));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    until(async || server.cancelled.lock().len() == 2).await;
     assert_eq!(server.seen.lock().last().unwrap().headers()["grpc-timeout"], "300m");
     let (response, mut sender) = begin(&client, "/t/Hang", &[]).await;
-    until(async || server.seen.lock().len() == 2).await;
+    until(async || server.seen.lock().len() == 3).await;
     sender.send_reset(Reason::CANCEL);
     drop(response);
-    until(async || server.cancelled.lock().len() == 2).await;
+    until(async || server.cancelled.lock().len() == 3).await;
     let outcome = [("service", "s"), ("version", "release"), ("outcome", "client_gone")];
     until(async || proxy.metrics().await.get("graygate_upstream_tries_total", &outcome) == Some(1.0)).await;
 }
