@@ -1,35 +1,14 @@
 //! What one pick costs, its place in flight included: by balance, number of instances, threads.
 
-use std::collections::BTreeMap;
+#[path = "policies/pools.rs"]
+mod pools;
+
 use std::hint::black_box;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use graygate::pools::{Balance, InstanceSpec, Registry, ServicePools, ServiceSpec, VersionSpec, Walk};
-use graygate::vocab::Name;
-
-fn pools(balance: Balance, instances: u16, weights: u32) -> Arc<ServicePools> {
-    let instance = |port: u16| InstanceSpec {
-        address: SocketAddr::from(([10, 0, 0, 1], port)),
-        version: Name::release(),
-        weight: u32::from(port) % weights + 1,
-        tags: BTreeMap::new(),
-        draining: false,
-    };
-    let spec = ServiceSpec {
-        name: Name::release(),
-        versions: vec![VersionSpec { word: Name::release(), label: Name::release(), chain: vec![0] }],
-        instances: (1..=instances).map(instance).collect(),
-        balance,
-        health: None,
-        outlier: None,
-        max_connections: Some(10_000),
-        pin_tag: None,
-    };
-    Registry::new(7).build(&[spec]).remove(0)
-}
+use graygate::pools::{Balance, ServicePools, Walk};
+use pools::pools;
 
 fn pick(pools: &ServicePools, key: u64, now: Instant) {
     let mut walk = Walk::new(Some(0), None, Some(key), 1);

@@ -6,18 +6,18 @@
 
 #[path = "../benches/policies/mod.rs"]
 mod policies;
+#[path = "../benches/policies/pools.rs"]
+mod pools;
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Instant;
 
 use graygate::compile::Compiled;
 use graygate::decide::{PathBuffer, Scratch, ValueSet, normalise_host};
-use graygate::pools::{Balance, InstanceSpec, Registry, ServiceSpec, VersionSpec, Walk};
-use graygate::vocab::Name;
+use graygate::pools::{Balance, Walk};
 use policies::{Documents, equality, half_regex, headers, list, request, with_rules};
+use pools::pools;
 
 /// Calls that are counted, after as many that are not, so that buffers and automata have grown.
 const CALLS: usize = 1_000;
@@ -145,24 +145,7 @@ fn path(path: &str) {
 }
 
 fn pick(balance: Balance, instances: usize) {
-    let instance = |port: usize| InstanceSpec {
-        address: SocketAddr::from(([10, 0, 0, 1], u16::try_from(port).unwrap())),
-        version: Name::release(),
-        weight: 1,
-        tags: BTreeMap::new(),
-        draining: false,
-    };
-    let spec = ServiceSpec {
-        name: Name::release(),
-        versions: vec![VersionSpec { word: Name::release(), label: Name::release(), chain: vec![0] }],
-        instances: (1..=instances).map(instance).collect(),
-        balance,
-        health: None,
-        outlier: None,
-        max_connections: Some(10_000),
-        pin_tag: None,
-    };
-    let (pools, now, mut key) = (Registry::new(7).build(&[spec]).remove(0), Instant::now(), 0);
+    let (pools, now, mut key) = (pools(balance, u16::try_from(instances).unwrap(), 1), Instant::now(), 0);
     repeat(|| {
         key += 1;
         let mut walk = Walk::new(Some(0), None, Some(key), 1);

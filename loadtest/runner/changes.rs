@@ -19,7 +19,7 @@ use crate::systems::System;
 use crate::workload::{self, VERSIONS, Workload};
 
 /// Pairs of a calm and a changing round, and how long each is.
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 11;
 const SECONDS: u32 = 5;
 /// Between two changes under load.
 const PACE: Duration = Duration::from_millis(10);
@@ -28,6 +28,8 @@ const PUTS: usize = 200;
 const RELOADS: usize = 10;
 /// Between two of them: what a change leaves to be done is done by then.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Long enough for several signs of life.
+const REST: Duration = Duration::from_secs(6);
 /// The rule that changes, and the request that sees it.
 const RULE: &str = "/graygate/rules/hospital-00000";
 const ASKED: &str = "x-hospital: h00000\r\n";
@@ -49,20 +51,24 @@ fn stored(arguments: &Arguments, stage: &Stage, workload: &Workload, waits: &mut
     stage.write_documents(workload)?;
     let store = Store::start(stage)?;
     let command = stage.graygate(&[("documents", &store.documents())])?;
+    let before = store.sent_bytes()?;
     let running = stage.run(System::Graygate, command, "0-1")?;
-    let sent = store.sent_bytes()?;
+    let read = store.sent_bytes()? - before;
+    let before = store.sent_bytes()?;
+    std::thread::sleep(REST);
+    let rest = (store.sent_bytes()? - before) / REST.as_secs_f64();
+    let before = store.sent_bytes()?;
     let taken = first_requests(stage, PUTS, |number| {
         let version = VERSIONS[(number + 1) % VERSIONS.len()];
         store.put(RULE, &rule(version))?;
         Ok((ASKED.to_owned(), version))
     })?;
-    let bytes = (store.sent_bytes()? - sent) / PUTS as f64;
+    let change = (store.sent_bytes()? - before) / PUTS as f64;
     line(waits, &format!("graygate, one of {} rules put into etcd", workload.rules), taken);
     joins(stage, &store, workload, waits)?;
     let load = arguments.load(SECONDS);
     let mut text = format!(
-        "\nFor a change of one rule etcd sends {bytes:.0} bytes, its answer to the put and this proxy's key of the fleet included.\n\n\
-         {} rules, a list of {} users, {} connections; medians of {} rounds of {} s each, in turns:\n\n\
+        "\n{} rules, a list of {} users, {} connections; medians of {} rounds of {} s each, in turns:\n\n\
          | load | requests/s | processor µs a request | p50 ms | p99 ms | p99.9 ms | failed | changes a second |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|\n",
         workload.rules,
@@ -71,8 +77,34 @@ fn stored(arguments: &Arguments, stage: &Stage, workload: &Workload, waits: &mut
         arguments.rounds(ROUNDS),
         load.seconds
     );
-    under_load(arguments, stage, workload, (&running, &store), &mut text)?;
-    Ok(text)
+    let micros = under_load(arguments, stage, workload, (&running, &store), &mut text)?;
+    Ok(text + &on_paper(read, rest, change, micros))
+}
+
+/// What follows for a fleet, from what was measured of one proxy.
+fn on_paper(read: f64, rest: f64, change: f64, micros: f64) -> String {
+    let mut text = String::from("\n| what etcd sends | to this proxy | to 1,000 of them |\n|---|--:|--:|\n");
+    let mut row = |what: &str, one: f64| {
+        let _ = writeln!(text, "| {what} | {} | {} |", bytes(one), bytes(one * 1_000.0));
+    };
+    row("to read everything, at a start", read);
+    row("each second at rest: signs of life, leases", rest);
+    row("for a change of one rule, the answer to the put and keys of the fleet included", change);
+    let _ = writeln!(
+        text,
+        "\n64 cores at {micros:.1} µs a request would answer {:.0} requests a second, if they shared nothing.",
+        64e6 / micros
+    );
+    text
+}
+
+fn bytes(number: f64) -> String {
+    match number {
+        1e9.. => format!("{:.1} GB", number / 1e9),
+        1e6.. => format!("{:.1} MB", number / 1e6),
+        1e3.. => format!("{:.0} kB", number / 1e3),
+        _ => format!("{number:.0} B"),
+    }
 }
 
 /// One user more in one part of the list, again and again.
@@ -97,14 +129,14 @@ fn rule(version: &str) -> String {
     )
 }
 
-/// Calm and changing rounds in turn.
+/// Calm and changing rounds in turn; returns what a request costs in calm ones.
 fn under_load(
     arguments: &Arguments,
     stage: &Stage,
     workload: &Workload,
     (running, store): (&Running, &Store),
     text: &mut String,
-) -> Result<()> {
+) -> Result<f64> {
     let script = stage.root().join("requests.lua");
     fs::write(&script, workload::script(&workload.requests()))?;
     let load = arguments.load(SECONDS);
@@ -148,7 +180,7 @@ fn under_load(
         text,
         "\np99 of a changing round beside that of the calm one before it: **{middle:.2}** (median; {least:.2} to {most:.2})"
     );
-    Ok(())
+    Ok(median_of(&calm, |figures| figures.micros))
 }
 
 async fn put_until(store: &Store, ends: &AtomicBool, made: &AtomicU64) -> Result<()> {

@@ -77,7 +77,8 @@ impl Scale {
         };
         let (least, most) =
             (all().filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
-        Scale { least: least.max(0.001).log10().floor(), most: most.max(0.01).log10().ceil(), top }
+        let least = least.max(0.001).log10().floor();
+        Scale { least, most: most.max(0.01).log10().ceil().max(least + 1.0), top }
     }
 
     fn decades(&self) -> impl Iterator<Item = f64> {

@@ -123,5 +123,11 @@ fn table(workload: &Workload, arguments: &Arguments, measured: &BTreeMap<usize, 
             measured.mismatches,
         );
     }
+    if let Some(own) = cost(System::Graygate) {
+        let beside = |system: &System| Some(format!("{:.2} of {}'s", own / cost(*system)?, system.name()));
+        let others = [System::Bare, System::Nginx, System::Haproxy, System::Envoy];
+        let all: Vec<_> = others.iter().filter_map(beside).collect();
+        let _ = writeln!(text, "\ngraygate's processor time is {}.", all.join(", "));
+    }
     text
 }

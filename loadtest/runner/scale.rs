@@ -51,8 +51,8 @@ const DIMENSIONS: [(&str, &[usize], Grow); 6] = [
     ("users in a list", &[10_000, 100_000, 1_000_000, 10_000_000], |setting, n| setting.workload.users = n),
     ("instances", &[10, 100, 1_000, 10_000], |setting, n| setting.instances = n),
     ("connections", &[1, 10, 100, 1_000, 10_000], |setting, n| setting.connections = n as u32),
-    ("request body, bytes", &BODIES, |setting, n| setting.sent = Some(n)),
-    ("response body, bytes", &BODIES, |setting, n| setting.received = Some(n)),
+    ("request bytes", &BODIES, |setting, n| setting.sent = Some(n)),
+    ("response bytes", &BODIES, |setting, n| setting.received = Some(n)),
 ];
 const BODIES: [usize; 5] = [0, 1_000, 32_000, 1_000_000, 10 << 20];
 

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use parking_lot::Mutex;
 
 use crate::Arguments;
-use crate::processes::{Running, answered};
+use crate::processes::{Running, answered, ask};
 use crate::stage::Stage;
 
 /// In the second half; oftener where the whole is shorter than a quarter of an hour.
@@ -125,8 +125,8 @@ fn told(whole: Duration, counts: &Counts, processes: &[Seen]) -> String {
     let mut text = format!(
         "\n{} s · {} requests · **{} failed that had to be saved** · {} failed that nobody promises to save · {} with the \
          wrong version · {} rule changes, each tenth broken · {} upstreams killed · {} upgrades\n\n\
-         | process | lived s | MiB after {} s | at its end | most | file handles after {} s | at its end | most |\n\
-         |---|--:|--:|--:|--:|--:|--:|--:|\n",
+         | process | lived s | MiB after {} s | at its end | most | file handles after {} s | at its end | most | ejections | retries its budget refused |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         whole.as_secs(),
         number(&counts.done),
         counts.failed(true),
@@ -138,11 +138,11 @@ fn told(whole: Duration, counts: &Counts, processes: &[Seen]) -> String {
         WARM.as_secs(),
         WARM.as_secs(),
     );
-    for (index, Seen { lived, mib, handles }) in processes.iter().enumerate() {
+    for (index, Seen { lived, mib, handles, ejections, suppressed }) in processes.iter().enumerate() {
         let ([mib, mib_end, mib_most], [handles, handles_end, handles_most]) = (mib, handles);
         let _ = writeln!(
             text,
-            "| {} | {} | {mib} | {mib_end} | {mib_most} | {handles} | {handles_end} | {handles_most} |",
+            "| {} | {} | {mib} | {mib_end} | {mib_most} | {handles} | {handles_end} | {handles_most} | {ejections} | {suppressed} |",
             index + 1,
             lived.as_secs()
         );
@@ -164,6 +164,8 @@ struct Seen {
     lived: Duration,
     mib: [u64; 3],
     handles: [u64; 3],
+    ejections: u64,
+    suppressed: u64,
 }
 
 impl Seen {
@@ -179,6 +181,18 @@ impl Seen {
         self.lived = lived;
         Ok(())
     }
+
+    /// What the process says of itself before it goes.
+    fn ask(&mut self, stage: &Stage) -> Result<()> {
+        let metrics = ask(stage.admin, "/metrics", "")?;
+        let sum = |name: &str| -> u64 {
+            let values = metrics.lines().filter(|line| line.starts_with(name));
+            values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+        };
+        self.ejections = sum("graygate_ejections_total");
+        self.suppressed = sum("graygate_retries_suppressed_total");
+        Ok(())
+    }
 }
 
 fn watch(stage: &Stage, mut proxy: Running, whole: Duration, counts: &Counts) -> Result<Vec<Seen>> {
@@ -192,6 +206,7 @@ fn watch(stage: &Stage, mut proxy: Running, whole: Duration, counts: &Counts) ->
         seen.look(&proxy, born.elapsed())?;
         if begun.elapsed() >= next_upgrade && whole - begun.elapsed().min(whole) > WARM {
             next_upgrade += UPGRADE_EVERY.min(whole / 8).max(WARM);
+            seen.ask(stage)?;
             let next = self::proxy(stage, true)?;
             signal(&proxy, "-QUIT")?;
             let asked = Instant::now();
@@ -206,6 +221,7 @@ fn watch(stage: &Stage, mut proxy: Running, whole: Duration, counts: &Counts) ->
         }
     }
     counts.ends.store(true, Ordering::Relaxed);
+    seen.ask(stage)?;
     processes.push(seen);
     // Clients finish what they began before the proxy goes.
     std::thread::sleep(Duration::from_secs(2));

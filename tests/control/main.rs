@@ -1,23 +1,19 @@
 //! Proxies under an etcd of their own: a fleet that can be looked at, changes without end, a store that loses all.
 
-#[cfg(test)]
+#![cfg(test)]
+
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "each target uses a part of what they share")]
 mod support;
 
-#[cfg(test)]
 #[path = "../support/harness.rs"]
 #[expect(dead_code, reason = "each target uses a part of what they share")]
 mod harness;
 
-#[cfg(test)]
 mod changes;
-#[cfg(test)]
 mod emptied;
-#[cfg(test)]
 mod fleet;
 
-#[cfg(test)]
 mod stage {
     use crate::harness::upstream::Upstream;
     use crate::harness::wire::LIMIT;

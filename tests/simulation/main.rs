@@ -8,12 +8,11 @@
 //!
 //! `GRAYGATE_SEED=7` replays one seed, `GRAYGATE_SEEDS=100000` tries more of them.
 
-#[cfg(test)]
+#![cfg(test)]
+
 mod store;
-#[cfg(test)]
 mod world;
 
-#[cfg(test)]
 mod tests {
     use super::world::World;
 

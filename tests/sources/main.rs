@@ -1,14 +1,11 @@
 //! Sources against the real thing: an etcd of their own, and directories on disk.
 
-#[cfg(test)]
+#![cfg(test)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
-#[cfg(test)]
 mod directory;
-#[cfg(test)]
 mod etcd;
-#[cfg(test)]
 mod following;
-#[cfg(test)]
 mod push;
