@@ -33,9 +33,33 @@ pub fn hex<const N: usize>(number: u128) -> [u8; N] {
     std::array::from_fn(|place| {
         let from_end = N - 1 - place;
         let byte = bytes.iter().rev().nth(from_end / 2).copied().unwrap_or(0);
-        let digit = if from_end % 2 == 0 { byte & 15 } else { byte >> 4 };
+        let digit = if from_end.is_multiple_of(2) { byte & 15 } else { byte >> 4 };
         if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
     })
+}
+
+fn is_good(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(&TRACEPARENT).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line.to_str().is_ok_and(is_context),
+        _ => false,
+    }
+}
+
+fn is_context(text: &str) -> bool {
+    let Some((context, more)) = text.split_at_checked(LENGTH) else { return false };
+    let parts: Vec<&str> = context.split('-').collect();
+    let [version, trace, parent, flags] = parts.as_slice() else { return false };
+    let is_hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|b| b != b'0');
+    let ends = more.is_empty() || (*version != "00" && more.starts_with('-'));
+    ends && is_hex(version, 2)
+        && *version != "ff"
+        && is_id(trace, 32)
+        && is_id(parent, 16)
+        && is_hex(flags, 2)
 }
 
 #[cfg(test)]
