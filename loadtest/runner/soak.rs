@@ -28,6 +28,8 @@ const CHANGE_EVERY: Duration = Duration::from_millis(50);
 /// An upstream lives this long before the next is killed, and stays dead for this long.
 const UPSTREAM_LIVES: Duration = Duration::from_secs(4);
 const UPSTREAM_DEAD: Duration = Duration::from_secs(2);
+/// A slow client's request may be on its way for this long.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// A pause of each client between two requests: this is about time, not about throughput.
 const THINK: Duration = Duration::from_millis(1);
@@ -43,22 +45,27 @@ struct Counts {
     wrong: AtomicU64,
     changes: AtomicU64,
     kills: AtomicU64,
+    /// When the last one was.
+    killed: Mutex<Option<Instant>>,
     failures: Mutex<BTreeMap<Failure, u64>>,
 }
 
-/// Who got what instead of an answer.
+/// Who got what instead of an answer, and whether the contract promises to save it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Failure {
     client: Client,
     got: String,
+    is_promised: bool,
 }
 
 impl Failure {
     /// A request that is not idempotent is not sent again once an upstream has seen bytes of it, and an answer that has
-    /// begun cannot be taken back. Everything else has to be saved.
-    fn is_promised(&self) -> bool {
-        let was_sent = matches!(self.client, Client::Posts | Client::Slow) && self.got.contains(" 502 ");
-        !was_sent && !self.got.starts_with(BROKEN_OFF)
+    /// begun cannot be taken back; either can be under way only when an upstream is killed. Everything else has to be saved.
+    fn of(client: Client, got: String, killed: Option<Instant>) -> Failure {
+        let was_sent = matches!(client, Client::Posts | Client::Slow) && got.contains(" 502 ");
+        let is_cut = killed.is_some_and(|at| at.elapsed() < UNDER_WAY);
+        let is_promised = !(is_cut && (was_sent || got.starts_with(BROKEN_OFF)));
+        Failure { client, got, is_promised }
     }
 }
 
@@ -73,7 +80,7 @@ impl Counts {
         let failures = self.failures.lock();
         failures
             .iter()
-            .filter(|(failure, _)| failure.is_promised() == is_promised)
+            .filter(|(failure, _)| failure.is_promised == is_promised)
             .map(|(_, count)| count)
             .sum()
     }
@@ -152,7 +159,7 @@ fn told(whole: Duration, counts: &Counts, processes: &[Seen]) -> String {
         text.push_str("\n| client | what it got | times | had to be saved |\n|---|---|--:|---|\n");
     }
     for (failure, times) in failures.iter() {
-        let promised = if failure.is_promised() { "yes" } else { "no" };
+        let promised = if failure.is_promised { "yes" } else { "no" };
         let _ = writeln!(text, "| {:?} | {} | {times} | {promised} |", failure.client, failure.got);
     }
     text
@@ -301,6 +308,7 @@ fn kill(stage: &Stage, upstreams: &mut [Running], counts: &Counts) -> Result<()>
         if !counts.go_on() {
             break;
         }
+        *counts.killed.lock() = Some(Instant::now());
         signal(&upstreams[number], "-KILL")?;
         upstreams[number].0.wait()?;
         count(&counts.kills);
@@ -323,7 +331,7 @@ fn ask_on(address: SocketAddr, client: Client, counts: &Counts) {
             Ok(_) => {}
             Err(error) => {
                 kept = None;
-                let failure = Failure { client, got: error.to_string() };
+                let failure = Failure::of(client, error.to_string(), *counts.killed.lock());
                 *counts.failures.lock().entry(failure).or_default() += 1;
             }
         }
