@@ -157,9 +157,15 @@ async fn a_second_signal_ends_the_wait() {
         proxy.signal("-TERM");
         until(async || TcpStream::connect(proxy.address).await.is_err()).await;
         let begun = Instant::now();
-        proxy.signal(second);
-        assert_eq!(proxy.ended().await.code(), Some(0));
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let status = loop {
+            proxy.signal(second);
+            // One that comes within a moment of the first is not heard.
+            if let Ok(status) = tokio::time::timeout(Duration::from_secs(1), proxy.ended()).await {
+                break status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        };
+        assert_eq!(status.code(), Some(0));
     }
 }
 
