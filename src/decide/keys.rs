@@ -112,6 +112,25 @@ mod tests {
     }
 
     #[test]
+    fn ranks_are_listed_by_text() {
+        let mut lists = TextLists::default();
+        assert_eq!(lists.first(), None);
+        for (rank, text) in [(2, "a"), (2, "b"), (2, "a"), (3, "b"), (5, "a"), (7, "b"), (7, "b"), (9, "c")] {
+            lists.add(&text.as_bytes().into(), rank);
+        }
+        assert_eq!(lists.first(), Some(2));
+        let mut postings = PostingsBuilder::default();
+        let before = postings.add(&[0, 8]);
+        let built: Exact<Span> = lists.build(&mut postings).collect();
+        let postings = postings.build();
+        assert_eq!(postings.ranks(before), [0, 8]);
+        for (text, ranks) in [("a", &[2, 5][..]), ("b", &[2, 3, 7]), ("c", &[9])] {
+            assert_eq!(postings.ranks(built[text.as_bytes()]), ranks, "{text}");
+        }
+        assert_eq!(built.len(), 3);
+    }
+
+    #[test]
     fn pieces_are_found_by_length() {
         let found = |entries: Vec<&String>| entries.into_iter().cloned().collect::<Vec<_>>();
         let paths = table(&["", "/a", "/a/b", "/ab", "/a/"]);

@@ -28,7 +28,7 @@ pub struct Pattern {
     pub regex: Regex,
     pub(super) texts: Texts,
     /// The pattern is this text with any line around it: searching a long value for a text is ten times cheaper.
-    around: Option<Finder<'static>>,
+    around: Option<Box<Finder<'static>>>,
 }
 
 /// Each set holds the alternatives of which a matching value has one.
@@ -49,7 +49,7 @@ impl Pattern {
     pub fn of(regex: Regex) -> Pattern {
         let tree = ParserBuilder::new().utf8(false).build().parse(regex.as_str()).ok();
         let texts = tree.as_ref().map(|tree| Texts::of(tree, regex.as_str().starts_with("(?i)")));
-        let around = tree.as_ref().and_then(around).map(|text| Finder::new(text).into_owned());
+        let around = tree.as_ref().and_then(around).map(|text| Box::new(Finder::new(text).into_owned()));
         Pattern { texts: texts.unwrap_or_default(), around, regex }
     }
 

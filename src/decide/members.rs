@@ -95,6 +95,12 @@ impl ValueSet {
         self.distinct == 0
     }
 
+    /// What it takes in memory: the hashes, and for each shard two counts and its place in the directory.
+    pub fn bytes(&self) -> usize {
+        let around = 2 * size_of::<usize>() + size_of::<Arc<[u64]>>();
+        self.shards.iter().map(|shard| size_of_val(&**shard) + around).sum()
+    }
+
     /// How many of the shards are the same memory as those of another set.
     pub fn shared_shards(&self, other: &ValueSet) -> usize {
         self.shards.iter().zip(&other.shards).filter(|(a, b)| Arc::ptr_eq(a, b)).count()
@@ -232,6 +238,7 @@ mod tests {
             ValueSet::of_parts([bytes(&texts(0..1_000)), bytes(&part), bytes(&texts(2_000..100_000))]);
         let after = before.edited([before.hash_part(bytes(&part))], [before.hash_part(bytes(&more))]);
         assert_eq!(before.shards(), 128);
+        assert_eq!(before.bytes(), 100_000 * 8 + 128 * 32);
         assert_eq!(before.shared_shards(&after), 127);
         assert!(after.contains(b"new") && !before.contains(b"new"));
         assert_eq!(after.len(), 100_001);

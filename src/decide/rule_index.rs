@@ -2,8 +2,8 @@
 //!
 //! Each rule goes under keys that a request it matches must hit (see `access`); keys of one kind over one attribute
 //! are a *source*. A source is opened, its attribute looked up once, only when its best rule would be next. What is
-//! found is asked in the rules' order, so the answer is the linear one. Built once a generation; a search allocates
-//! nothing once its buffers have grown.
+//! found is asked in the rules' order, so the answer is the linear one. Always built whole, and kept while the conditions
+//! stay the same ones in the same order; a search allocates nothing once its buffers have grown.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -236,62 +236,74 @@ fn changed(first: &BTreeMap<DocumentId, Arc<Raw>>, dice: &mut Dice) -> DocumentS
     set
 }
 
-/// Writes, moves, breaks, doubles or deletes a few documents, most of them rules and lists.
+/// Writes, moves, breaks or deletes a few documents, most of them rules and lists.
 #[allow(dead_code, reason = "not every user of the oracle changes documents")]
 pub fn change(set: &mut DocumentSet, dice: &mut Dice) {
     for _ in 0..1 + dice.below(3) {
-        let rule = format!("rules/{}{}", dice.pick(&["a", "B", "z-"]), dice.below(30));
-        let text = match dice.below(16) {
-            0..6 => rule_text(dice),
-            6 => {
-                let there = set.documents.keys().filter(|id| id.kind.folder() == "rules");
-                let there: Vec<DocumentId> = there.cloned().collect();
-                if !there.is_empty() {
-                    set.documents.remove(&there[dice.below(there.len())]);
+        let new = DocumentId::parse(&format!("rules/{}{}", dice.pick(&["a", "B", "z-"]), dice.below(30)));
+        let there: Vec<DocumentId> =
+            set.documents.keys().filter(|id| id.kind.folder() == "rules").cloned().collect();
+        let old = match there.is_empty() {
+            true => continue,
+            false => &there[dice.below(there.len())],
+        };
+        let documents = &mut set.documents;
+        match dice.below(16) {
+            0..3 => drop(documents.insert(new.unwrap(), Arc::new(Raw::yaml(rule_text(dice).as_str())))),
+            3 | 4 => drop(documents.insert(new.unwrap(), Arc::new(Raw::yaml(alike_text(dice).as_str())))),
+            5 => drop(documents.remove(old)),
+            6..11 => {
+                if let Some(text) = rewritten(&documents[old].body, dice) {
+                    documents.insert(old.clone(), Arc::new(Raw::yaml(text.as_str())));
                 }
-                continue;
             }
-            // The same condition in another place, with another outcome, or switched off and on.
-            7..10 => match set.documents.get(&DocumentId::parse(&rule).unwrap()) {
-                Some(raw) => {
-                    let mut fields: serde_json::Value = match serde_json::from_slice(&raw.body) {
-                        Ok(fields) => fields,
-                        Err(_) => continue,
-                    };
-                    match dice.below(3) {
-                        0 => fields["priority"] = (dice.below(5) as i64 - 2).into(),
-                        1 => fields["enabled"] = dice.chance(70).into(),
-                        _ if fields.get("version").is_some() => {
-                            fields["version"] = dice.pick(&VERSIONS).into();
-                        }
-                        _ => fields["salt"] = dice.pick(&["spring", "autumn"]).into(),
-                    }
-                    fields.to_string()
-                }
-                None => continue,
-            },
-            10 => "version: gray\nwhen: {all: []}".into(),
-            11 | 12 => {
-                lists(&mut set.documents, dice);
-                continue;
-            }
+            11 => drop(documents.insert(old.clone(), Arc::new(Raw::yaml("version: gray\nwhen: {all: []}")))),
+            12 => lists(documents, dice),
             13 => {
                 let list = dice.pick(&["lists/texts", "lists/texts/one", "lists/nets", "lists/mixed/b"]);
-                set.documents.remove(&DocumentId::parse(list).unwrap());
-                continue;
+                documents.remove(&DocumentId::parse(list).unwrap());
             }
-            14 => {
-                let service = dice.pick(&SERVICES);
-                put(&mut set.documents, &format!("services/{service}"), service_text(dice));
-                continue;
-            }
-            _ => {
-                put(&mut set.documents, &format!("routes/r{}", dice.below(6)), route_text(dice));
-                continue;
-            }
-        };
-        put(&mut set.documents, &rule, text);
+            14 => put(documents, &format!("services/{}", dice.pick(&SERVICES)), service_text(dice)),
+            _ => put(documents, &format!("routes/r{}", dice.below(6)), route_text(dice)),
+        }
     }
+}
+
+/// One of many rules that are found by the same text, of which the first that fits decides.
+fn alike_text(dice: &mut Dice) -> String {
+    format!(
+        r#"{{"priority": {}, "version": "{}", "when": {{"all": [
+            {{"attribute": "header:x-a", "in": ["{}", "{}"]}}, {{"attribute": "{}", "exists": {}}}]}}}}"#,
+        dice.below(4),
+        dice.pick(&VERSIONS),
+        dice.pick(&["a", "user1"]),
+        dice.pick(&["a", "b", "ab"]),
+        dice.pick(&["header:x-b", "query:q", "header:x-n", "cookie:uid"]),
+        dice.chance(50)
+    )
+}
+
+/// A rule with one text in its condition changed, or with the same condition in another place, with another outcome,
+/// or switched off or on; `None` for what is no JSON.
+fn rewritten(body: &[u8], dice: &mut Dice) -> Option<String> {
+    let mut fields: serde_json::Value = serde_json::from_slice(body).ok()?;
+    match dice.below(6) {
+        0..3 => {
+            let text = fields.to_string();
+            let texts = TEXTS.iter().map(|text| quoted(text)).filter(|quoted| text.contains(quoted.as_str()));
+            let texts: Vec<String> = texts.collect();
+            if texts.is_empty() {
+                return None;
+            }
+            let old = &texts[dice.below(texts.len())];
+            fields = serde_json::from_str(&text.replacen(old, &quoted(dice.pick(&TEXTS)), 1)).ok()?;
+        }
+        3 => fields["priority"] = (dice.below(5) as i64 - 2).into(),
+        4 => fields["enabled"] = (fields["enabled"] == false).into(),
+        _ if fields.get("version").is_some() => fields["version"] = dice.pick(&VERSIONS).into(),
+        _ => fields["salt"] = dice.pick(&["spring", "autumn"]).into(),
+    }
+    Some(fields.to_string())
 }
 
 fn service_text(dice: &mut Dice) -> String {

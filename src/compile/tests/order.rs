@@ -232,3 +232,17 @@ fn an_index_is_kept_as_long_as_the_conditions_are_the_same() {
         assert_eq!(same, kept, "{what}");
     }
 }
+
+/// Of many operands the words of a condition say no more than their number.
+#[test]
+fn a_condition_of_many_operands_is_another_one_when_one_of_them_changes() {
+    let rule =
+        |last: &str| format!("version: gray\nwhen: {{attribute: header:a, in: [a, b, c, d, e, f, {last}]}}");
+    let before = good(&[("services/s", "{}"), ("routes/r", "service: s"), ("rules/1", &rule("g"))]);
+    let after = then(&before, &[("services/s", "{}"), ("routes/r", "service: s"), ("rules/1", &rule("h"))]);
+    let asked = |compiled: &Compiled, value: &str| get("a.test/").header("a", value).version(compiled);
+    for (value, first, second) in [("a", true, true), ("g", true, false), ("h", false, true)] {
+        let gray = |compiled| asked(compiled, value) == "gray";
+        assert_eq!((gray(&before), gray(&after)), (first, second), "{value}");
+    }
+}
