@@ -295,13 +295,13 @@ pub(super) fn ways(attribute: &Attribute, test: &Test, fold: bool) -> Few<Way> {
 
 /// The ways to find a pattern by texts that what it matches must have.
 fn by_texts(texts: &Texts) -> Vec<(Vec<Kind>, Remainder)> {
-    let Texts { fold, whole, beginning, end, inner } = texts;
+    let Texts { fold, whole, exact, beginning, end, inner } = texts;
     let fold = *fold;
     let each = |set: &Set, kind: fn(bool, Text) -> Kind| -> Vec<Kind> {
         set.iter().map(|text| kind(fold, text.as_ref().into())).collect()
     };
     let whole = whole.iter().map(|set| {
-        let remainder = if fold { Remainder::Everything } else { Remainder::Nothing };
+        let remainder = if *exact { Remainder::Nothing } else { Remainder::Everything };
         (each(set, |fold, text| Kind::Value { fold, text }), remainder)
     });
     let parts = [

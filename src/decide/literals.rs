@@ -36,8 +36,11 @@ pub struct Pattern {
 pub(super) struct Texts {
     /// Whether the texts are those of values whose case is folded.
     pub fold: bool,
-    /// The value is one of these, and each of these matches unless case was folded.
+    /// The value is one of these.
     pub whole: Option<Set>,
+    /// Whether each of `whole` matches. Not where case was folded, nor where the pattern asks what stands around a place:
+    /// `$ab` has the text `ab`, and matches nothing.
+    pub exact: bool,
     pub beginning: Option<Set>,
     pub end: Option<Set>,
     pub inner: Vec<Set>,
@@ -97,17 +100,27 @@ impl Texts {
         inner.dedup();
         match part.whole {
             Some(texts) => {
-                Texts { fold, whole: Some(texts.into_iter().map(Into::into).collect()), ..Texts::default() }
+                let whole = Some(texts.into_iter().map(Into::into).collect());
+                Texts { fold, whole, exact: !fold && !looks_around(tree), ..Texts::default() }
             }
             None => {
                 let (beginning, end) = (useful(part.beginning), useful(part.end));
                 // Where a text stands tells more than that it is there.
                 inner.retain(|set| beginning.as_ref() != Some(set) && end.as_ref() != Some(set));
                 inner.truncate(INNER);
-                Texts { fold, whole: None, beginning, end, inner }
+                Texts { fold, whole: None, exact: false, beginning, end, inner }
             }
         }
     }
+}
+
+/// Whether anything but the two anchors asks what stands around a place.
+fn looks_around(tree: &Hir) -> bool {
+    let HirKind::Concat(parts) = tree.kind() else { return true };
+    let [first, between @ .., last] = parts.as_slice() else { return true };
+    let anchored =
+        matches!(first.kind(), HirKind::Look(Look::Start)) && matches!(last.kind(), HirKind::Look(Look::End));
+    !anchored || between.iter().any(|part| !part.properties().look_set().is_empty())
 }
 
 /// Bytes of the shortest text: how much the set tells.
@@ -361,7 +374,12 @@ mod tests {
             }
         }
         let texts = texts(r"(?i)\A(?:ÄB[0-9]+Kelvin)\z");
-        assert!(texts.fold);
+        assert!(texts.fold && !texts.exact);
+        for (pattern, exact) in
+            [("ab|c", true), ("", true), ("$ab", false), ("a\\bb", false), ("x|$+ab", false), ("(^a)", false)]
+        {
+            assert_eq!(self::texts(&format!(r"\A(?:{pattern})\z")).exact, exact, "{pattern}");
+        }
         assert_eq!(texts.beginning.as_deref().map(show), Some("\\xc3\\xa4b".into()));
         assert_eq!(texts.end.as_deref().map(show), Some("kelvin".into()));
     }

@@ -87,7 +87,8 @@ const TEXTS: [&str; 24] = [
 const NUMBERS: [&str; 9] = ["0", "10", "9.5", "-3", "9.50", "-3.1", "007", "99999999999999999999", "1"];
 const RANGES: [&str; 7] =
     [">=7.0.0, <8", "v7", ">v7.0", "=7.1.0", "<7.1.0-rc.1", "*", "~7.1, >=v7.0.1-alpha"];
-const PATTERNS: [&str; 8] = ["a|ab", "[a-z]+", ".*", "(?x) a b # end", "/a(/.*)?", "", "\\w+", "user[0-9]"];
+const PATTERNS: [&str; 9] =
+    ["a|ab", "$ab|b", "[a-z]+", ".*", "(?x) a b # end", "/a(/.*)?", "", "\\w+", "user[0-9]"];
 const NETS: [&str; 6] = ["10.0.0.0/8", "10.0.0.1", "10.1.2.3/16", "2001:db8::/32", "::1", "0.0.0.0/0"];
 const HOSTS: [&str; 7] = ["a.test", "b.a.test", "*.a.test", "*.b.a.test", "*.test", "[::1]", "A.Test."];
 const PATHS: [&str; 18] = [
