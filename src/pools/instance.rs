@@ -161,12 +161,10 @@ impl Ward {
         if limit == 0 || !is_resident || vitals.ejected_at(now).is_some() {
             return false;
         }
-        let others: Vec<_> =
-            self.residents.iter().filter_map(|one| Some((one.ejected_at(now)?, one))).collect();
-        if others.len() >= limit {
-            let oldest = others.iter().min_by_key(|(since, _)| *since);
-            let stood = |since: &Instant| now.saturating_duration_since(*since) >= EJECTION_STANDS;
-            let Some((_, oldest)) = oldest.filter(|(since, _)| stood(since)) else {
+        let out = || self.residents.iter().filter_map(|one| Some((one.ejected_at(now)?, one)));
+        if out().count() >= limit {
+            let stood = |(since, _): &(Instant, _)| now.saturating_duration_since(*since) >= EJECTION_STANDS;
+            let Some((_, oldest)) = out().min_by_key(|(since, _)| *since).filter(stood) else {
                 return false;
             };
             oldest.take_back(now);
