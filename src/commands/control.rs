@@ -31,6 +31,9 @@ const CACHE_WAIT: Duration = Duration::from_millis(500);
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How long the cache's last write and leaving the fleet may take, each.
 const TASK_CLOSE: Duration = Duration::from_millis(1_500);
+/// Longest rest between two compiles. Under a stream of changes each rests for as long as it took: changes that come
+/// meanwhile are taken up together, and requests keep half of the processor that compiles would fill.
+const REST_LIMIT: Duration = Duration::from_millis(100);
 /// How long the last log lines may take.
 const LOG_CLOSE: Duration = Duration::from_secs(1);
 
@@ -214,10 +217,14 @@ impl Follower {
         } else if !arrived {
             tracing::warn!("the source does not answer, and there is no cache: waiting");
         }
+        let mut rested = Instant::now();
         while incoming.wait_for(Option::is_some).await.is_ok() {
+            tokio::time::sleep_until(rested.into()).await;
             let Some(mut update) = incoming.borrow_and_update().clone() else { continue };
             loop {
+                let began = Instant::now();
                 self = self.publish(Offer::Fresh(update.clone())).await;
+                rested = Instant::now() + began.elapsed().min(REST_LIMIT);
                 tokio::select! {
                     more = incoming.changed() => match more {
                         Ok(()) => break,

@@ -66,9 +66,10 @@ impl Oracle {
             Operator::Suffix(text) => like("", text, "$"),
             Operator::Contains(text) => like("", text, ""),
             Operator::Regex(pattern) => {
-                // A comment of a verbose pattern ends with its line.
-                let end = if pattern.text.contains("(?x)") { "\n" } else { "" };
-                bytes_pattern(&format!("^{flag}(?:{}{end})$", pattern.text)).is_match(value)
+                let whole = |end: &str| format!("^{flag}(?:{}{end})$", pattern.text);
+                // A comment at a verbose pattern's end takes in the bracket, unless its line ends before.
+                let verbose = pattern.text.contains("(?x") && regex::bytes::Regex::new(&whole("")).is_err();
+                bytes_pattern(&whole(if verbose { "\n" } else { "" })).is_match(value)
             }
             Operator::InList(name) => {
                 let lines = self.list(name.as_str()).unwrap_or_default();
