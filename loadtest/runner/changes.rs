@@ -28,6 +28,8 @@ const PUTS: usize = 200;
 const RELOADS: usize = 10;
 /// Between two of them: what a change leaves to be done is done by then.
 const PAUSE: Duration = Duration::from_millis(20);
+/// After a reload: a signal that comes while the master process still tidies up behind the last one may be lost.
+const RELOAD_PAUSE: Duration = Duration::from_millis(500);
 /// Long enough for several signs of life.
 const REST: Duration = Duration::from_secs(6);
 /// The rule that changes, and the request that sees it.
@@ -58,7 +60,7 @@ fn stored(arguments: &Arguments, stage: &Stage, workload: &Workload, waits: &mut
     std::thread::sleep(REST);
     let rest = (store.sent_bytes()? - before) / REST.as_secs_f64();
     let before = store.sent_bytes()?;
-    let taken = first_requests(stage, PUTS, |number| {
+    let taken = first_requests(stage, (PUTS, PAUSE), |number| {
         let version = VERSIONS[(number + 1) % VERSIONS.len()];
         store.put(RULE, &rule(version))?;
         Ok((ASKED.to_owned(), version))
@@ -110,7 +112,7 @@ fn bytes(number: f64) -> String {
 /// One user more in one part of the list, again and again.
 pub fn joins(stage: &Stage, store: &Store, workload: &Workload, waits: &mut String) -> Result<()> {
     let (key, mut part) = store.part()?;
-    let taken = first_requests(stage, PUTS, |number| {
+    let taken = first_requests(stage, (PUTS, PAUSE), |number| {
         let _ = writeln!(part, "joined-{number}");
         store.put(&key, &part)?;
         Ok((format!("x-user: joined-{number}\r\n"), VERSIONS[0]))
@@ -200,7 +202,7 @@ async fn put_until(store: &Store, ends: &AtomicBool, made: &AtomicU64) -> Result
 /// its headers, and which version that gets.
 fn first_requests(
     stage: &Stage,
-    times: usize,
+    (times, pause): (usize, Duration),
     mut change: impl FnMut(usize) -> Result<(String, &'static str)>,
 ) -> Result<Vec<f64>> {
     let mut taken = Vec::new();
@@ -214,7 +216,7 @@ fn first_requests(
             std::thread::sleep(Duration::from_micros(200));
         }
         taken.push(begun.elapsed().as_secs_f64() * 1e3);
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
     Ok(taken)
 }
@@ -229,7 +231,7 @@ fn reloads(stage: &Stage, workload: &Workload, text: &mut String) -> Result<()> 
         command.args(flag);
         let running = stage.run(system, command, "0-1")?;
         let file = stage.root().join(file);
-        let taken = first_requests(stage, RELOADS, |number| {
+        let taken = first_requests(stage, (RELOADS, RELOAD_PAUSE), |number| {
             let version = VERSIONS[(number + 1) % VERSIONS.len()];
             edit(&file, version, end)?;
             let pid = running.0.id().to_string();
