@@ -396,10 +396,10 @@ fn forward(session: &Session, request: &mut RequestHeader, admitted: &Admitted, 
     let own_via = if request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
     // The names are texts: the framework would copy a `HeaderName` twice, for itself and for its case.
     let lines = [
-        ("X-Forwarded-For", own_for.and_then(|own| joined(&FORWARDED_FOR, own))),
-        ("Via", joined(&header::VIA, own_via)),
-        ("X-Forwarded-Proto", Some(HeaderValue::from_static(admitted.scheme))),
-        ("X-Forwarded-Host", kept(request, &FORWARDED_HOST, admitted).or(host.cloned())),
+        ("x-forwarded-for", own_for.and_then(|own| joined(&FORWARDED_FOR, own))),
+        ("via", joined(&header::VIA, own_via)),
+        ("x-forwarded-proto", Some(HeaderValue::from_static(admitted.scheme))),
+        ("x-forwarded-host", kept(request, &FORWARDED_HOST, admitted).or(host.cloned())),
     ];
     for (name, value) in lines {
         match value {
