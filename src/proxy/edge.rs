@@ -4,7 +4,7 @@
 //! against a deadline, so that a slow or ambiguous client is answered by us and counted. Never: routing.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
@@ -152,11 +152,7 @@ impl Edge {
         let mut alarm = Alarm::default();
         let mut ended = pin!(ended(shutdown));
         loop {
-            let arrived = tokio::select! {
-                biased;
-                arrived = arrival(&mut stream, bytes, wait, limits, &mut alarm) => arrived,
-                () = &mut ended => return,
-            };
+            let arrived = arrival(&mut stream, bytes, (wait, limits), &mut alarm, ended.as_mut()).await;
             let rest = match arrived {
                 Arrived::Closed => return,
                 Arrived::Refused(reason) => {
@@ -196,13 +192,14 @@ pub(super) async fn ending(shutdown: &ShutdownWatch) {
     let _ = shutdown.wait_for(|end| *end).await;
 }
 
-/// Waits up to `wait` for a first byte, and from then on for the whole head.
+/// Waits up to `wait` for a first byte, or until `ended`, and from then on for the whole head: a request that has begun
+/// is served, however the process goes on.
 async fn arrival(
     stream: &mut ClientStream,
     mut bytes: BytesMut,
-    wait: Duration,
-    limits: &Limits,
+    (wait, limits): (Duration, &Limits),
     alarm: &mut Alarm,
+    mut ended: Pin<&mut impl Future<Output = ()>>,
 ) -> Arrived {
     let mut deadline = Instant::now() + if bytes.is_empty() { wait } else { limits.header_timeout };
     let bounds = (limits.header_bytes.0, limits.headers);
@@ -217,6 +214,7 @@ async fn arrival(
         let mut read = pin!(stream.read_buf(&mut bytes));
         let in_time = poll_fn(|cx| match read.as_mut().poll(cx) {
             Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending if seen == 0 && ended.as_mut().poll(cx).is_ready() => Poll::Ready(None),
             Poll::Pending => alarm.poll_until(deadline, cx).map(|()| None),
         });
         match in_time.await {

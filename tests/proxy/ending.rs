@@ -55,6 +55,20 @@ async fn an_idle_process_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_head_has_begun_is_served() {
+    let upstream = Upstream::named("up").await;
+    let mut proxy = in_front_of("shutdown: {grace: 15s}", &upstream).await;
+    let mut idle = proxy.connect().await;
+    let mut begun = proxy.connect().await;
+    begun.send("GET / HTTP/1.1\r\nHost: a\r\n").await;
+    proxy.signal("-TERM");
+    assert!(idle.ended().await);
+    begun.send("\r\n").await;
+    assert_eq!(begun.answer().await.status(), 200);
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_grace_period_is_the_longest_wait() {
     let upstream = Upstream::scripted(|_| Act::Hang).await;
     let mut proxy = in_front_of("shutdown: {grace: 1s}", &upstream).await;
