@@ -1,7 +1,7 @@
 //! Requests: from a client's connection to an upstream's answer.
 //!
 //! Answers: what happens to a request between accept and log line? The hooks in `gate` read like a table of contents;
-//! `edge` owns connections, `h2` their streams, `intake` the way to a verdict, `upstream` the way to an instance, `report` the end.
+//! `edge` owns connections, `h2` theirs and `stream` one request of them, `waits` how long a request waits, `intake` the way to a verdict, `upstream` the way to an instance, `report` the end.
 //! Never: documents, compiling or sources. It reads the running generation once a request, through `live`.
 
 mod answer;
