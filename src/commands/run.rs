@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownWatch};
@@ -129,7 +130,9 @@ fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
     let open = edge.open_connections();
     let mut proxy = Service::new("proxy".into(), edge);
     for Listener { address, .. } in &settings.listen {
-        proxy.add_tcp(&address.to_string());
+        // Heads and bodies are read straight into their own buffers; another one before them would only be copied from.
+        let buffer = L4BufferSettings::default().read(0);
+        proxy.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffer));
     }
     let admin = Admin {
         live: live.clone(),
@@ -181,6 +184,8 @@ fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: FRAMEWORK_TRIES,
+        // A connection stays on one thread: its requests never wake another one (`loadtest/results/settings.md`).
+        work_stealing: false,
         ..ServerConf::default()
     }
 }

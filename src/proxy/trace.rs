@@ -29,13 +29,14 @@ pub fn set(request: &mut RequestHeader, context: HeaderValue) {
 
 /// The last `N` hexadecimal digits of a number.
 pub fn hex<const N: usize>(number: u128) -> [u8; N] {
-    let bytes = number.to_be_bytes();
-    std::array::from_fn(|place| {
-        let from_end = N - 1 - place;
-        let byte = bytes.iter().rev().nth(from_end / 2).copied().unwrap_or(0);
-        let digit = if from_end.is_multiple_of(2) { byte & 15 } else { byte >> 4 };
-        if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
-    })
+    let mut rest = number;
+    let mut digits = [b'0'; N];
+    for place in digits.iter_mut().rev() {
+        let digit = (rest & 15) as u8;
+        *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+        rest >>= 4;
+    }
+    digits
 }
 
 fn is_good(headers: &HeaderMap) -> bool {

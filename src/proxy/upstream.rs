@@ -1,7 +1,9 @@
 //! Towards the upstream: who is asked, what it is told, and what its failures mean.
 
+use std::hash::BuildHasher as _;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::FixedState;
 use http::{HeaderName, HeaderValue, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -129,9 +131,8 @@ fn peer(passage: &Passage, attempt: &Try, left: Duration) -> HttpPeer {
 /// Which kept connections will do. A request whose kept connection had died is given another group, and with it a
 /// fresh connection: the others may be dead as well.
 fn group_key(passage: &Passage, attempt: &Try) -> u64 {
-    let label = attempt.instance.version().as_str().as_bytes();
-    let service = passage.runtime.pools.name().as_str().as_bytes();
-    u64::from(crate::decide::hash(service, label)) | u64::from(passage.stale) << 32
+    let of = (passage.runtime.pools.name().as_str(), attempt.instance.version().as_str(), passage.stale);
+    FixedState::default().hash_one(of)
 }
 
 /// Counts how the try under way ended, once.
