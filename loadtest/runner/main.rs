@@ -1,5 +1,5 @@
 //! Numbers from one command each: `compare` beside other proxies, `changes` under load, `start` and idle memory,
-//! `scale`, `soak`.
+//! `scale`, `settings`, `soak`.
 //! `make loadtest` and `make soak` run them. Each prints a Markdown text and writes it to the file of `--out`.
 
 #![expect(
@@ -13,6 +13,7 @@ mod compare;
 mod load;
 mod processes;
 mod scale;
+mod settings;
 mod soak;
 mod stage;
 mod start;
@@ -88,6 +89,12 @@ enum What {
     Start,
     /// What a request costs as rules, lists, instances, connections and bodies grow, and by protocol
     Scale,
+    /// Each setting of the whole path against its opposite
+    Settings {
+        /// One patch for each setting, which undoes it
+        #[arg(long, default_value = "loadtest/settings")]
+        patches: PathBuf,
+    },
     /// Mixed traffic while rules change, upstreams die and the proxy is upgraded
     Soak {
         #[arg(long, default_value = "30m", value_parser = duration)]
@@ -108,6 +115,7 @@ fn main() -> Result<()> {
         What::Changes => text.push_str(&changes::changes(&arguments)?),
         What::Start => text.push_str(&start::start(&arguments)?),
         What::Scale => text.push_str(&scale::scale(&arguments)?),
+        What::Settings { patches } => text.push_str(&settings::settings(&arguments, patches)?),
         What::Soak { duration } => text.push_str(&soak::soak(&arguments, *duration)?),
     }
     print!("{text}");
