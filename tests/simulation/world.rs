@@ -477,7 +477,7 @@ impl World {
     /// The disk loses the end of the file, or a bit of it; or the process died while it wrote.
     fn tear(&mut self) {
         let file = self.disk.path().join("documents.cache");
-        let Ok(mut bytes) = fs::read(&file) else { return };
+        let Some(mut bytes) = fs::read(&file).ok().filter(|bytes| !bytes.is_empty()) else { return };
         let at = self.chance.below(bytes.len());
         match self.chance.below(3) {
             0 => bytes.truncate(at),
@@ -553,7 +553,9 @@ impl World {
                 }
                 if !one.inbox.is_empty() {
                     self.deliver_on(watch);
-                } else if self.store.events_from(one.part, one.next).is_empty() {
+                } else if one.next > self.store.compacted
+                    && self.store.events_from(one.part, one.next).is_empty()
+                {
                     one.next = self.store.revision + 1;
                 } else {
                     self.send_on(watch);
