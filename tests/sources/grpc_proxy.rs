@@ -42,18 +42,23 @@ async fn an_end_is_noticed_of_the_proxy_and_of_the_store_behind_it() {
     let mut etcd = Etcd::start().await;
     let proxy = etcd.grpc_proxy().await;
     let following = through(&etcd, &proxy).await;
-    let ends: [(fn(&Etcd, &GrpcProxy), fn(&Etcd, &GrpcProxy)); 2] = [
-        (|_, proxy| proxy.pause(), |_, proxy| proxy.resume()),
-        (|etcd, _| etcd.pause(), |etcd, _| etcd.resume()),
-    ];
-    for (number, (end, begin)) in ends.into_iter().enumerate() {
+    for is_proxy in [true, false] {
         let begun = Instant::now();
-        end(&etcd, &proxy);
+        if is_proxy {
+            proxy.pause()
+        } else {
+            etcd.pause()
+        }
         following.is_up(false).await;
         assert!(begun.elapsed() < Duration::from_secs(8), "noticed after {:?}", begun.elapsed());
-        begin(&etcd, &proxy);
-        etcd.put("rules/b", format!("{number}")).await;
-        following.says("rules/b", &format!("{number}")).await;
+        if is_proxy {
+            proxy.resume()
+        } else {
+            etcd.resume()
+        }
+        let text = format!("after the proxy: {is_proxy}");
+        etcd.put("rules/b", text.clone()).await;
+        following.says("rules/b", &text).await;
         following.is_up(true).await;
     }
     // A store whose data is gone begins at revision 1 again; the proxy would wait for the one it knew.
