@@ -79,8 +79,8 @@ pub(super) struct Session<'a> {
     liveness: Liveness,
     /// The listing of a comparison under way.
     comparison: Option<Asked<Listing>>,
-    /// A read under way that shows whether the store lives; the store's revision.
-    read: Option<Asked<i64>>,
+    /// A read under way that shows whether the store lives: the revision it had to have, and the one it has.
+    read: Option<Asked<(i64, i64)>>,
 }
 
 impl<'a> Session<'a> {
@@ -126,7 +126,7 @@ impl<'a> Session<'a> {
                 message = watches.stream.message() => self.message(&watches, message)?,
                 () = until(due) => self.flush(),
                 listing = answer(&mut self.comparison) => self.judge(listing)?,
-                revision = answer(&mut self.read) => self.take_read(revision)?,
+                read = answer(&mut self.read) => self.take_read(read)?,
                 _ = look.tick() => self.look(&mut watches.stream).await?,
                 _ = compare.tick(), if self.comparison.is_none() => self.compare(),
             }
@@ -190,8 +190,10 @@ impl<'a> Session<'a> {
         match self.liveness.step(Instant::now()) {
             Step::Ask => self.ask_progress(stream).await,
             Step::Read if self.read.is_none() => {
-                let (connection, prefix) = (self.connection.clone(), self.prefix.clone());
-                self.read = Some(Asked(tokio::spawn(async move { connection.revision(&prefix).await })));
+                let (connection, prefix, seen) =
+                    (self.connection.clone(), self.prefix.clone(), self.mirror.seen());
+                let read = async move { Ok((seen, connection.revision(&prefix).await?)) };
+                self.read = Some(Asked(tokio::spawn(read)));
                 Ok(())
             }
             Step::Read | Step::Rest => Ok(()),
@@ -203,9 +205,13 @@ impl<'a> Session<'a> {
     }
 
     /// A read that fails says nothing: silence ends the session soon enough.
-    fn take_read(&mut self, revision: Option<i64>) -> Result<(), End> {
+    fn take_read(&mut self, read: Option<(i64, i64)>) -> Result<(), End> {
         self.read = None;
-        let Some(revision) = revision else { return Ok(()) };
+        let Some((seen, revision)) = read else { return Ok(()) };
+        if revision < seen {
+            // Behind a proxy the watch outlives its store, and waits for a revision that may be far away.
+            return Err(Stale::because(format!("its revision went back from {seen} to {revision}")).into());
+        }
         let now = Instant::now();
         if self.liveness.read(now) {
             let endpoint = self.connection.endpoint();
@@ -243,7 +249,9 @@ impl<'a> Session<'a> {
         let now = Instant::now();
         self.liveness.heard(now, response.watch_id() == NO_WATCH);
         self.publisher.touch(now);
-        if let Some(update) = self.mirror.heard(&heard(&response, watches.part(&response)), now)? {
+        if let Some(update) =
+            self.mirror.heard(&heard(&response, watches.part(&response), self.mirror.seen()), now)?
+        {
             self.publisher.publish(update);
         }
         Ok(())
@@ -282,7 +290,8 @@ impl<'a> Session<'a> {
     }
 }
 
-fn heard(response: &WatchResponse, part: Option<Part>) -> Heard<'_> {
+/// `seen` stands for the revision of a response that tells none.
+fn heard(response: &WatchResponse, part: Option<Part>, seen: i64) -> Heard<'_> {
     let changes = response.events().iter().filter_map(|event| event.kv()).map(|pair| Change {
         key: pair.key(),
         mod_revision: pair.mod_revision(),
@@ -292,7 +301,7 @@ fn heard(response: &WatchResponse, part: Option<Part>) -> Heard<'_> {
     });
     Heard {
         part,
-        revision: response.header().map_or(i64::MAX, |header| header.revision()),
+        revision: response.header().map_or(seen, |header| header.revision()),
         changes: changes.collect(),
     }
 }
