@@ -91,7 +91,7 @@ fn on_paper(read: f64, rest: f64, change: f64, micros: f64) -> String {
     };
     row("to read everything, at a start", read);
     row("each second at rest: signs of life, leases", rest);
-    row("for a change of one rule, the answer to the put and keys of the fleet included", change);
+    row("for a change of one rule, the answer to the put included", change);
     let _ = writeln!(
         text,
         "\n64 cores at {micros:.1} µs a request would answer {:.0} requests a second, if they shared nothing.",

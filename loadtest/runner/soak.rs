@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -331,7 +331,7 @@ fn ask_on(address: SocketAddr, client: Client, counts: &Counts) {
             Ok(_) => {}
             Err(error) => {
                 kept = None;
-                let failure = Failure::of(client, error.to_string(), *counts.killed.lock());
+                let failure = Failure::of(client, format!("{error:#}"), *counts.killed.lock());
                 *counts.failures.lock().entry(failure).or_default() += 1;
             }
         }
@@ -356,7 +356,10 @@ fn exchange(address: SocketAddr, client: Client, user: &str, kept: &mut Option<T
     let head = format!("{method} /orders HTTP/1.1\r\nhost: x\r\nx-user: {user}\r\n{closes}{length}\r\n");
     if client == Client::Slow {
         for piece in head.as_bytes().chunks(40).chain(body.chunks(1_024)) {
-            stream.write_all(piece).context("cannot send slowly")?;
+            // Here as well an answer may come before all is read; without one, reading fails.
+            if stream.write_all(piece).is_err() {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(30));
         }
     } else {
@@ -374,7 +377,11 @@ fn answer(stream: &mut TcpStream) -> Result<(String, bool)> {
     let mut head = String::new();
     while bytes.len() < wanted {
         let what = if bytes.is_empty() { "no answer" } else { BROKEN_OFF };
-        let count = stream.read(&mut piece).context(what)?;
+        let count = match stream.read(&mut piece) {
+            // A signal to this process says nothing about the proxy.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.context(what)?,
+        };
         ensure!(count > 0 || bytes.is_empty(), "{BROKEN_OFF} within the answer");
         ensure!(count > 0, "closed without an answer");
         bytes.extend(piece.iter().take(count));

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::files::Files;
-use super::lifecycle::impatience;
+use super::lifecycle::Again;
 use crate::compile::Memory;
 use crate::config::DocumentsFrom;
 use crate::documents::DocumentSet;
@@ -51,11 +51,13 @@ pub struct Control {
     /// Connections of clients.
     pub open: Arc<AtomicUsize>,
     pub grace: Duration,
+    pub again: Again,
 }
 
 #[async_trait]
 impl BackgroundService for Control {
     async fn start(&self, shutdown: ShutdownWatch) {
+        self.spawn_log_reopening();
         // The source goes on while requests drain: only the end of the process ends it.
         let (end, ended) = watch::channel(false);
         let (updates, incoming) = watch::channel(None);
@@ -100,7 +102,6 @@ impl BackgroundService for Control {
             };
             tokio::spawn(follower.follow(incoming));
         }
-        self.spawn_log_reopening();
         let is_idle = self.drain(shutdown).await;
         end.send_replace(true);
         for task in [keeper, membership].into_iter().flatten() {
@@ -137,17 +138,18 @@ impl Control {
         tokio::select! {
             () = idle => true,
             () = tokio::time::sleep(self.grace) => false,
-            () = impatience() => false,
+            () = self.again.comes() => false,
         }
     }
 
-    /// SIGUSR1 opens the access log anew, for those who rotate it.
+    /// SIGUSR1 opens the access log anew, for those who rotate it. It is heard where there is no log as well: unheard, it
+    /// would end the process.
     fn spawn_log_reopening(&self) {
-        let Some(log) = self.access_log.clone() else { return };
+        let log = self.access_log.clone();
         let Ok(mut rotated) = signal(SignalKind::user_defined1()) else { return };
         tokio::spawn(async move {
             while rotated.recv().await.is_some() {
-                if let Err(error) = log.reopen() {
+                if let Some(Err(error)) = log.as_ref().map(AccessLog::reopen) {
                     tracing::error!(%error, "the access log cannot be opened anew");
                 }
             }

@@ -183,6 +183,23 @@ async fn watch_over(is_successor: bool) {
     }
 }
 
+/// SIGTERM and SIGINT, from whoever heard the first of them to whoever waits for a second. Listening anew would miss one
+/// that comes before that.
+#[derive(Clone, Default)]
+pub struct Again(Arc<Mutex<Option<(Signal, Signal)>>>);
+
+impl Again {
+    /// Returns when SIGTERM or SIGINT comes once more; to be asked once, after the first.
+    pub async fn comes(&self) {
+        let heard = self.0.lock().take();
+        let Some((mut terminate, mut interrupt)) = heard else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
 /// Which signals end the process.
 pub struct Ending {
     /// Noted for those who ask whether the process is ready.
@@ -190,6 +207,7 @@ pub struct Ending {
     pub listeners: Listeners,
     /// Where a successor waits; `None`: nowhere.
     pub socket: Option<PathBuf>,
+    pub again: Again,
 }
 
 #[async_trait]
@@ -197,7 +215,11 @@ impl ShutdownSignalWatch for Ending {
     async fn recv(&self) -> ShutdownSignal {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()];
         let shutdown = match kinds.map(signal) {
-            [Ok(terminate), Ok(interrupt), Ok(quit)] => self.wait(terminate, interrupt, quit).await,
+            [Ok(mut terminate), Ok(mut interrupt), Ok(quit)] => {
+                let shutdown = self.wait(&mut terminate, &mut interrupt, quit).await;
+                *self.again.0.lock() = Some((terminate, interrupt));
+                shutdown
+            }
             _ => UnixShutdownSignalWatch.recv().await,
         };
         self.is_ending.store(true, Ordering::Relaxed);
@@ -206,7 +228,7 @@ impl ShutdownSignalWatch for Ending {
 }
 
 impl Ending {
-    async fn wait(&self, mut terminate: Signal, mut interrupt: Signal, mut quit: Signal) -> ShutdownSignal {
+    async fn wait(&self, terminate: &mut Signal, interrupt: &mut Signal, mut quit: Signal) -> ShutdownSignal {
         let mut giving: Option<JoinHandle<anyhow::Result<()>>> = None;
         loop {
             let given = async {
@@ -252,15 +274,39 @@ impl Ending {
     }
 }
 
-/// Returns when SIGTERM or SIGINT comes (again).
-pub async fn impatience() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::process::Command;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_signal_is_heard_that_comes_before_anybody_waits_for_it() {
+        let again = Again::default();
+        let ending = Ending {
+            is_ending: Arc::default(),
+            listeners: Listeners::new(std::iter::empty(), Desk::new(false)),
+            socket: None,
+            again: again.clone(),
+        };
+        let mut arrives = signal(SignalKind::terminate()).unwrap();
+        let mut kill = async || {
+            let pid = std::process::id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+            arrives.recv().await.unwrap();
+        };
+        let mut first = pin!(ending.recv());
+        // Polled once, it listens.
+        std::future::poll_fn(|cx| {
+            assert!(first.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        kill().await;
+        assert!(matches!(first.await, ShutdownSignal::GracefulTerminate));
+        kill().await;
+        tokio::time::timeout(Duration::from_secs(5), again.comes()).await.expect("it was not heard");
     }
 }

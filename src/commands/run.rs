@@ -18,7 +18,7 @@ use pingora::services::listening::Service;
 
 use super::control::{Control, Member};
 use super::handover::Successor;
-use super::lifecycle::{Ending, Listeners, Succession};
+use super::lifecycle::{Again, Ending, Listeners, Succession};
 use super::print_problems;
 use crate::admin::{self, Admin, Desk, Explain, SourceView};
 use crate::config::{Config, DocumentsFrom};
@@ -127,7 +127,7 @@ fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
         metrics.clone(),
         access_log.clone(),
     );
-    let open = edge.open_connections();
+    let (open, again) = (edge.open_connections(), Again::default());
     let mut proxy = Service::new("proxy".into(), edge);
     for Listener { address, .. } in &settings.listen {
         // Heads and bodies are read straight into their own buffers; another one before them would only be copied from.
@@ -158,6 +158,7 @@ fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
         member: member(&settings.listen),
         open,
         grace: settings.grace,
+        again: again.clone(),
     };
 
     server.bootstrap();
@@ -168,7 +169,7 @@ fn serve(config: Config, parts: Parts) -> anyhow::Result<ExitCode> {
     let succession = Succession { successor, listeners: listeners.clone(), live, listening };
     let succession = server.add_boxed_service(Box::new(succession));
     server.add_service(proxy).add_dependency(&succession);
-    let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket };
+    let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket, again };
     server.run(RunArgs { shutdown_signal: Box::new(ending) });
     if let Some(log) = access_log {
         log.close(Duration::from_secs(1));

@@ -4,7 +4,7 @@
 //! Owns: the key's place and text, registering and registering again. Never in the way of anything: a proxy that
 //! cannot register serves as well as any other. Start at [`keep`] and [`look`].
 
-use super::etcd::{Backoff, Connection, EtcdSettings, Extent, Fingerprint, Prefix, Slot};
+use super::etcd::{Backoff, Connection, EtcdSettings, Extent, Fingerprint, Prefix};
 use super::{Shutdown, SourceError, ended};
 use crate::vocab::Revision;
 use etcd_client::{GetOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions};
@@ -101,8 +101,8 @@ pub async fn look(settings: &EtcdSettings) -> Result<Fleet, SourceError> {
     let prefix = settings.keys();
     let connection = Connection::any(settings).await?;
     let listing = connection.list(&prefix, Extent::Keys).await?;
-    let documents = listing.keys.iter().filter(|listed| prefix.slot(&listed.key) != Slot::Reserved);
-    let documents = Fingerprint::of(documents.map(|listed| (listed.key.as_slice(), listed.mod_revision)));
+    let documents = listing.keys.iter().map(|listed| (listed.key.as_slice(), listed.mod_revision));
+    let documents = Fingerprint::of(documents);
     let options = GetOptions::new().with_prefix().with_revision(listing.revision).with_limit(FLEET_LIMIT);
     let mut kv = connection.kv.clone();
     let mut found = connection.request(kv.get(prefix.fleet(""), Some(options))).await?;

@@ -178,6 +178,16 @@ async fn a_signal_opens_the_log_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_a_log_outlives_its_rotation() {
+    let upstream = Upstream::named("up").await;
+    let mut proxy = crate::sample::in_front_of("access_log: off", &upstream).await;
+    proxy.signal("-USR1");
+    proxy.get("/", &[]).await;
+    proxy.signal("-TERM");
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_goes_to_standard_output_or_nowhere() {
     let upstream = Upstream::named("up").await;
     let proxy = crate::sample::in_front_of("access_log: {path: stdout}", &upstream).await;

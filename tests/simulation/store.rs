@@ -1,6 +1,6 @@
 //! A model of etcd: keys with revisions, a history that can be compacted, and data that can be lost.
 
-use graygate::sources::etcd::{Listed, Listing};
+use graygate::sources::etcd::{Listed, Listing, Part};
 use std::collections::BTreeMap;
 
 /// Below which everything lives.
@@ -12,6 +12,9 @@ pub struct Event {
     pub key: String,
     pub value: Option<String>,
 }
+
+/// A key that is watched and is no document.
+pub const STRAY: &str = "Rules/x";
 
 /// Documents by identity.
 pub type State = BTreeMap<String, String>;
@@ -66,8 +69,12 @@ impl Store {
     }
 
     pub fn state(&self) -> State {
-        let documents = self.keys.iter().filter(|(id, _)| !id.starts_with("fleet/"));
+        let documents = self.keys.iter().filter(|(id, _)| !id.starts_with("fleet/") && *id != STRAY);
         documents.map(|(id, (_, text))| (id.clone(), text.clone())).collect()
+    }
+
+    pub fn has_stray(&self) -> bool {
+        self.keys.contains_key(STRAY)
     }
 
     /// Whether these were all the documents at that revision, in any life of the store.
@@ -81,7 +88,8 @@ impl Store {
     }
 
     pub fn listing(&self) -> Listing {
-        let keys = self.keys.iter().map(|(id, (mod_revision, text))| Listed {
+        let listed = self.keys.iter().filter(|(id, _)| !id.starts_with("fleet/"));
+        let keys = listed.map(|(id, (mod_revision, text))| Listed {
             key: format!("{PREFIX}/{id}").into_bytes(),
             mod_revision: *mod_revision,
             lease: 0,
@@ -90,8 +98,12 @@ impl Store {
         Listing { revision: self.revision, keys: keys.collect() }
     }
 
-    /// What a watch still has to send.
-    pub fn events_from(&self, revision: i64) -> Vec<Event> {
-        self.log.iter().filter(|event| event.revision >= revision).cloned().collect()
+    /// What the watch of a part still has to send.
+    pub fn events_from(&self, part: Part, revision: i64) -> Vec<Event> {
+        let is_of = |event: &&Event| match part {
+            Part::Strays => event.key.ends_with(STRAY),
+            Part::Documents => !event.key.ends_with(STRAY) && !event.key.contains("/fleet/"),
+        };
+        self.log.iter().filter(|event| event.revision >= revision).filter(is_of).cloned().collect()
     }
 }

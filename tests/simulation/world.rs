@@ -1,6 +1,6 @@
 //! The store, the connection, the process and its disk, moved step by step by a seed.
 
-use crate::store::{Event, PREFIX, State, Store};
+use crate::store::{Event, PREFIX, STRAY, State, Store};
 use graygate::compile::Memory;
 use graygate::decide::Outcome;
 use graygate::live::{Admitted, Count, Generation, Guard, Live, Publisher};
@@ -8,7 +8,7 @@ use graygate::pools::Registry;
 use graygate::sources::Update;
 use graygate::sources::cache::{Cache, Good};
 use graygate::sources::etcd::mirror::{Heard, Mirror};
-use graygate::sources::etcd::{Change, Listing};
+use graygate::sources::etcd::{Change, Listing, Part};
 use graygate::telemetry::Metrics;
 use std::collections::VecDeque;
 use std::fs;
@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
-/// Everything that is written; `fleet/` is no document, but moves the store's revision like one.
-const IDS: [&str; 13] = [
+/// Everything that is written; `fleet/` is nobody's concern, but moves the store's revision like a document.
+const IDS: [&str; 14] = [
     "routes/r1",
     "routes/r2",
     "services/a",
@@ -31,6 +31,7 @@ const IDS: [&str; 13] = [
     "instances/a/i1",
     "instances/b/i2",
     "fleet/proxy",
+    STRAY,
 ];
 
 /// What happened in some seeds; a simulation in which nothing goes wrong shows nothing.
@@ -120,17 +121,29 @@ impl Chance {
     }
 }
 
+impl Watch {
+    fn has_told(&self, revision: i64) -> bool {
+        self.inbox.is_empty() && self.next > revision
+    }
+}
+
 struct Message {
     revision: i64,
     events: Vec<Event>,
 }
 
+/// One watch of a connection. Nothing is known about the order between the messages of two.
+struct Watch {
+    part: Part,
+    /// What it sends next.
+    next: i64,
+    inbox: VecDeque<Message>,
+}
+
 /// A connection that has listed, and perhaps watches.
 struct Session {
-    /// What the watch sends next.
-    next: i64,
+    watched: [Watch; 2],
     watches: bool,
-    inbox: VecDeque<Message>,
     comparison: Option<Listing>,
     /// Whether a message was lost or came before another: until the next listing the state may be one that never was.
     misled: bool,
@@ -277,11 +290,12 @@ impl World {
         match &mut process.session {
             None => {
                 let next = process.mirror.listed(self.store.listing());
-                let (inbox, comparison) = (VecDeque::new(), None);
-                process.session = Some(Session { next, watches: false, inbox, comparison, misled: false });
+                let watched =
+                    [Part::Documents, Part::Strays].map(|part| Watch { part, next, inbox: VecDeque::new() });
+                process.session = Some(Session { watched, watches: false, comparison: None, misled: false });
             }
             Some(session) if !session.watches => {
-                if session.next <= self.store.compacted {
+                if session.watched.iter().any(|watch| watch.next <= self.store.compacted) {
                     self.seen.stale += 1;
                     return self.disconnect();
                 }
@@ -293,24 +307,37 @@ impl World {
         }
     }
 
-    /// The server sends one or several revisions in one message, never a part of one.
     fn send(&mut self) {
+        let watch = self.chance.below(2);
+        self.send_on(watch);
+    }
+
+    /// The server sends one or several revisions in one message, never a part of one.
+    fn send_on(&mut self, watch: usize) {
         let Some(session) = self.process.session.as_mut().filter(|session| session.watches) else { return };
-        if session.next <= self.store.compacted {
+        let watch = &mut session.watched[watch];
+        if watch.next <= self.store.compacted {
             self.seen.stale += 1;
             return self.disconnect();
         }
-        let waiting = self.store.events_from(session.next);
+        let waiting = self.store.events_from(watch.part, watch.next);
         let Some(first) = waiting.first() else { return };
         let upto = first.revision + self.chance.below(3) as i64;
         let events: Vec<_> = waiting.into_iter().take_while(|event| event.revision <= upto).collect();
-        session.next = upto.min(self.store.revision) + 1;
-        session.inbox.push_back(Message { revision: self.store.revision, events });
+        watch.next = upto.min(self.store.revision) + 1;
+        watch.inbox.push_back(Message { revision: self.store.revision, events });
     }
 
     fn deliver(&mut self) {
+        let watch = self.chance.below(2);
+        self.deliver_on(watch);
+    }
+
+    fn deliver_on(&mut self, watch: usize) {
         let process = &mut self.process;
-        let Some(message) = process.session.as_mut().and_then(|session| session.inbox.pop_front()) else {
+        let watch = process.session.as_mut().map(|session| &mut session.watched[watch]);
+        let Some((part, message)) = watch.and_then(|watch| Some((watch.part, watch.inbox.pop_front()?)))
+        else {
             return;
         };
         let changes = message.events.iter().map(|event| Change {
@@ -318,7 +345,7 @@ impl World {
             mod_revision: event.revision,
             value: event.value.as_deref().map(str::as_bytes),
         });
-        let heard = Heard { revision: message.revision, changes: changes.collect() };
+        let heard = Heard { part: Some(part), revision: message.revision, changes: changes.collect() };
         match process.mirror.heard(&heard, self.now) {
             Ok(Some(update)) => self.offer(update),
             Ok(None) => {}
@@ -332,21 +359,22 @@ impl World {
     /// What no network should do to a stream, and some do.
     fn disturb(&mut self) {
         let Some(session) = &mut self.process.session else { return };
-        let count = session.inbox.len();
+        let inbox = &mut session.watched[self.chance.below(2)].inbox;
+        let count = inbox.len();
         match self.chance.below(3) {
             0 if count > 0 => {
-                let _ = session.inbox.remove(self.chance.below(count));
+                let _ = inbox.remove(self.chance.below(count));
                 session.misled = true;
                 self.seen.lost += 1;
             }
             1 if count > 0 => {
-                let message = &session.inbox[self.chance.below(count)];
+                let message = &inbox[self.chance.below(count)];
                 let again = Message { revision: message.revision, events: message.events.clone() };
-                session.inbox.push_back(again);
+                inbox.push_back(again);
                 self.seen.repeated += 1;
             }
             2 if count > 1 => {
-                session.inbox.swap(0, count - 1);
+                inbox.swap(0, count - 1);
                 session.misled = true;
                 self.seen.reordered += 1;
             }
@@ -376,7 +404,7 @@ impl World {
                 process.mirror.begin_comparison();
                 session.comparison = Some(self.store.listing());
             }
-            Some(listing) if session.next > listing.revision && session.inbox.is_empty() => {
+            Some(listing) if session.watched.iter().all(|watch| watch.has_told(listing.revision)) => {
                 if let Err(stale) = process.mirror.judge(Some(&listing)) {
                     assert!(session.misled, "differs without having been misled: {}", stale.reason);
                     self.seen.mismatches += stale.mismatches;
@@ -449,7 +477,7 @@ impl World {
     /// The disk loses the end of the file, or a bit of it; or the process died while it wrote.
     fn tear(&mut self) {
         let file = self.disk.path().join("documents.cache");
-        let Ok(mut bytes) = fs::read(&file) else { return };
+        let Some(mut bytes) = fs::read(&file).ok().filter(|bytes| !bytes.is_empty()) else { return };
         let at = self.chance.below(bytes.len());
         match self.chance.below(3) {
             0 => bytes.truncate(at),
@@ -501,8 +529,10 @@ impl World {
         self.publish();
         let newest = self.store.state();
         let generation = self.process.live.running().unwrap();
-        assert_eq!(self.process.mirror.revision(), self.store.revision);
-        assert_eq!(texts(&self.process.mirror.update(self.now).set.documents), newest);
+        let told = self.process.mirror.update(self.now).set;
+        assert_eq!(i64::try_from(told.revision), Ok(self.store.revision));
+        assert_eq!(texts(&told.documents), newest);
+        assert_eq!(!told.strays.is_empty(), self.store.has_stray());
         for (id, text) in &newest {
             let runs = self.process.running.get(id);
             match is_good(text) {
@@ -515,16 +545,21 @@ impl World {
     }
 
     fn hear_everything(&mut self) {
-        while let Some(session) = &self.process.session {
-            if session.inbox.is_empty() && session.next > self.store.revision {
-                return;
-            }
-            if session.inbox.is_empty() && self.store.events_from(session.next).is_empty() {
-                self.process.session.as_mut().unwrap().next = self.store.revision + 1;
-            } else if session.inbox.is_empty() {
-                self.send();
-            } else {
-                self.deliver();
+        for watch in [0, 1] {
+            while let Some(session) = &mut self.process.session {
+                let one = &mut session.watched[watch];
+                if one.has_told(self.store.revision) {
+                    break;
+                }
+                if !one.inbox.is_empty() {
+                    self.deliver_on(watch);
+                } else if one.next > self.store.compacted
+                    && self.store.events_from(one.part, one.next).is_empty()
+                {
+                    one.next = self.store.revision + 1;
+                } else {
+                    self.send_on(watch);
+                }
             }
         }
     }

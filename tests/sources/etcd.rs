@@ -1,4 +1,5 @@
 use crate::following::{Following, SOON};
+use crate::relay::Relay;
 use crate::support::etcd::{Etcd, key};
 use crate::support::eventually;
 use etcd_client::{Txn, TxnOp};
@@ -56,14 +57,17 @@ async fn a_transaction_arrives_as_one_update() {
     let mut updates = following.updates.clone();
     updates.mark_unchanged();
     for round in 0..20 {
-        let puts: Vec<_> =
-            (0..128).map(|n| TxnOp::put(key(&format!("rules/r{n}")), format!("{round}"), None)).collect();
+        let mut puts: Vec<_> =
+            (0..126).map(|n| TxnOp::put(key(&format!("rules/r{n}")), format!("{round}"), None)).collect();
+        // Keys of the fleet and strays before them are watched apart or not at all, which changes nothing.
+        puts.push(TxnOp::put(key("fleet/proxy"), format!("{round}"), None));
+        puts.push(TxnOp::put(key("Rules/x"), format!("{round}"), None));
         client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
     loop {
         tokio::time::timeout(SOON, updates.changed()).await.unwrap().unwrap();
         let set = updates.borrow_and_update().as_ref().unwrap().set.clone();
-        assert_eq!(set.documents.len(), 128);
+        assert_eq!(set.documents.len(), 126);
         let bodies: std::collections::BTreeSet<_> =
             set.documents.values().map(|raw| raw.body.to_vec()).collect();
         assert_eq!(bodies.len(), 1, "revision {} shows a transaction in halves", set.revision);
@@ -139,6 +143,67 @@ async fn a_change_among_ten_thousand_is_seen_at_once() {
     waits.sort();
     println!("median {:?}, slowest {:?}", waits[25], waits[49]);
     assert!(waits[25] < Duration::from_millis(50), "the median is {:?}", waits[25]);
+}
+
+#[tokio::test]
+async fn nothing_the_fleet_writes_is_sent_to_a_proxy() {
+    let etcd = Etcd::start().await;
+    let relay = Relay::before(&etcd.endpoint()).await;
+    let mut settings = etcd.settings();
+    settings.endpoints = vec![relay.endpoint.clone()];
+    let following = Following::etcd(settings);
+    etcd.put("rules/a", "1").await;
+    following.says("rules/a", "1").await;
+    let mut client = etcd.client().await;
+    let before = relay.sent();
+    for n in 0..200 {
+        client.put(key(&format!("fleet/proxy-{}", n % 10)), "x".repeat(270), None).await.unwrap();
+    }
+    // Whatever was sent of those came before this.
+    etcd.put("rules/a", "2").await;
+    following.says("rules/a", "2").await;
+    let sent = relay.sent() - before;
+    println!("{sent} bytes for 200 writes of the fleet and one change");
+    assert!(sent < 54_000 / 2, "{sent} bytes");
+    following.stop().await;
+}
+
+#[tokio::test]
+async fn keys_on_both_sides_of_the_fleet_are_followed() {
+    let mut etcd = Etcd::start().await;
+    let mut settings = etcd.settings();
+    settings.prefix = "/edge/gray/".to_owned();
+    let write = async |etcd: &Etcd, keys: &[(&str, &str)]| {
+        let puts = keys.iter().map(|(name, text)| TxnOp::put(format!("/edge/gray/{name}"), *text, None));
+        etcd.client().await.txn(Txn::new().and_then(puts.collect::<Vec<_>>())).await.unwrap();
+    };
+    write(&etcd, &[("Rules/old", ""), ("rules/a", "1"), ("fleet/x", ""), ("zone", "")]).await;
+    let following = Following::etcd(settings);
+    let strays = || {
+        let updates = following.updates.borrow();
+        let strays = &updates.as_ref().unwrap().set.strays;
+        strays.iter().map(|stray| stray.document.clone()).collect::<Vec<_>>()
+    };
+    following.says("rules/a", "1").await;
+    assert_eq!(strays(), ["/edge/gray/Rules/old", "/edge/gray/zone"]);
+    write(&etcd, &[("Rules/new", ""), ("rules/a", "2"), ("fleet", "")]).await;
+    following.says("rules/a", "2").await;
+    eventually(SOON, || strays().len() == 4).await;
+    // All of it is found again, whether the events are still there or not.
+    for compacts in [false, true] {
+        etcd.kill();
+        following.is_up(false).await;
+        etcd.restart().await;
+        let (stray, text) = if compacts { ("Rules/b", "4") } else { ("Rules/a", "3") };
+        write(&etcd, &[(stray, ""), ("rules/a", text)]).await;
+        if compacts {
+            etcd.compact().await;
+        }
+        following.says("rules/a", text).await;
+        eventually(SOON, || strays().contains(&format!("/edge/gray/{stray}"))).await;
+    }
+    assert_eq!(following.names(), ["rules/a"]);
+    following.stop().await;
 }
 
 #[tokio::test]

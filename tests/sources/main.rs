@@ -8,4 +8,6 @@ mod support;
 mod directory;
 mod etcd;
 mod following;
+mod grpc_proxy;
 mod push;
+mod relay;

@@ -151,9 +151,31 @@ impl Etcd {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
-        assert!(sent.success());
+        send(signal, self.child.as_ref().unwrap());
+    }
+
+    /// Starts etcd's `grpc-proxy` in front of it.
+    pub async fn grpc_proxy(&self) -> GrpcProxy {
+        loop {
+            let address = format!("127.0.0.1:{}", free_ports().0);
+            let mut child = Command::new("etcd")
+                .args(["grpc-proxy", "start", "--endpoints", &self.endpoint()])
+                .args(["--listen-addr", &address, "--advertise-client-url", &address])
+                .current_dir(self.directory.path())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let begun = Instant::now();
+            // Somebody else may take the port between finding and using it.
+            while child.try_wait().unwrap().is_none() {
+                if tokio::net::TcpStream::connect(&address).await.is_ok() {
+                    return GrpcProxy { child, endpoint: format!("http://{address}") };
+                }
+                assert!(begun.elapsed() < START_LIMIT, "the grpc-proxy does not listen");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -208,6 +230,34 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// `etcd grpc-proxy`, gone with the test.
+pub struct GrpcProxy {
+    child: Child,
+    pub endpoint: String,
+}
+
+impl GrpcProxy {
+    pub fn pause(&self) {
+        send("-STOP", &self.child);
+    }
+
+    pub fn resume(&self) {
+        send("-CONT", &self.child);
+    }
+}
+
+impl Drop for GrpcProxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 /// The key of a document below the default prefix.

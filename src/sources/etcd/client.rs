@@ -4,7 +4,7 @@
 //! opens another, with passwords and certificates read again.
 
 use super::held::{Listed, Listing};
-use super::keyspace::Prefix;
+use super::keyspace::{Part, Prefix};
 use super::mirror::{Extent, Mirror};
 use super::settings::{EtcdSettings, EtcdTls, Password};
 use crate::sources::SourceError;
@@ -76,11 +76,9 @@ impl Connection {
         let mut last = SourceError::Settings("at least one endpoint is needed".to_owned());
         for endpoint in &settings.endpoints {
             let opened = async {
-                let mut connection = Connection::open(settings, endpoint).await?;
+                let connection = Connection::open(settings, endpoint).await?;
                 // Connecting is lazy without credentials, so only an answer proves anything.
-                let probe = GetOptions::new().with_keys_only().with_limit(1);
-                let key = settings.keys().as_str().to_owned();
-                within(endpoint, connection.kv.get(key, Some(probe))).await?;
+                connection.revision(&settings.keys()).await?;
                 Ok(connection)
             };
             match opened.await {
@@ -103,14 +101,36 @@ impl Connection {
         within(&self.endpoint, request).await
     }
 
-    /// Lists the prefix page by page, all at the revision of the first page.
-    pub async fn list(&self, prefix: &Prefix, extent: Extent) -> Result<Listing, SourceError> {
+    /// The store's revision, asked with the smallest read there is.
+    pub async fn revision(&self, prefix: &Prefix) -> Result<i64, SourceError> {
+        let smallest = GetOptions::new().with_keys_only().with_limit(1);
         let mut kv = self.kv.clone();
+        let answer = self.request(kv.get(prefix.as_str(), Some(smallest))).await?;
+        Ok(answer.header().map_or(0, |header| header.revision()))
+    }
+
+    /// Lists both parts of the prefix page by page, all at the revision of the first page.
+    pub async fn list(&self, prefix: &Prefix, extent: Extent) -> Result<Listing, SourceError> {
         let mut listing = Listing { revision: 0, keys: Vec::new() };
-        let mut start = prefix.as_str().as_bytes().to_vec();
+        for part in Part::ALL {
+            self.list_part(prefix.range(part), extent, &mut listing).await?;
+            if listing.keys.len() > KEY_LIMIT {
+                return Err(self.failed(format!("more than {KEY_LIMIT} keys below `{}`", prefix.as_str())));
+            }
+        }
+        Ok(listing)
+    }
+
+    async fn list_part(
+        &self,
+        (mut start, end): (Vec<u8>, Vec<u8>),
+        extent: Extent,
+        listing: &mut Listing,
+    ) -> Result<(), SourceError> {
+        let mut kv = self.kv.clone();
         let mut page = PAGE;
         loop {
-            let options = page_options(prefix, extent).with_limit(page).with_revision(listing.revision);
+            let options = page_options(&end, extent).with_limit(page).with_revision(listing.revision);
             let mut answer = self.request(kv.get(start, Some(options))).await?;
             if listing.revision == 0 {
                 listing.revision = answer.header().map_or(0, |header| header.revision());
@@ -119,12 +139,8 @@ impl Connection {
             let found = answer.take_kvs();
             page = next_page(page, found.iter().map(|pair| pair.key().len() + pair.value().len()).sum());
             listing.keys.extend(found.into_iter().map(|pair| listed(pair, extent)));
-            let Some(last) = listing.keys.last().filter(|_| more) else {
-                return Ok(listing);
-            };
-            if listing.keys.len() > KEY_LIMIT {
-                return Err(self.failed(format!("more than {KEY_LIMIT} keys below `{}`", prefix.as_str())));
-            }
+            let last = listing.keys.last().filter(|_| more && listing.keys.len() <= KEY_LIMIT);
+            let Some(last) = last else { return Ok(()) };
             // The next key possible behind the last one.
             start = [last.key.as_slice(), b"\0"].concat();
         }
@@ -151,8 +167,8 @@ impl Connection {
     }
 }
 
-fn page_options(prefix: &Prefix, extent: Extent) -> GetOptions {
-    let options = GetOptions::new().with_range(prefix.end());
+fn page_options(end: &[u8], extent: Extent) -> GetOptions {
+    let options = GetOptions::new().with_range(end);
     match extent {
         Extent::KeysAndValues => options,
         Extent::Keys => options.with_keys_only(),

@@ -37,7 +37,7 @@ pub struct Change<'a> {
 
 pub(super) struct Held {
     prefix: Prefix,
-    /// The store's revision this state is of: of the listing, then of the newest event.
+    /// The store's revision the documents are of: of the listing, then of the newest event of their watch.
     revision: i64,
     revisions: BTreeMap<Vec<u8>, i64>,
     documents: BTreeMap<DocumentId, Arc<Raw>>,
@@ -120,8 +120,12 @@ impl Held {
                 }
             }
         }
-        self.revision = self.revision.max(change.mod_revision);
         ours
+    }
+
+    /// Every change of documents up to this revision was applied.
+    pub fn reached(&mut self, revision: i64) {
+        self.revision = self.revision.max(revision);
     }
 
     fn store(&mut self, slot: Slot, change: &Change) {
@@ -150,25 +154,11 @@ impl Held {
 
     /// Keys on which a listing disagrees, except those that were touched by events since it was begun.
     pub fn mismatches(&self, listing: &Listing, touched: &BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
-        let listed: BTreeMap<&[u8], &Listed> = listing
-            .keys
-            .iter()
-            .filter(|listed| self.prefix.slot(&listed.key) != Slot::Reserved)
-            .map(|listed| (listed.key.as_slice(), listed))
-            .collect();
-        let wrong = listed.values().filter(|one| !self.agrees(one)).map(|one| one.key.clone());
+        let listed: BTreeMap<&[u8], &Listed> =
+            listing.keys.iter().map(|listed| (listed.key.as_slice(), listed)).collect();
+        let wrong = listed.values().filter(|one| !self.has(one)).map(|one| one.key.clone());
         let surplus = self.revisions.keys().filter(|key| !listed.contains_key(key.as_slice()));
         wrong.chain(surplus.cloned()).filter(|key| !touched.contains(key)).collect()
-    }
-
-    fn agrees(&self, listed: &Listed) -> bool {
-        let same_value = match (self.prefix.slot(&listed.key), &listed.value) {
-            (Slot::Document(id), Some(value)) => {
-                self.documents.get(&id).is_some_and(|raw| *raw.body == **value)
-            }
-            _ => true,
-        };
-        same_value && self.has(listed)
     }
 }
 
@@ -193,6 +183,7 @@ mod tests {
     }
 
     fn event(held: &mut Held, key: &str, mod_revision: i64, value: Option<&str>) -> bool {
+        held.reached(mod_revision);
         held.apply(&Change {
             key: format!("/g/{key}").as_bytes(),
             mod_revision,
@@ -261,12 +252,10 @@ mod tests {
 
     #[test]
     fn a_comparison_names_what_differs() {
-        let held = held(&[("rules/a", 3, "1"), ("rules/b", 4, "2"), ("fleet/x", 5, "")]);
+        let held = held(&[("rules/a", 3, "1"), ("rules/b", 4, "2")]);
         let none = BTreeSet::new();
         for (keys, expected) in [
             (&[("rules/a", 3, "1"), ("rules/b", 4, "2")][..], &[][..]),
-            (&[("rules/a", 3, "1"), ("rules/b", 4, "2"), ("fleet/y", 9, "")], &[]),
-            (&[("rules/a", 3, "other"), ("rules/b", 4, "2")], &["/g/rules/a"]),
             (&[("rules/a", 7, "1"), ("rules/b", 4, "2")], &["/g/rules/a"]),
             (&[("rules/a", 3, "1")], &["/g/rules/b"]),
             (&[("rules/a", 3, "1"), ("rules/b", 4, "2"), ("rules/c", 6, "")], &["/g/rules/c"]),

@@ -15,6 +15,20 @@ const RESERVED: &str = "fleet/";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Prefix(String);
 
+/// A part of the prefix that is listed and watched by itself. Between the two lie the fleet's keys: each proxy writes its
+/// own again and again, and a watch across them would send every write to every proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Behind the fleet's keys: every document, so that a transaction over documents is one message of one watch.
+    Documents,
+    /// Before the fleet's keys: nothing but strays.
+    Strays,
+}
+
+impl Part {
+    pub(crate) const ALL: [Part; 2] = [Part::Documents, Part::Strays];
+}
+
 /// What a key stands for.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Slot {
@@ -34,9 +48,13 @@ impl Prefix {
         &self.0
     }
 
-    /// The first key behind all of the prefix: `/graygate0`, as `0` follows `/`.
-    pub fn end(&self) -> Vec<u8> {
-        format!("{}0", self.0.trim_end_matches('/')).into_bytes()
+    /// The first key of a part, and the first one behind it.
+    pub fn range(&self, part: Part) -> (Vec<u8>, Vec<u8>) {
+        let (first, end) = match part {
+            Part::Documents => (behind(&self.fleet("")), behind(&self.0)),
+            Part::Strays => (self.0.clone(), self.fleet("")),
+        };
+        (first.into_bytes(), end.into_bytes())
     }
 
     pub fn key(&self, id: &DocumentId) -> String {
@@ -62,6 +80,11 @@ impl Prefix {
             None => Slot::Stray(stray(&shown, "this key is no document", help(rest))),
         }
     }
+}
+
+/// The first key behind all that begin with this path: `0` follows `/`.
+fn behind(path: &str) -> String {
+    format!("{}0", path.trim_end_matches('/'))
 }
 
 /// How a document of this kind is read when it comes from a store, where names have no extension.
@@ -124,9 +147,38 @@ mod tests {
     fn a_prefix_ends_in_one_slash_however_it_is_written() {
         for text in ["/graygate", "/graygate/", "/graygate//"] {
             assert_eq!(Prefix::new(text).as_str(), "/graygate/");
-            assert_eq!(Prefix::new(text).end(), b"/graygate0");
         }
         let id = DocumentId::parse("rules/x").unwrap();
         assert_eq!(Prefix::new("/a").key(&id), "/a/rules/x");
+    }
+
+    #[test]
+    fn every_key_but_the_fleets_is_in_one_part() {
+        for text in ["/graygate", "/", "", "plain", "/a/b/fleet/"] {
+            let prefix = Prefix::new(text);
+            let part = |key: &str| {
+                let holds = |part: &Part| {
+                    let (first, end) = prefix.range(*part);
+                    first.as_slice() <= key.as_bytes() && key.as_bytes() < end.as_slice()
+                };
+                let parts: Vec<_> = Part::ALL.into_iter().filter(holds).collect();
+                assert!(parts.len() < 2, "{key}");
+                parts.first().copied()
+            };
+            let at = |name: &str| format!("{}{name}", prefix.as_str());
+            for kind in Kind::ALL {
+                assert_eq!(part(&at(&format!("{}/x", kind.folder()))), Some(Part::Documents), "{kind:?}");
+            }
+            for name in ["", "Rules/x", "documents/rules/x", "fleet", "fleet-x", "fleet.x/y", "fleet\u{1}"] {
+                assert_eq!(part(&at(name)), Some(Part::Strays), "{name}");
+            }
+            for name in ["fleet0", "fleets/x", "rule/x", "\u{10ffff}"] {
+                assert_eq!(part(&at(name)), Some(Part::Documents), "{name}");
+            }
+            for name in ["fleet/", "fleet/x", "fleet/\u{10ffff}"] {
+                assert_eq!(part(&at(name)), None, "{name}");
+            }
+            assert_eq!(part(&format!("{}0/rules/x", prefix.as_str().trim_end_matches('/'))), None);
+        }
     }
 }

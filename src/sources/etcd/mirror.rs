@@ -5,7 +5,7 @@
 //! or reads a clock; the session does both, and so does the simulation that drives this with a model of a store.
 
 use super::held::{Change, Held, Listed, Listing};
-use super::keyspace::Prefix;
+use super::keyspace::{Part, Prefix};
 use crate::sources::Update;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub enum Extent {
 
 /// One message of a watch.
 pub struct Heard<'a> {
+    /// Whose watch it is of; `None`: an answer about the store, without changes.
+    pub part: Option<Part>,
     /// The store's revision when it was sent.
     pub revision: i64,
     pub changes: Vec<Change<'a>>,
@@ -43,6 +45,12 @@ pub struct Stale {
 /// The prefix of a store, as far as it was listed and heard.
 pub struct Mirror {
     held: Held,
+    /// The store's revision of the listing.
+    listed: i64,
+    /// Up to where strays were heard; the two watches may be at different revisions.
+    strays: i64,
+    /// The store's newest revision anybody told, that of keys of no concern included.
+    seen: i64,
     burst: Option<Burst>,
     /// During a comparison: the keys that events touched since it began.
     touched: Option<BTreeSet<Vec<u8>>>,
@@ -58,12 +66,13 @@ struct Burst {
 impl Mirror {
     /// Holds nothing yet. The prefix is as an operator writes it.
     pub fn new(prefix: &str) -> Mirror {
-        Mirror { held: Held::new(Prefix::new(prefix)), burst: None, touched: None }
+        let held = Held::new(Prefix::new(prefix));
+        Mirror { held, listed: 0, strays: 0, seen: 0, burst: None, touched: None }
     }
 
-    /// The store's revision that is held; 0 before the first listing.
-    pub fn revision(&self) -> i64 {
-        self.held.revision()
+    /// The newest revision the store is known to have had; 0 before the first listing.
+    pub fn seen(&self) -> i64 {
+        self.seen
     }
 
     /// What the next listing has to carry.
@@ -84,28 +93,35 @@ impl Mirror {
     /// A session begins with this instead of resuming the watch where the last one broke: a store whose data was
     /// replaced may stand at the very revision one resumes from, and no event would ever tell.
     pub fn listed(&mut self, listing: Listing) -> i64 {
-        if listing.revision < self.held.revision() {
+        if listing.revision < self.seen {
             tracing::warn!(
-                held = self.held.revision(),
+                seen = self.seen,
                 store = listing.revision,
                 "the store's revision went back, its data was replaced; taking what it holds now"
             );
         }
         self.burst = None;
         self.touched = None;
+        (self.listed, self.strays, self.seen) = (listing.revision, listing.revision, listing.revision);
         self.held.replace(listing);
-        self.held.revision() + 1
+        self.listed + 1
     }
 
     /// Takes a message; an update where a burst has lasted long enough.
     pub fn heard(&mut self, message: &Heard<'_>, now: Instant) -> Result<Option<Update>, Stale> {
-        self.check(message)?;
+        let newest = self.check(message)?;
+        self.seen = self.seen.max(message.revision);
         let mut ours = false;
         for change in &message.changes {
             ours |= self.held.apply(change);
             if let Some(touched) = &mut self.touched {
                 touched.insert(change.key.to_vec());
             }
+        }
+        match message.part {
+            Some(Part::Documents) => self.held.reached(newest),
+            Some(Part::Strays) => self.strays = newest,
+            None => {}
         }
         if ours {
             let began = self.burst.map_or(now, |burst| burst.began);
@@ -118,17 +134,23 @@ impl Mirror {
         Ok(None)
     }
 
-    /// A store sends its events in the order of their revisions, each once. What is older than the held state comes
-    /// from a store whose data was replaced, or from a watch that went wrong; applying it would bring back the past.
-    fn check(&self, message: &Heard<'_>) -> Result<(), Stale> {
-        let held = self.held.revision();
-        if message.revision < held {
+    /// The revision that is heard with this message. A store sends the events of a watch in the order of their revisions,
+    /// each once. What is older than the held state comes from a store whose data was replaced, or from a watch that went
+    /// wrong; applying it would bring back the past.
+    fn check(&self, message: &Heard<'_>) -> Result<i64, Stale> {
+        let mut newest = match message.part {
+            Some(Part::Documents) => self.held.revision(),
+            Some(Part::Strays) => self.strays,
+            // It may have been under way for longer than events that came before it.
+            None if message.changes.is_empty() => self.listed,
+            None => return Err(Stale::because("an event came of a watch that was not asked for")),
+        };
+        if message.revision < newest {
             return Err(Stale::because(format!(
-                "its revision {} is below the held {held}",
+                "its revision {} is below the held {newest}",
                 message.revision
             )));
         }
-        let mut newest = held;
         for change in &message.changes {
             if change.mod_revision < newest {
                 return Err(Stale::because(format!(
@@ -138,7 +160,7 @@ impl Mirror {
             }
             newest = change.mod_revision;
         }
-        Ok(())
+        Ok(newest)
     }
 
     /// When the burst under way is to be told.
@@ -156,10 +178,11 @@ impl Mirror {
         Update { set: Arc::new(self.held.set()), fingerprint: self.held.fingerprint(), seen_at }
     }
 
-    /// A comparison begins: from now on events are remembered, so that they are not taken for differences.
+    /// A comparison begins: from now on events are remembered, so that they are not taken for differences. Its listing
+    /// needs no values: a key that was written has another revision.
     pub fn begin_comparison(&mut self) -> Extent {
         self.touched = Some(BTreeSet::new());
-        self.extent()
+        Extent::Keys
     }
 
     pub fn is_comparing(&self) -> bool {
@@ -199,7 +222,7 @@ mod tests {
     }
 
     fn heard(revision: i64, changes: Vec<Change<'_>>) -> Heard<'_> {
-        Heard { revision, changes }
+        Heard { part: Some(Part::Documents), revision, changes }
     }
 
     #[test]
@@ -233,6 +256,32 @@ mod tests {
     }
 
     #[test]
+    fn each_watch_has_its_own_past() {
+        let now = Instant::now();
+        let stray = |revision| Heard {
+            part: Some(Part::Strays),
+            revision,
+            changes: vec![Change { key: b"/g/Rules/a", mod_revision: revision, value: Some(b"") }],
+        };
+        let told = |mirror: &Mirror| {
+            let set = mirror.update(now).set;
+            (set.revision, set.documents.len(), set.strays.len())
+        };
+        let mut mirror = mirror(10);
+        mirror.heard(&stray(13), now).unwrap();
+        assert_eq!(told(&mirror), (10, 0, 1), "of the documents, only revision 10 is sure");
+        mirror.heard(&heard(12, vec![put(12)]), now).unwrap();
+        assert_eq!(told(&mirror), (12, 1, 1));
+        assert!(mirror.heard(&stray(12), now).is_err());
+        // An answer about the store may be overtaken by events, but the store is not older than its listing.
+        let answer = |revision| Heard { part: None, revision, changes: vec![] };
+        assert!(mirror.heard(&answer(11), now).is_ok());
+        assert_eq!(mirror.seen(), 13);
+        assert!(mirror.heard(&answer(9), now).is_err());
+        assert!(mirror.heard(&Heard { part: None, revision: 20, changes: vec![put(20)] }, now).is_err());
+    }
+
+    #[test]
     fn a_comparison_finds_what_was_never_heard() {
         let listing = || Listing {
             revision: 11,
@@ -244,7 +293,7 @@ mod tests {
             }],
         };
         let mut deaf = mirror(10);
-        assert_eq!(deaf.begin_comparison(), Extent::KeysAndValues);
+        assert_eq!(deaf.begin_comparison(), Extent::Keys);
         assert!(deaf.judge(None).is_ok(), "a listing that failed");
         deaf.begin_comparison();
         assert_eq!(deaf.judge(Some(&listing())).unwrap_err().mismatches, 1);

@@ -9,6 +9,7 @@ mod client;
 mod fingerprint;
 mod held;
 mod keyspace;
+mod liveness;
 pub mod mirror;
 mod publisher;
 mod session;
@@ -18,6 +19,7 @@ pub(in crate::sources) use backoff::Backoff;
 pub(in crate::sources) use client::Connection;
 pub use fingerprint::Fingerprint;
 pub use held::{Change, Listed, Listing};
+pub use keyspace::Part;
 pub(in crate::sources) use keyspace::{Prefix, Slot};
 pub use settings::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
 

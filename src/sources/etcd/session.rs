@@ -1,11 +1,12 @@
-//! One connection's life: list the prefix, watch from there, publish bursts.
+//! One connection's life: list the prefix, watch its parts from there, publish bursts.
 //!
 //! Answers: what happens between connecting to an endpoint and losing it?
-//! Owns: liveness, timers, requests. Never: reconnects (see `mod.rs`), or says what was heard means (`mirror.rs`).
+//! Owns: timers, requests. Never: reconnects (see `mod.rs`), or says what was heard means (`mirror.rs`).
 
 use super::client::{Connection, REQUEST_TIMEOUT, explain};
 use super::held::{Change, Listing};
-use super::keyspace::Prefix;
+use super::keyspace::{Part, Prefix};
+use super::liveness::{Liveness, SILENCE_LIMIT, Step};
 use super::mirror::{Extent, Heard, Mirror, Stale};
 use super::publisher::Publisher;
 use crate::sources::SourceError;
@@ -13,13 +14,11 @@ use etcd_client::{WatchOptions, WatchResponse, WatchStream};
 use std::future::pending;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 
 /// How often the server is asked for a sign of life. The answer counts as that and nothing else: in etcd before
 /// 3.4.25 it may overtake events, so its revision says nothing about what arrived.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// A watch without any answer for this long is dead, whatever the connection looks like.
-const SILENCE_LIMIT: Duration = Duration::from_secs(4);
 /// How often the held state is compared with a fresh listing. Nothing is known that would make them differ; this
 /// is what heals the unknown.
 const COMPARE_EVERY: Duration = Duration::from_secs(300);
@@ -45,12 +44,29 @@ impl From<Stale> for End {
     }
 }
 
-/// The listing of a comparison under way.
-struct Comparison(JoinHandle<Result<Listing, SourceError>>);
+/// Something asked beside the watch, given up with the session.
+struct Asked<T>(JoinHandle<Result<T, SourceError>>);
 
-impl Drop for Comparison {
+impl<T> Drop for Asked<T> {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// The watches of all parts, on one stream.
+struct Watches {
+    stream: WatchStream,
+    /// The server's numbers for them.
+    numbers: Vec<(i64, Part)>,
+}
+
+/// The number of an answer about the stream as a whole.
+const NO_WATCH: i64 = -1;
+
+impl Watches {
+    fn part(&self, response: &WatchResponse) -> Option<Part> {
+        let mut numbers = self.numbers.iter();
+        numbers.find(|(number, _)| *number == response.watch_id()).map(|(_, part)| *part)
     }
 }
 
@@ -60,7 +76,11 @@ pub(super) struct Session<'a> {
     prefix: Prefix,
     mirror: &'a mut Mirror,
     publisher: &'a mut Publisher,
-    comparison: Option<Comparison>,
+    liveness: Liveness,
+    /// The listing of a comparison under way.
+    comparison: Option<Asked<Listing>>,
+    /// A read under way that shows whether the store lives: the revision it had to have, and the one it has.
+    read: Option<Asked<(i64, i64)>>,
 }
 
 impl<'a> Session<'a> {
@@ -70,7 +90,8 @@ impl<'a> Session<'a> {
         mirror: &'a mut Mirror,
         publisher: &'a mut Publisher,
     ) -> Session<'a> {
-        Session { connection, prefix, mirror, publisher, comparison: None }
+        let liveness = Liveness::new(Instant::now());
+        Session { connection, prefix, mirror, publisher, liveness, comparison: None, read: None }
     }
 
     /// Lists, publishes, then follows the watch until something ends it.
@@ -89,32 +110,24 @@ impl<'a> Session<'a> {
         let begun = Instant::now();
         let listing = self.list().await?;
         let start = self.mirror.listed(listing);
-        let mut stream = self.watch(start).await?;
+        let mut watches = self.watch(start).await?;
         self.publisher.publish(self.mirror.update(begun));
-        self.publisher.reached(self.connection.endpoint(), self.mirror.revision());
-        let mut progress = interval(PROGRESS);
-        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.publisher.reached(self.connection.endpoint(), self.mirror.seen());
+        self.liveness = Liveness::new(Instant::now());
+        let mut look = interval(PROGRESS);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut compare = interval(COMPARE_EVERY);
         compare.reset();
-        let mut heard = Instant::now();
         loop {
             let due = self.mirror.due();
             tokio::select! {
                 // Messages first: whoever was slow himself must not take the other side for dead.
                 biased;
-                message = stream.message() => {
-                    heard = Instant::now();
-                    self.message(message, heard)?;
-                }
+                message = watches.stream.message() => self.message(&watches, message)?,
                 () = until(due) => self.flush(),
-                listing = compared(&mut self.comparison) => self.judge(listing)?,
-                _ = progress.tick() => {
-                    if heard.elapsed() > SILENCE_LIMIT {
-                        let message = format!("silent for {} seconds", SILENCE_LIMIT.as_secs());
-                        return Err(self.connection.failed(message).into());
-                    }
-                    self.ask_progress(&mut stream).await?;
-                }
+                listing = answer(&mut self.comparison) => self.judge(listing)?,
+                read = answer(&mut self.read) => self.take_read(read)?,
+                _ = look.tick() => self.look(&mut watches.stream).await?,
                 _ = compare.tick(), if self.comparison.is_none() => self.compare(),
             }
         }
@@ -125,35 +138,91 @@ impl<'a> Session<'a> {
             return self.connection.list(&self.prefix, Extent::KeysAndValues).await;
         }
         let mut listing = self.connection.list(&self.prefix, Extent::Keys).await?;
-        if listing.revision < self.mirror.revision() {
+        if listing.revision < self.mirror.seen() {
             return self.connection.list(&self.prefix, Extent::KeysAndValues).await;
         }
         self.connection.complete(&mut listing, self.mirror).await?;
         Ok(listing)
     }
 
-    /// Opens the watch right behind the listing, and waits until the server says it stands.
+    /// Opens the watches right behind the listing, and waits until the server says that they stand.
     ///
     /// Without fragments: a transaction then arrives in one message, however large, and is never seen in halves.
-    async fn watch(&mut self, start: i64) -> Result<WatchStream, End> {
-        let options = WatchOptions::new()
-            .with_range(self.prefix.end())
-            .with_start_revision(start)
-            .with_progress_notify();
-        let mut watch = self.connection.watch.clone();
-        let key = self.prefix.as_str().to_owned();
-        let mut stream = self.connection.request(watch.watch(key, Some(options))).await?;
-        let first = timeout(REQUEST_TIMEOUT, stream.message()).await;
-        match first {
-            Ok(Ok(Some(first))) if first.created() && !first.canceled() => {
-                self.mirror.heard(&heard(&first), Instant::now())?;
-                Ok(stream)
+    async fn watch(&mut self, start: i64) -> Result<Watches, End> {
+        let (key, options) = self.options(Part::Documents, start);
+        let mut client = self.connection.watch.clone();
+        let stream = self.connection.request(client.watch(key, Some(options))).await?;
+        let mut watches = Watches { stream, numbers: Vec::new() };
+        self.stands(&mut watches, Part::Documents).await?;
+        // One after the other, or nobody could tell which number belongs to which.
+        let (key, options) = self.options(Part::Strays, start);
+        self.connection.request(watches.stream.watch(key, Some(options))).await?;
+        self.stands(&mut watches, Part::Strays).await?;
+        Ok(watches)
+    }
+
+    fn options(&self, part: Part, start: i64) -> (Vec<u8>, WatchOptions) {
+        let (first, end) = self.prefix.range(part);
+        let options = WatchOptions::new().with_range(end).with_start_revision(start).with_progress_notify();
+        (first, options)
+    }
+
+    /// Waits until the watch of this part stands; those before it are heard meanwhile.
+    async fn stands(&mut self, watches: &mut Watches, part: Part) -> Result<(), End> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        loop {
+            let Ok(message) = timeout_at(deadline.into(), watches.stream.message()).await else {
+                return Err(self.connection.failed("the watch was not answered").into());
+            };
+            let is_new = matches!(&message, Ok(Some(response)) if response.created());
+            if let (true, Ok(Some(response))) = (is_new, &message) {
+                watches.numbers.push((response.watch_id(), part));
             }
-            Ok(Ok(Some(first))) => Err(self.canceled(&first)),
-            Ok(Ok(None)) => Err(self.connection.failed("the watch ended before it began").into()),
-            Ok(Err(error)) => Err(self.connection.failed(explain(&error)).into()),
-            Err(_) => Err(self.connection.failed("the watch was not answered").into()),
+            self.message(watches, message)?;
+            if is_new {
+                return Ok(());
+            }
         }
+    }
+
+    /// Asks for a sign of life, where that is due.
+    async fn look(&mut self, stream: &mut WatchStream) -> Result<(), End> {
+        match self.liveness.step(Instant::now()) {
+            Step::Ask => self.ask_progress(stream).await,
+            Step::Read if self.read.is_none() => {
+                let (connection, prefix, seen) =
+                    (self.connection.clone(), self.prefix.clone(), self.mirror.seen());
+                let read = async move { Ok((seen, connection.revision(&prefix).await?)) };
+                self.read = Some(Asked(tokio::spawn(read)));
+                Ok(())
+            }
+            Step::Read | Step::Rest => Ok(()),
+            Step::GiveUp => {
+                let message = format!("silent for {} seconds", SILENCE_LIMIT.as_secs());
+                Err(self.connection.failed(message).into())
+            }
+        }
+    }
+
+    /// A read that fails says nothing: silence ends the session soon enough.
+    fn take_read(&mut self, read: Option<(i64, i64)>) -> Result<(), End> {
+        self.read = None;
+        let Some((seen, revision)) = read else { return Ok(()) };
+        if revision < seen {
+            // Behind a proxy the watch outlives its store, and waits for a revision that may be far away.
+            return Err(Stale::because(format!("its revision went back from {seen} to {revision}")).into());
+        }
+        let now = Instant::now();
+        if self.liveness.read(now) {
+            let endpoint = self.connection.endpoint();
+            tracing::info!(
+                endpoint,
+                "this etcd answers no requests for progress, as its grpc-proxy does; it is read instead"
+            );
+        }
+        self.publisher.touch(now);
+        self.mirror.heard(&Heard { part: None, revision, changes: Vec::new() }, now)?;
+        Ok(())
     }
 
     async fn ask_progress(&self, stream: &mut WatchStream) -> Result<(), End> {
@@ -166,8 +235,8 @@ impl<'a> Session<'a> {
 
     fn message(
         &mut self,
+        watches: &Watches,
         message: Result<Option<WatchResponse>, etcd_client::Error>,
-        now: Instant,
     ) -> Result<(), End> {
         let response = match message {
             Ok(Some(response)) => response,
@@ -177,8 +246,12 @@ impl<'a> Session<'a> {
         if response.canceled() {
             return Err(self.canceled(&response));
         }
+        let now = Instant::now();
+        self.liveness.heard(now, response.watch_id() == NO_WATCH);
         self.publisher.touch(now);
-        if let Some(update) = self.mirror.heard(&heard(&response), now)? {
+        if let Some(update) =
+            self.mirror.heard(&heard(&response, watches.part(&response), self.mirror.seen()), now)?
+        {
             self.publisher.publish(update);
         }
         Ok(())
@@ -208,7 +281,7 @@ impl<'a> Session<'a> {
             tokio::time::sleep(COMPARE_SETTLE).await;
             Ok(listing)
         });
-        self.comparison = Some(Comparison(listing));
+        self.comparison = Some(Asked(listing));
     }
 
     fn judge(&mut self, listing: Option<Listing>) -> Result<(), End> {
@@ -217,7 +290,8 @@ impl<'a> Session<'a> {
     }
 }
 
-fn heard(response: &WatchResponse) -> Heard<'_> {
+/// `seen` stands for the revision of a response that tells none.
+fn heard(response: &WatchResponse, part: Option<Part>, seen: i64) -> Heard<'_> {
     let changes = response.events().iter().filter_map(|event| event.kv()).map(|pair| Change {
         key: pair.key(),
         mod_revision: pair.mod_revision(),
@@ -226,7 +300,8 @@ fn heard(response: &WatchResponse) -> Heard<'_> {
         value: (pair.version() > 0).then(|| pair.value()),
     });
     Heard {
-        revision: response.header().map_or(i64::MAX, |header| header.revision()),
+        part,
+        revision: response.header().map_or(seen, |header| header.revision()),
         changes: changes.collect(),
     }
 }
@@ -238,9 +313,10 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-async fn compared(comparison: &mut Option<Comparison>) -> Option<Listing> {
-    match comparison {
-        Some(Comparison(listing)) => listing.await.ok().and_then(Result::ok),
+/// What came of it, once that is known; `None`: it failed.
+async fn answer<T>(asked: &mut Option<Asked<T>>) -> Option<T> {
+    match asked {
+        Some(Asked(task)) => task.await.ok().and_then(Result::ok),
         None => pending().await,
     }
 }
