@@ -207,7 +207,7 @@ fn plan(
     (name, gathered): (&Name, &Gathered<'_>),
     words: &Words,
     rules: &[&ReadyRule<'_>],
-    index: impl FnOnce(&[RulePlan]) -> Arc<RuleIndex>,
+    index: impl FnOnce(&[Arc<RulePlan>]) -> Arc<RuleIndex>,
 ) -> ServicePlan {
     let service = gathered.service;
     let version = |word: &Name| {
@@ -222,7 +222,7 @@ fn plan(
         }
     };
     let issue_cookie = service.issue_cookie.as_ref();
-    let rules: Box<[RulePlan]> = rules.iter().map(|rule| rule_plan(rule, words)).collect();
+    let rules: Box<[Arc<RulePlan>]> = rules.iter().map(|rule| Arc::new(rule_plan(rule, words))).collect();
     ServicePlan {
         name: name.clone(),
         identity: identity(service),
