@@ -23,8 +23,8 @@ use crate::vocab::Attribute;
 const FEW_RULES: usize = 256;
 /// Rules of the overlay, or rules gone from the base, beyond which an index is worn: to be built anew when there is time.
 const WORN: usize = 64;
-/// Beyond this many it is built anew at once: an overlay costs every decision a few lookups and every change its
-/// rebuilding.
+/// Beyond this many, or half of the base, it is built anew at once: an overlay costs every decision a few lookups and
+/// every change its rebuilding.
 const WORN_OUT: usize = 512;
 /// Patterns of an overlay in one set, about: each change builds a set of them anew.
 const PATTERNS_IN_OVERLAY_SET: usize = 32;
@@ -105,9 +105,19 @@ impl RuleIndex {
         Arc::new(changed.unwrap_or_else(|| RuleIndex::build(rules, sets)))
     }
 
+    /// How many rules are not in its base, or gone from there.
+    pub fn wear(&self) -> usize {
+        self.overlay.as_ref().map_or(0, |overlay| overlay.gone.max(overlay.rules.len()))
+    }
+
     /// Whether it is worth being [built anew](RuleIndex::renewed) beside the changes.
     pub fn is_worn(&self) -> bool {
-        self.overlay.as_ref().is_some_and(|overlay| overlay.wear() > WORN)
+        self.wear() > WORN
+    }
+
+    /// Whether both are changes of the same base.
+    pub fn shares_base(&self, other: &RuleIndex) -> bool {
+        Arc::ptr_eq(&self.base, &other.base)
     }
 
     /// The same rules in one table.
@@ -252,7 +262,7 @@ impl Base {
             }
         }
         let gone = self.active.saturating_sub(stay);
-        if gone.max(left.len()) > limits.worn_out {
+        if gone.max(left.len()) > limits.worn_out.min(self.active / 2) {
             return None;
         }
         self.table.keep(sets);
@@ -300,10 +310,6 @@ impl Overlay {
 
     fn before(&self, rank: Rank) -> Rank {
         self.before.get(rank as usize).copied().unwrap_or_default()
-    }
-
-    fn wear(&self) -> usize {
-        self.gone.max(self.rules.len())
     }
 }
 
