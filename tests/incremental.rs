@@ -89,7 +89,7 @@ fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
             }
             memory = followed.memory;
             // What was worn some changes ago is taken up, as if a thread had taken its time.
-            if at % 3 == 0 {
+            if at % 2 == 0 {
                 renewed += usize::from(worn.is_some());
                 worn.take().into_iter().for_each(|worn: Worn| memory.renew(&worn.renewed()));
                 worn = memory.worn();
@@ -100,7 +100,7 @@ fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
             }
         }
     }
-    assert!(changed > 60 && made > 3 && renewed > 3, "{changed} changed, {made} made, {renewed} renewed");
+    assert!(changed > 40 && made > 10 && renewed > 1, "{changed} changed, {made} made, {renewed} renewed");
 }
 
 /// The documents in force, compiled by one that has never seen any.
