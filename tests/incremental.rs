@@ -13,9 +13,9 @@ use graygate::compile::{Compiled, Memory, Worn, compile, compile_next};
 use graygate::decide::RuleIndex;
 use graygate::documents::{DocumentId, DocumentSet, Raw};
 use graygate::vocab::Name;
-use oracle::Oracle;
 use oracle::cases::{Dice, ask, change, change_many_rules, document_sets, many_rules};
 use oracle::program::{decided, explained, no_file};
+use oracle::{Ask, Oracle};
 
 /// Changes one after the other, each on what the one before left.
 const CHANGES: usize = 30;
@@ -49,15 +49,29 @@ fn follow(seed: u64, kept: &mut usize, made: &mut usize) {
         let anew = anew(followed.memory.good_texts());
         oracle.take(&set);
         for _ in 0..REQUESTS {
-            let ask = ask(&mut dice);
-            let place = || format!("seed {seed}, change {at}, {ask:?}");
-            assert_eq!(decided(&followed, &ask), oracle.judge(&ask), "{}", place());
-            assert_eq!(decided(&followed, &ask), decided(&anew, &ask), "{}", place());
-            assert_eq!(explained(&followed, &ask), explained(&anew, &ask), "{}", place());
+            let ask = ask_all([&followed, &anew], &oracle, &mut dice, (seed, at));
+            assert_eq!(
+                explained(&followed, &ask),
+                explained(&anew, &ask),
+                "seed {seed}, change {at}, {ask:?}"
+            );
         }
         memory = followed.memory;
         change(&mut set, &mut dice);
     }
+}
+
+/// One request, which all decide alike.
+fn ask_all(
+    [followed, anew]: [&Compiled; 2],
+    oracle: &Oracle,
+    dice: &mut Dice,
+    (seed, at): (u64, usize),
+) -> Ask {
+    let ask = ask(dice);
+    assert_eq!(decided(followed, &ask), oracle.judge(&ask), "seed {seed}, change {at}, {ask:?}");
+    assert_eq!(decided(followed, &ask), decided(anew, &ask), "seed {seed}, change {at}, {ask:?}");
+    ask
 }
 
 /// Rules of a service that is large enough for its index to stay while they change.
@@ -82,10 +96,7 @@ fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
             }
             oracle.take(&set);
             for _ in 0..REQUESTS {
-                let ask = ask(&mut dice);
-                let place = || format!("seed {seed}, change {at}, {ask:?}");
-                assert_eq!(decided(&followed, &ask), oracle.judge(&ask), "{}", place());
-                assert_eq!(decided(&followed, &ask), decided(&anew, &ask), "{}", place());
+                ask_all([&followed, &anew], &oracle, &mut dice, (seed, at));
             }
             memory = followed.memory;
             // What was worn some changes ago is taken up, as if a thread had taken its time.
