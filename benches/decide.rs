@@ -144,6 +144,9 @@ fn build(criterion: &mut Criterion) {
     }
 }
 
+/// A document, and what it is changed to; `None` where it is taken out.
+type Change = (DocumentId, Option<String>);
+
 /// A change of one rule among ten thousand, from the documents to the snapshot.
 fn change(criterion: &mut Criterion) {
     let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
@@ -154,28 +157,47 @@ fn change(criterion: &mut Criterion) {
             bencher.iter(|| compile_next(&set, Memory::default(), &no_file));
         });
         let mut memory = Some(compile_next(&set, Memory::default(), &no_file).memory);
-        let id = DocumentId::parse("rules/05000").unwrap();
-        // A condition that changes, and a share below a condition that stays.
-        let mut turn = 0;
-        let texts: [(&str, &dyn Fn(usize) -> String); 2] = [
-            ("one_of", &|turn| rule(10_000 + turn)),
+        // The rule of a turn, all over the order; by its own condition, and by one that no other rule has.
+        let id = |turn: usize| DocumentId::parse(&format!("rules/{:05}", turn * 4_001 % 10_000)).unwrap();
+        let own = |turn: usize| rule(turn * 4_001 % 10_000);
+        let another = |turn: usize| rule(10_000 + turn);
+        let changes: [(&str, &dyn Fn(usize) -> Change); 5] = [
+            ("one_of", &|turn| (id(turn), Some(another(turn)))),
             ("share_of", &|turn| {
-                let text = rule(5_000);
+                let text = own(turn);
                 let (when, _) = text.split_once('\n').unwrap();
-                format!("{when}\nsplit: {{gray: {}}}", turn % 100)
+                (id(turn), Some(format!("{when}\nsplit: {{gray: {}}}", turn % 100)))
             }),
+            ("moved_of", &|turn| (id(turn), Some(format!("{}\npriority: {}", own(turn), turn % 3 - 1)))),
+            ("added_to", &|turn| {
+                (DocumentId::parse(&format!("rules/{turn}-new")).unwrap(), Some(another(turn)))
+            }),
+            ("removed_from", &|turn| (DocumentId::parse(&format!("rules/{turn}-new")).unwrap(), None)),
         ];
-        for (what, text) in texts {
+        for (what, change) in changes {
+            let mut turn = 1;
             criterion.bench_function(&format!("compile/{what}/{kind}/10000"), |bencher| {
                 bencher.iter(|| {
                     turn += 1;
-                    set.documents.insert(id.clone(), Arc::new(Raw::yaml(text(turn).as_str())));
-                    let compiled = compile_next(&set, memory.take().unwrap_or_default(), &no_file);
+                    match change(turn) {
+                        (id, Some(text)) => {
+                            drop(set.documents.insert(id, Arc::new(Raw::yaml(text.as_str()))))
+                        }
+                        (id, None) => drop(set.documents.remove(&id)),
+                    }
+                    let before = memory.take().unwrap_or_default();
+                    let compiled = compile_next(&set, before, &no_file);
                     memory = Some(compiled.memory);
                     compiled.snapshot
                 });
             });
         }
+        let compiled = compile_next(&set, memory.unwrap_or_default(), &no_file);
+        let worn = compiled.snapshot.services[0].index.wear();
+        println!("{kind}: {worn} rules beside the base");
+        let headers = headers("t9999", "u3-1");
+        let asked = request("www.example.com", "/", &headers);
+        measure(criterion, &format!("rules/{kind}/changed/10000"), &compiled, &asked);
     }
 }
 

@@ -27,7 +27,7 @@ const ROWS: [(&str, &str); 12] = [
 ];
 
 /// What else was measured: its unit, how many of the unit a nanosecond is, and the directories.
-const OTHERS: [(&str, f64, &[&str]); 10] = [
+const OTHERS: [(&str, f64, &[&str]); 12] = [
     (
         "a list of 10,000 / 1 million / 10 million, a member, ns",
         1.0,
@@ -56,6 +56,24 @@ const OTHERS: [(&str, f64, &[&str]); 10] = [
             "compile_share_of_equality_10000",
             "compile_share_of_half_regex_10000",
             "compile_share_of_contains_10000",
+        ],
+    ),
+    (
+        "one rule among them (texts) moves / comes / goes, ms",
+        1e-6,
+        &[
+            "compile_moved_of_equality_10000",
+            "compile_added_to_equality_10000",
+            "compile_removed_from_equality_10000",
+        ],
+    ),
+    (
+        "decide with changes beside the index: texts / half patterns / `contains`, ns",
+        1.0,
+        &[
+            "rules_equality_changed_10000_index",
+            "rules_half_regex_changed_10000_index",
+            "rules_contains_changed_10000_index",
         ],
     ),
     (

@@ -56,6 +56,10 @@ fn allocations(mut work: impl FnMut()) -> usize {
 
 /// The rule's documents, with one route for every request.
 fn compiled(rules: &[&str]) -> Compiled {
+    compiled_after(&Memory::default(), rules)
+}
+
+fn compiled_after(memory: &Memory, rules: &[&str]) -> Compiled {
     let mut documents = BTreeMap::new();
     let mut put = |id: &str, raw: Raw| {
         documents.insert(DocumentId::parse(id).unwrap(), Arc::new(raw));
@@ -81,7 +85,7 @@ fn compiled(rules: &[&str]) -> Compiled {
         put(&format!("rules/{i}"), Raw::yaml(*rule));
     }
     let set = DocumentSet { documents, ..DocumentSet::default() };
-    let compiled = compile(&set, &Memory::default(), &|_| Err(std::io::ErrorKind::NotFound.into()));
+    let compiled = compile(&set, memory, &|_| Err(std::io::ErrorKind::NotFound.into()));
     assert_eq!(compiled.problems, []);
     compiled
 }
@@ -170,8 +174,16 @@ fn check_index() {
         rules.push(format!("when: {{all: [{regex}, {{attribute: scheme, contains: none}}]}}\nversion: gray"));
     }
     rules.push("priority: -1\nversion: gray".into());
+    let whole = compiled(&rules.iter().map(String::as_str).collect::<Vec<_>>());
+    check(&whole, "an index");
+    // Some of every kind beside it.
+    for rule in rules.iter_mut().step_by(31) {
+        *rule = rule.replace("{all: [", "{all: [{attribute: header:x-name, exists: true}, ");
+    }
     let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
-    check(&compiled(&rules), "an index");
+    let changed = compiled_after(&whole.memory, &rules);
+    assert!(changed.snapshot.services[0].index.wear() > 40);
+    check(&changed, "an index with changes");
 }
 
 fn check(compiled: &Compiled, what: &str) {

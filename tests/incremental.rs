@@ -9,13 +9,13 @@ mod oracle;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graygate::compile::{Compiled, Memory, compile, compile_next};
+use graygate::compile::{Compiled, Memory, Worn, compile, compile_next};
 use graygate::decide::RuleIndex;
 use graygate::documents::{DocumentId, DocumentSet, Raw};
 use graygate::vocab::Name;
-use oracle::Oracle;
-use oracle::cases::{Dice, ask, change, document_sets};
+use oracle::cases::{Dice, ask, change, change_many_rules, document_sets, many_rules};
 use oracle::program::{decided, explained, no_file};
+use oracle::{Ask, Oracle};
 
 /// Changes one after the other, each on what the one before left.
 const CHANGES: usize = 30;
@@ -49,15 +49,69 @@ fn follow(seed: u64, kept: &mut usize, made: &mut usize) {
         let anew = anew(followed.memory.good_texts());
         oracle.take(&set);
         for _ in 0..REQUESTS {
-            let ask = ask(&mut dice);
-            let place = || format!("seed {seed}, change {at}, {ask:?}");
-            assert_eq!(decided(&followed, &ask), oracle.judge(&ask), "{}", place());
-            assert_eq!(decided(&followed, &ask), decided(&anew, &ask), "{}", place());
-            assert_eq!(explained(&followed, &ask), explained(&anew, &ask), "{}", place());
+            let ask = ask_all([&followed, &anew], &oracle, &mut dice, (seed, at));
+            assert_eq!(
+                explained(&followed, &ask),
+                explained(&anew, &ask),
+                "seed {seed}, change {at}, {ask:?}"
+            );
         }
         memory = followed.memory;
         change(&mut set, &mut dice);
     }
+}
+
+/// One request, which all decide alike.
+fn ask_all(
+    [followed, anew]: [&Compiled; 2],
+    oracle: &Oracle,
+    dice: &mut Dice,
+    (seed, at): (u64, usize),
+) -> Ask {
+    let ask = ask(dice);
+    assert_eq!(decided(followed, &ask), oracle.judge(&ask), "seed {seed}, change {at}, {ask:?}");
+    assert_eq!(decided(followed, &ask), decided(anew, &ask), "seed {seed}, change {at}, {ask:?}");
+    ask
+}
+
+/// Rules of a service that is large enough for its index to stay while they change.
+const MANY: usize = 320;
+const MANY_CHANGES: usize = 25;
+
+#[test]
+fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
+    let (mut changed, mut made, mut renewed) = (0, 0, 0);
+    for seed in 0..2 {
+        let mut dice = Dice::new(seed);
+        let [mut set, _] = document_sets(&mut dice);
+        set.documents.retain(|id, _| id.kind.folder() != "rules");
+        many_rules(&mut set, &mut dice, MANY);
+        let (mut oracle, mut memory) = (Oracle::default(), Memory::default());
+        let mut worn = None;
+        for at in 0..MANY_CHANGES {
+            let followed = compile_next(&set, memory, &no_file);
+            let anew = anew(followed.memory.good_texts());
+            for service in &followed.snapshot.services {
+                *(if service.index.wear() > 0 { &mut changed } else { &mut made }) += 1;
+            }
+            oracle.take(&set);
+            for _ in 0..REQUESTS {
+                ask_all([&followed, &anew], &oracle, &mut dice, (seed, at));
+            }
+            memory = followed.memory;
+            // What was worn some changes ago is taken up, as if a thread had taken its time.
+            if at % 2 == 0 {
+                renewed += usize::from(worn.is_some());
+                worn.take().into_iter().for_each(|worn: Worn| memory.renew(&worn.renewed()));
+                worn = memory.worn();
+            }
+            change_many_rules(&mut set, &mut dice, MANY);
+            if at % 5 == 0 {
+                change(&mut set, &mut dice);
+            }
+        }
+    }
+    assert!(changed > 40 && made > 10 && renewed > 1, "{changed} changed, {made} made, {renewed} renewed");
 }
 
 /// The documents in force, compiled by one that has never seen any.

@@ -10,10 +10,11 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::files::Files;
 use super::lifecycle::Again;
-use crate::compile::Memory;
+use crate::compile::{Memory, Renewed};
 use crate::config::DocumentsFrom;
 use crate::documents::DocumentSet;
 use crate::live::{Admitted, Count, Guard, Publisher, rfc3339};
@@ -99,6 +100,7 @@ impl BackgroundService for Control {
                 member: self.member.clone(),
                 status: self.status.clone(),
                 cache: self.cache.clone(),
+                renewing: None,
             };
             tokio::spawn(follower.follow(incoming));
         }
@@ -165,6 +167,8 @@ struct Follower {
     member: Member,
     status: Arc<SourceStatus>,
     cache: Option<Cache>,
+    /// What many changes have worn is built anew beside them.
+    renewing: Option<JoinHandle<Renewed>>,
 }
 
 /// Who this proxy is.
@@ -227,6 +231,7 @@ impl Follower {
                 let began = Instant::now();
                 self = self.publish(Offer::Fresh(update.clone())).await;
                 rested = Instant::now() + began.elapsed().min(REST_LIMIT);
+                self.renew().await;
                 tokio::select! {
                     more = incoming.changed() => match more {
                         Ok(()) => break,
@@ -258,16 +263,30 @@ impl Follower {
         }
     }
 
+    /// Takes up what was built anew meanwhile, and has built what changes have worn since.
+    async fn renew(&mut self) {
+        if let Some(renewed) = self.renewing.take_if(|renewing| renewing.is_finished()) {
+            match renewed.await {
+                Ok(renewed) => self.works.publisher.renew(&renewed),
+                Err(error) => tracing::error!(%error, "building an index anew panicked"),
+            }
+        }
+        if self.renewing.is_none() {
+            let worn = self.works.publisher.worn();
+            self.renewing = worn.map(|worn| tokio::task::spawn_blocking(move || worn.renewed()));
+        }
+    }
+
     /// Compiles and publishes off the threads that wait for sockets.
     async fn publish(self, offer: Offer) -> Follower {
-        let Follower { works, good, reports, member, status, cache } = self;
+        let Follower { works, good, reports, member, status, cache, renewing } = self;
         match tokio::task::spawn_blocking(move || works.publish(offer)).await {
             Ok((works, mut done)) => {
                 reports.send_replace(Some(member.report(&done, done.documents)));
                 if let Some(texts) = done.good.take() {
                     good.send_replace(Some(texts));
                 }
-                Follower { works, good, reports, member, status, cache }
+                Follower { works, good, reports, member, status, cache, renewing }
             }
             Err(error) => {
                 // Serving what runs with nobody left to follow changes would hide the defect until it hurts.

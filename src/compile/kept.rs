@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use super::lists::{ListCache, Lists};
+use super::planned::Planned;
 use super::problem;
 use super::rule::Prepared;
-use super::service::Indexes;
 use super::tls::LastGood;
-use crate::decide::PatternSets;
+use crate::decide::{PatternSets, RuleIndex};
 use crate::documents::{self, Document, DocumentId, DocumentSet, Kind, Raw};
-use crate::vocab::Problem;
+use crate::vocab::{Name, Problem};
 
 /// The documents of the last compile: unchanged ones are not read again, broken ones keep their last good version.
 #[derive(Clone, Default, Debug)]
@@ -19,8 +19,8 @@ pub struct Memory {
     pub(super) list_cache: ListCache,
     pub(super) pattern_sets: PatternSets,
     pub(super) tls_files: LastGood,
-    /// By service.
-    pub(super) indexes: Indexes,
+    /// What was made of the rules of each service.
+    pub(super) planned: BTreeMap<Name, Planned>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,13 +38,63 @@ struct Kept {
 pub struct Good {
     raw: Arc<Raw>,
     pub document: Arc<Document>,
+    /// Of a rule: what its place among the others follows from.
+    pub order: Option<Order>,
     /// What a rule was made into; see [`Memory::forget_outdated`].
-    pub prepared: OnceLock<Prepared>,
+    pub prepared: OnceLock<Arc<Prepared>>,
     /// What the rule was made into before, so that a condition which says the same stays the same one in memory.
-    pub before: Option<Prepared>,
+    pub before: Option<Arc<Prepared>>,
+}
+
+/// What is asked of every rule at every compile, kept where the walk comes by: a look into ten thousand documents, all
+/// over memory, costs more than everything else.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    pub priority: i32,
+    pub names_services: bool,
+}
+
+/// Indexes that many changes have worn, to be built anew where no change waits for it.
+pub struct Worn {
+    indexes: Vec<Arc<RuleIndex>>,
+    sets: PatternSets,
+}
+
+/// Each index that was worn, with what it was built into.
+pub struct Renewed(Vec<(Arc<RuleIndex>, Arc<RuleIndex>)>);
+
+impl Worn {
+    pub fn renewed(mut self) -> Renewed {
+        let pairs = self.indexes.into_iter().map(|index| {
+            let renewed = Arc::new(index.renewed(&mut self.sets));
+            (index, renewed)
+        });
+        Renewed(pairs.collect())
+    }
 }
 
 impl Memory {
+    /// What is worth being built anew; [`Memory::renew`] takes it up, now or after further changes.
+    pub fn worn(&self) -> Option<Worn> {
+        let mut indexes: Vec<Arc<RuleIndex>> = Vec::new();
+        for index in self.planned.values().filter_map(|planned| planned.index.as_ref()) {
+            // Services with the same rules share an index.
+            if index.is_worn() && !indexes.iter().any(|known| known.shares_base(index)) {
+                indexes.push(index.clone());
+            }
+        }
+        (!indexes.is_empty()).then(|| Worn { indexes, sets: self.pattern_sets.clone() })
+    }
+
+    /// The next compile compares the rules of then with these.
+    pub fn renew(&mut self, renewed: &Renewed) {
+        for index in self.planned.values_mut().filter_map(|planned| planned.index.as_mut()) {
+            if let Some((_, new)) = renewed.0.iter().find(|(old, _)| old.shares_base(index)) {
+                *index = new.clone();
+            }
+        }
+    }
+
     /// Remembers the last good documents of an earlier life, so that a broken one is held back after a restart too.
     pub fn from_good(documents: impl IntoIterator<Item = (DocumentId, Arc<Raw>)>) -> Memory {
         let kept = documents.into_iter().filter_map(|(id, raw)| {
@@ -72,8 +122,8 @@ impl Memory {
     }
 
     /// Goes on with a new set; what did not change is neither read nor copied, so that a change of one among ten
-    /// thousand costs one. Returns what is wrong with documents by themselves.
-    pub(super) fn take_in(&mut self, set: &DocumentSet) -> Vec<Problem> {
+    /// thousand costs one. Returns what is wrong with documents by themselves, and how many are in force.
+    pub(super) fn take_in(&mut self, set: &DocumentSet) -> (Vec<Problem>, BTreeMap<Kind, usize>) {
         self.follow(set);
         for (id, ambiguity) in &set.ambiguous {
             let good = self.documents.remove(id).and_then(|kept| kept.good);
@@ -81,12 +131,21 @@ impl Memory {
             self.documents.insert(id.clone(), Kept { seen: None, problems: Arc::new([problem]), good });
         }
         let mut problems = set.strays.clone();
-        problems.extend(self.documents.values().flat_map(|kept| kept.problems.iter().cloned()));
-        problems
+        let mut counts = Kind::ALL.map(|kind| (kind, 0));
+        for (id, kept) in &self.documents {
+            problems.extend_from_slice(&kept.problems);
+            if kept.good.is_some() {
+                counts.iter_mut().filter(|(kind, _)| *kind == id.kind).for_each(|(_, count)| *count += 1);
+            }
+        }
+        (problems, counts.into())
     }
 
     /// Forgets what rules were made into from lists that have changed.
     pub(super) fn forget_outdated(&mut self, lists: &Lists) {
+        if lists.are_as_before() {
+            return;
+        }
         let first = DocumentId { kind: Kind::Rule, name: "".into() };
         let rules = self.documents.range_mut(first..).take_while(|(id, _)| id.kind == Kind::Rule);
         for good in rules.filter_map(|(_, kept)| kept.good.as_mut()) {
@@ -123,7 +182,13 @@ impl Memory {
 impl Good {
     fn of(raw: &Arc<Raw>, document: Document, last: Option<Good>) -> Good {
         let before = last.and_then(|last| last.prepared.into_inner().or(last.before));
-        Good { raw: raw.clone(), document: Arc::new(document), prepared: OnceLock::new(), before }
+        let order = match &document {
+            Document::Rule(rule) => {
+                Some(Order { priority: rule.priority, names_services: rule.services.is_some() })
+            }
+            _ => None,
+        };
+        Good { raw: raw.clone(), document: Arc::new(document), order, prepared: OnceLock::new(), before }
     }
 }
 

@@ -34,6 +34,7 @@ pub struct ListEntry(Built);
 pub struct Lists {
     entries: RefCell<ListCache>,
     sizes: Vec<(Label, u64)>,
+    are_as_before: bool,
 }
 
 impl Lists {
@@ -45,15 +46,20 @@ impl Lists {
                 None => drop(parts.insert(id.head().into(), vec![(id.clone(), good.document.clone())])),
             }
         }
+        let mut are_as_before = true;
         let entries: ListCache = parts
             .into_iter()
             .map(|(name, parts)| {
-                let entry = ListEntry(Built::of(parts, previous.remove(&name).map(|entry| entry.0)));
-                (name, entry)
+                let before = previous.remove(&name).map(|entry| entry.0);
+                let values = before.as_ref().map(|before| before.values.clone());
+                let built = Built::of(parts, before);
+                are_as_before &= values.is_some_and(|values| Arc::ptr_eq(&values, &built.values));
+                (name, ListEntry(built))
             })
             .collect();
+        are_as_before &= previous.is_empty();
         let sizes = entries.iter().map(|(name, entry)| (name.clone(), entry.0.values.len() as u64)).collect();
-        Lists { entries: RefCell::new(entries), sizes }
+        Lists { entries: RefCell::new(entries), sizes, are_as_before }
     }
 
     /// The list's texts; `None` when there is no such list.
@@ -73,6 +79,11 @@ impl Lists {
             nets.collect::<Result<NetworkSet, String>>().map(Arc::new)
         });
         Some(networks.clone())
+    }
+
+    /// Whether all of them are the sets of the compile before, and none is gone.
+    pub fn are_as_before(&self) -> bool {
+        self.are_as_before
     }
 
     /// Distinct members of each list.

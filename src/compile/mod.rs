@@ -8,6 +8,7 @@ mod condition;
 mod kept;
 mod lists;
 mod notes;
+mod planned;
 mod route;
 mod rule;
 mod service;
@@ -21,7 +22,7 @@ use crate::documents::{DocumentId, DocumentSet, Kind};
 use crate::pools::{ServiceSpec, Transport};
 use crate::vocab::{Label, Problem};
 
-pub use kept::Memory;
+pub use kept::{Memory, Renewed, Worn};
 pub use notes::notes;
 
 /// What a set of documents becomes.
@@ -60,26 +61,26 @@ pub fn compile(set: &DocumentSet, previous: &Memory, read_file: ReadFile<'_>) ->
 
 /// Compiles a complete set and uses up what the compile before this one remembered.
 pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'_>) -> Compiled {
-    let mut problems = memory.take_in(set);
+    let (mut problems, documents) = memory.take_in(set);
     let known_lists = std::mem::take(&mut memory.list_cache);
     let mut sets = std::mem::take(&mut memory.pattern_sets);
     let last_read = std::mem::take(&mut memory.tls_files);
+    let planned = std::mem::take(&mut memory.planned);
     let lists = lists::Lists::build(&memory, known_lists);
     memory.forget_outdated(&lists);
     let services = service::Services::gather(&memory, &mut problems);
     let rules = rule::gather(&memory, &services, &lists, &mut problems);
     let mut files = tls::TlsFiles::new(read_file, last_read);
-    let indexes = (&memory.indexes, &mut sets);
-    let plans = service::build(&services, &rules, &mut files, indexes, &mut problems);
+    let plans = service::build(&services, &rules, &mut files, (planned, &mut sets), &mut problems);
     let routes = route::build(&memory, &plans.snapshot, &lists, (&mut sets, &mut problems));
     sets.turn();
     problems.sort();
     problems.dedup();
-    let counts = count(&memory, &lists);
+    let counts = count(documents, &lists);
     memory.list_cache = lists.into_cache();
     memory.pattern_sets = sets;
     memory.tls_files = files.good;
-    memory.indexes = plans.snapshot.iter().map(|plan| (plan.name.clone(), plan.index.clone())).collect();
+    memory.planned = plans.planned;
     Compiled {
         snapshot: Snapshot { routes, services: plans.snapshot.into() },
         services: plans.services,
@@ -89,9 +90,8 @@ pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'
     }
 }
 
-fn count(memory: &Memory, lists: &lists::Lists) -> Counts {
-    let documents = Kind::ALL.map(|kind| (kind, memory.good(kind).count()));
-    let mut counts = Counts { documents: documents.into(), list_members: lists.sizes() };
+fn count(documents: BTreeMap<Kind, usize>, lists: &lists::Lists) -> Counts {
+    let mut counts = Counts { documents, list_members: lists.sizes() };
     // A list is one thing to its operator, however many parts it has.
     counts.documents.insert(Kind::List, counts.list_members.len());
     counts

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::decide::{Condition, RuleId, RulePlan, ServicePlan, Snapshot, Standing, reached};
+use crate::decide::{Condition, RuleId, RulePlan, ServicePlan, Snapshot, reached};
 use crate::vocab::{Name, Problem};
 
 /// Fewer rules than this that are asked one by one cost less than one lookup of an index.
@@ -50,8 +50,8 @@ fn never_matching(service: &ServicePlan, now: i128) -> HashMap<RuleId, String> {
     let reached = reached(&service.rules);
     let mut reasons = HashMap::new();
     let mut earlier: HashMap<String, Vec<&RulePlan>> = HashMap::new();
-    let active = |rule: &RulePlan| matches!(rule.standing, Standing::Active);
-    for (id, rule) in service.rules.iter().enumerate().filter(|(_, rule)| active(rule)) {
+    let impossible = service.index.impossible();
+    for (id, rule) in service.rules.iter().enumerate().filter(|(_, rule)| rule.is_active()) {
         if rule.ends.is_some_and(|ends| ends <= now) {
             reasons.insert(id, "it has ended and never matches again".into());
         } else if id >= reached {
@@ -59,7 +59,7 @@ fn never_matching(service: &ServicePlan, now: i128) -> HashMap<RuleId, String> {
             reasons.extend(
                 before.map(|before| (id, format!("`{}` takes every request before it", before.name))),
             );
-        } else if service.index.impossible().contains(&id) {
+        } else if impossible.binary_search(&id).is_ok() {
             reasons.insert(id, "it never matches: it asks for a member of an empty list".into());
         } else if let Some(when) = &rule.when {
             let alike = earlier.entry(words(when)).or_default();

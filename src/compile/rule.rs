@@ -1,10 +1,11 @@
 //! Rules: in the order they are asked, each with its conditions, or inert with the reason.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::condition::{self, Dangling};
-use super::kept::{Good, Memory};
+use super::kept::{Good, Memory, Order};
 use super::lists::Lists;
 use super::problem;
 use super::service::Services;
@@ -14,20 +15,36 @@ use crate::vocab::{Label, Name, Problem};
 
 /// A rule with everything resolved that does not depend on a service.
 pub struct ReadyRule<'m> {
-    pub name: Name,
-    pub rule: &'m Rule,
-    pub when: Option<Arc<decide::Condition>>,
+    good: &'m Good,
+    pub services: Option<&'m [Name]>,
+    pub prepared: Cow<'m, Arc<Prepared>>,
+    /// Whether nothing can have been made from it before this compile.
+    pub is_new: bool,
     /// Why it takes no part; it is listed in explanations all the same.
     pub inert: Option<String>,
+    priority: i32,
+}
+
+impl<'m> ReadyRule<'m> {
+    pub fn rule(&self) -> Option<&'m Rule> {
+        rule(self.good)
+    }
+}
+
+fn rule(good: &Good) -> Option<&Rule> {
+    match &*good.document {
+        Document::Rule(rule) => Some(rule),
+        _ => None,
+    }
 }
 
 /// What a rule is made into once, as long as its own text and the lists it names stay.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Prepared {
-    name: Name,
-    when: Option<Arc<decide::Condition>>,
+    pub name: Name,
+    pub when: Option<Arc<decide::Condition>>,
     /// The lists its condition asks; held, so that no other list can have the same place in memory.
-    lists: Arc<[(Label, Arc<ValueSet>)]>,
+    lists: Box<[(Label, Arc<ValueSet>)]>,
 }
 
 impl Prepared {
@@ -46,15 +63,10 @@ pub fn gather<'m>(
     problems: &mut Vec<Problem>,
 ) -> Vec<ReadyRule<'m>> {
     let mut gathering = Gathering { services, lists, problems };
-    let mut rules: Vec<ReadyRule<'m>> = memory
-        .good(Kind::Rule)
-        .filter_map(|(id, good)| match &*good.document {
-            Document::Rule(rule) => gathering.ready(id, rule, good),
-            _ => None,
-        })
-        .collect();
+    let rules = memory.good(Kind::Rule);
+    let mut rules: Vec<ReadyRule<'m>> = rules.filter_map(|(id, good)| gathering.ready(id, good)).collect();
     // Stable, and they come in the order of their names.
-    rules.sort_by_key(|rule| Reverse(rule.rule.priority));
+    rules.sort_by_key(|rule| Reverse(rule.priority));
     rules
 }
 
@@ -66,21 +78,23 @@ struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    fn ready<'m>(&mut self, id: &DocumentId, rule: &'m Rule, good: &Good) -> Option<ReadyRule<'m>> {
-        let mut dangling = self.missing_services(rule);
-        let Prepared { name, when, .. } = match good.prepared.get() {
-            Some(prepared) => prepared.clone(),
-            None => self.prepare(id, rule, good, &mut dangling)?,
+    fn ready<'m>(&mut self, id: &DocumentId, good: &'m Good) -> Option<ReadyRule<'m>> {
+        let Order { priority, names_services } = good.order?;
+        let services = if names_services { rule(good)?.services.as_deref() } else { None };
+        let mut dangling = self.missing_services(services);
+        let (prepared, is_new) = match good.prepared.get() {
+            Some(prepared) => (Cow::Borrowed(prepared), false),
+            None => (self.prepare(id, good, &mut dangling)?, true),
         };
         let inert = dangling.first().map(|first| first.message.clone());
         let inert_until = "the rule is inert until then";
         self.problems
             .extend(dangling.into_iter().map(|found| problem(id, &found.field, found.message, inert_until)));
-        Some(ReadyRule { name, rule, when, inert })
+        Some(ReadyRule { good, services, prepared, is_new, inert, priority })
     }
 
-    fn missing_services(&self, rule: &Rule) -> Vec<Dangling> {
-        let named = rule.services.iter().flatten().enumerate();
+    fn missing_services(&self, services: Option<&[Name]>) -> Vec<Dangling> {
+        let named = services.into_iter().flatten().enumerate();
         let missing = named.filter(|(_, service)| !self.services.has(service));
         let dangling = missing.map(|(i, service)| Dangling {
             field: format!("services[{i}]"),
@@ -90,13 +104,13 @@ impl Gathering<'_> {
     }
 
     /// Makes it, and keeps it for the next time where everything it refers to is there.
-    fn prepare(
+    fn prepare<'m>(
         &self,
         id: &DocumentId,
-        rule: &Rule,
-        good: &Good,
+        good: &'m Good,
         dangling: &mut Vec<Dangling>,
-    ) -> Option<Prepared> {
+    ) -> Option<Cow<'m, Arc<Prepared>>> {
+        let rule = rule(good)?;
         let name = Name::parse(&id.name)?;
         let when = rule.when.as_ref().map(|when| condition::compile(when, "when", self.lists)).transpose();
         let when = match when {
@@ -106,12 +120,12 @@ impl Gathering<'_> {
             }),
             Err(more) => {
                 dangling.extend(more);
-                return Some(Prepared { name, when: None, lists: Arc::new([]) });
+                return Some(Cow::Owned(Arc::new(Prepared { name, when: None, lists: Box::default() })));
             }
         };
         let named = rule.when.iter().flat_map(|when| when.lists());
         let lists = named.filter_map(|list| Some((list.label(), self.lists.values(list.as_str())?)));
         let prepared = Prepared { name, when, lists: lists.collect() };
-        Some(good.prepared.get_or_init(|| prepared).clone())
+        Some(Cow::Borrowed(good.prepared.get_or_init(|| Arc::new(prepared))))
     }
 }

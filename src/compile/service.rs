@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::planned::Planned;
 use super::rule::ReadyRule;
 use super::tls::TlsFiles;
 use super::{CompiledService, Memory, problem};
-use crate::decide::{
-    self, PatternSets, RELEASE, RuleIndex, RulePlan, ServicePlan, Standing, VersionId, VersionPlan,
-};
+use crate::decide::{self, PatternSets, RELEASE, RuleIndex, RulePlan, ServicePlan, VersionId, VersionPlan};
 use crate::documents::{
-    Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Kind, Outcome, Service,
+    Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Kind, Outcome, Rule, Service,
 };
 use crate::pools::{self, Check, HealthSpec, InstanceSpec, ServiceSpec, Transport, VersionSpec};
 use crate::vocab::{Attribute, Name, Problem, Timeouts};
@@ -31,13 +30,11 @@ struct Gathered<'m> {
     known: BTreeSet<(&'m Name, SocketAddr)>,
 }
 
-/// Indexes of rules by service.
-pub type Indexes = BTreeMap<Name, Arc<RuleIndex>>;
-
-/// Both halves of the compiled services, in the same order.
+/// Both halves of the compiled services, in the same order, and what the next compile may use again.
 pub struct Plans {
     pub snapshot: Vec<ServicePlan>,
     pub services: Vec<CompiledService>,
+    pub planned: BTreeMap<Name, Planned>,
 }
 
 impl<'m> Services<'m> {
@@ -99,20 +96,26 @@ pub fn build(
     services: &Services<'_>,
     rules: &[ReadyRule<'_>],
     files: &mut TlsFiles<'_>,
-    (known, sets): (&Indexes, &mut PatternSets),
+    (mut before, sets): (BTreeMap<Name, Planned>, &mut PatternSets),
     problems: &mut Vec<Problem>,
 ) -> Plans {
-    let mut plans = Plans { snapshot: Vec::new(), services: Vec::new() };
+    let mut plans = Plans { snapshot: Vec::new(), services: Vec::new(), planned: BTreeMap::new() };
     let mut by_service = by_service(rules);
     for (name, gathered) in &services.services {
         let concerned = by_service.remove(name).unwrap_or_else(|| general(rules).collect());
-        let words = Words::collect(gathered, &concerned);
         let transport = files.transport((name, gathered.id, gathered.service), problems);
-        plans.services.push(CompiledService { spec: spec(name, gathered, &words, &transport), transport });
+        let before = before.remove(name).unwrap_or_default();
+        let own_index = before.index.clone();
+        let named = |rules: &mut dyn Iterator<Item = &Rule>, words| Words::collect(gathered, rules, words);
+        let (rules, mut planned) = before.next(&concerned, named);
         // Its own index of before, or that of a service which has the same rules.
-        let known = known.get(name).into_iter().chain(plans.snapshot.last().map(|last| &last.index));
-        let plan = plan((name, gathered), &words, &concerned, |rules| RuleIndex::next(known, rules, sets));
-        plans.snapshot.push(plan);
+        let known = own_index.iter().chain(plans.snapshot.last().map(|last| &last.index));
+        let index = RuleIndex::next(known, &rules, sets);
+        planned.index = Some(index.clone());
+        let spec = spec(name, gathered, &planned.words, &transport);
+        plans.snapshot.push(plan((name, gathered), &planned.words, (rules, index)));
+        plans.services.push(CompiledService { spec, transport });
+        plans.planned.insert(name.clone(), planned);
     }
     plans
 }
@@ -120,12 +123,12 @@ pub fn build(
 /// The rules of each service that a rule names, in their order. Asking every rule about every service instead would
 /// cost the product of both at each change.
 fn by_service<'r, 'm>(rules: &'r [ReadyRule<'m>]) -> HashMap<&'m Name, Vec<&'r ReadyRule<'m>>> {
-    let named = rules.iter().flat_map(|rule| rule.rule.services.iter().flatten());
+    let named = rules.iter().flat_map(|rule| rule.services.into_iter().flatten());
     let names: HashSet<&Name> = named.collect();
     let mut by_service: HashMap<&Name, Vec<&ReadyRule<'_>>> =
         names.into_iter().map(|name| (name, Vec::new())).collect();
     for rule in rules {
-        match &rule.rule.services {
+        match rule.services {
             None => by_service.values_mut().for_each(|rules| rules.push(rule)),
             Some(names) => {
                 for name in names {
@@ -143,24 +146,26 @@ fn by_service<'r, 'm>(rules: &'r [ReadyRule<'m>]) -> HashMap<&'m Name, Vec<&'r R
 
 /// The rules of every service.
 fn general<'r, 'm>(rules: &'r [ReadyRule<'m>]) -> impl Iterator<Item = &'r ReadyRule<'m>> {
-    rules.iter().filter(|rule| rule.rule.services.is_none())
+    rules.iter().filter(|rule| rule.services.is_none())
 }
 
 /// Every version of a service; `release` is the first.
-struct Words(Vec<Name>);
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Words(Vec<Name>);
 
 impl Words {
-    fn collect(gathered: &Gathered<'_>, rules: &[&ReadyRule<'_>]) -> Words {
+    /// The words of these rules, those that other rules are known to have, and those of the service itself.
+    fn collect(gathered: &Gathered<'_>, rules: &mut dyn Iterator<Item = &Rule>, known: Vec<Name>) -> Words {
         let service = gathered.service;
-        let of_rules = rules.iter().flat_map(|rule| {
-            let (one, several) = match &rule.rule.outcome {
+        let of_rules = rules.flat_map(|rule| {
+            let (one, several) = match &rule.outcome {
                 Outcome::Version(version) => (Some(version), &[][..]),
                 Outcome::Split(shares) => (None, shares.as_slice()),
             };
             one.into_iter().chain(several.iter().map(|(version, _)| version))
         });
         // Ten thousand rules name a handful of versions.
-        let mut words: BTreeSet<Name> = BTreeSet::new();
+        let mut words: BTreeSet<Name> = known.into_iter().collect();
         for word in of_rules {
             if !words.contains(word) {
                 words.insert(word.clone());
@@ -180,7 +185,11 @@ impl Words {
         Words(std::iter::once(release).chain(words).collect())
     }
 
-    fn id(&self, word: &Name) -> VersionId {
+    pub fn get(&self, id: VersionId) -> Option<&Name> {
+        self.0.get(id)
+    }
+
+    pub fn id(&self, word: &Name) -> VersionId {
         // Every word was collected; an unknown one could only be baseline.
         self.0.iter().position(|known| known == word).unwrap_or(RELEASE)
     }
@@ -206,8 +215,7 @@ impl Words {
 fn plan(
     (name, gathered): (&Name, &Gathered<'_>),
     words: &Words,
-    rules: &[&ReadyRule<'_>],
-    index: impl FnOnce(&[RulePlan]) -> Arc<RuleIndex>,
+    (rules, index): (Box<[Arc<RulePlan>]>, Arc<RuleIndex>),
 ) -> ServicePlan {
     let service = gathered.service;
     let version = |word: &Name| {
@@ -222,7 +230,6 @@ fn plan(
         }
     };
     let issue_cookie = service.issue_cookie.as_ref();
-    let rules: Box<[RulePlan]> = rules.iter().map(|rule| rule_plan(rule, words)).collect();
     ServicePlan {
         name: name.clone(),
         identity: identity(service),
@@ -233,7 +240,7 @@ fn plan(
             .as_ref()
             .map(|pin| decide::Pin { attribute: pin.attribute.clone(), tag: pin.tag.clone() }),
         versions: words.0.iter().map(version).collect(),
-        index: index(&rules),
+        index,
         rules,
         timeouts: service.timeouts.over(Timeouts::default()),
         retries: service.retries,
@@ -252,31 +259,6 @@ fn identity(service: &Service) -> Box<[Attribute]> {
     };
     identity.extend(cookie.filter(|cookie| !identity.contains(cookie)));
     identity.into()
-}
-
-fn rule_plan(ready: &ReadyRule<'_>, words: &Words) -> RulePlan {
-    let rule = ready.rule;
-    let outcome = match &rule.outcome {
-        Outcome::Version(version) => decide::Outcome::Version(words.id(version)),
-        Outcome::Split(shares) => decide::Outcome::split(
-            shares.iter().map(|(version, share)| (words.id(version), *share)),
-            rule.by.clone().map(Into::into),
-            rule.salt.as_deref().unwrap_or(ready.name.as_str()).as_bytes().into(),
-        ),
-    };
-    let standing = match (&ready.inert, rule.enabled) {
-        (Some(why), _) => Standing::Inert(why.clone()),
-        (None, false) => Standing::Disabled,
-        (None, true) => Standing::Active,
-    };
-    RulePlan {
-        name: ready.name.clone(),
-        standing,
-        starts: rule.starts.map(|time| time.unix_timestamp_nanos()),
-        ends: rule.ends.map(|time| time.unix_timestamp_nanos()),
-        when: ready.when.clone(),
-        outcome,
-    }
 }
 
 fn spec(name: &Name, gathered: &Gathered<'_>, words: &Words, transport: &Transport) -> ServiceSpec {

@@ -109,6 +109,12 @@ pub struct Weight {
 #[derive(Default, Debug)]
 pub struct Popularity(HashMap<u64, usize, FixedState>);
 
+/// How popular keys are among the rules of a table and those that another table has beside it.
+pub struct Shared<'p> {
+    pub own: &'p Popularity,
+    pub beside: Option<&'p Popularity>,
+}
+
 /// Added to the cost of keys that are dearer to look up than a value: a set of patterns, one membership test a list.
 const LOOKUP_COST: usize = 16;
 /// Added to the cost of a search through a set of patterns: as much as asking so many patterns by themselves.
@@ -124,8 +130,8 @@ impl Key {
         Key { kind, identity }
     }
 
-    fn cost(&self, popularity: &Popularity) -> usize {
-        let shared = popularity.0.get(&self.identity).copied().unwrap_or_default();
+    fn cost(&self, popularity: &Shared<'_>) -> usize {
+        let shared = popularity.of(self);
         match self.kind {
             Kind::Value { .. } => shared,
             Kind::Prefix { .. } | Kind::Suffix { .. } => shared + 1,
@@ -173,7 +179,7 @@ impl Way {
         Way { keys, remainder, tells }
     }
 
-    fn cost(&self, popularity: &Popularity) -> usize {
+    fn cost(&self, popularity: &Shared<'_>) -> usize {
         self.keys.iter().map(|key| key.cost(popularity)).max().unwrap_or(0)
     }
 }
@@ -193,8 +199,15 @@ impl Popularity {
     }
 }
 
+impl Shared<'_> {
+    fn of(&self, key: &Key) -> usize {
+        let tables = std::iter::once(self.own).chain(self.beside);
+        tables.filter_map(|popularity| popularity.0.get(&key.identity)).sum()
+    }
+}
+
 /// How to find a condition; `None` when it may hold whatever the request has.
-pub fn weigh(condition: &Condition, popularity: &Popularity) -> Option<Weight> {
+pub fn weigh(condition: &Condition, popularity: &Shared<'_>) -> Option<Weight> {
     match condition {
         Condition::Is(predicate) => {
             let (cost, way) = best_way(predicate, popularity)?;
@@ -227,7 +240,7 @@ pub fn weigh(condition: &Condition, popularity: &Popularity) -> Option<Weight> {
 /// Calls `see` with the keys of a condition that [`weigh`] found a way to: if none is hit, it does not hold.
 pub fn each_key<'c>(
     condition: &'c Condition,
-    popularity: &Popularity,
+    popularity: &Shared<'_>,
     see: &mut dyn FnMut(&'c Attribute, &'c Kind),
 ) {
     match condition {
@@ -244,12 +257,12 @@ pub fn each_key<'c>(
     }
 }
 
-fn best_way<'c>(predicate: &'c Predicate, popularity: &Popularity) -> Option<(usize, &'c Way)> {
+fn best_way<'c>(predicate: &'c Predicate, popularity: &Shared<'_>) -> Option<(usize, &'c Way)> {
     let ways = predicate.ways.iter().map(|way| (way.cost(popularity), way));
     ways.min_by_key(|(cost, way)| (*cost, Reverse(way.tells)))
 }
 
-fn best_part(parts: &[Condition], popularity: &Popularity) -> Option<(usize, Weight)> {
+fn best_part(parts: &[Condition], popularity: &Shared<'_>) -> Option<(usize, Weight)> {
     let found = parts.iter().enumerate().filter_map(|(at, part)| Some((at, weigh(part, popularity)?)));
     found.min_by_key(|(at, weight)| (weight.cost, *at))
 }

@@ -20,6 +20,7 @@ mod rewrite;
 mod route;
 mod route_index;
 mod rule_index;
+mod rule_table;
 mod snapshot;
 mod trust;
 mod version;

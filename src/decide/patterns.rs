@@ -15,7 +15,7 @@ use super::keys::stable_hash;
 use super::postings::Rank;
 
 /// Patterns in one set, about: a changed pattern rebuilds its set only, and the automaton's states stay small.
-const PATTERNS_IN_SET: usize = 256;
+pub const PATTERNS_IN_SET: usize = 256;
 /// A set's compiled patterns may take this many bytes; one that would take more is asked pattern by pattern.
 const SET_SIZE_LIMIT: usize = 32 << 20;
 /// The lazily built states of one set may take this many bytes for each thread that asks it; then they start anew.
@@ -25,7 +25,7 @@ const SET_CACHE: usize = 8 << 20;
 /// Patterns that are searched together.
 #[derive(Debug)]
 pub struct PatternGroup {
-    patterns: Box<[Box<str>]>,
+    patterns: Arc<[Box<str>]>,
     /// `None`: too large together.
     regex: Option<Regex>,
 }
@@ -57,7 +57,7 @@ impl Hits {
 }
 
 impl PatternGroup {
-    fn build(patterns: Box<[Box<str>]>) -> PatternGroup {
+    fn build(patterns: Arc<[Box<str>]>) -> PatternGroup {
         let config = Config::new()
             .match_kind(MatchKind::All)
             .which_captures(WhichCaptures::None)
@@ -81,8 +81,8 @@ impl PatternGroup {
 /// The groups of one compile, kept for the next.
 #[derive(Clone, Default, Debug)]
 pub struct PatternSets {
-    kept: BTreeMap<Vec<Box<str>>, Arc<PatternGroup>>,
-    used: BTreeMap<Vec<Box<str>>, Arc<PatternGroup>>,
+    kept: BTreeMap<Arc<[Box<str>]>, Arc<PatternGroup>>,
+    used: BTreeMap<Arc<[Box<str>]>, Arc<PatternGroup>>,
 }
 
 /// A group with the lists of its patterns, by their numbers.
@@ -96,13 +96,22 @@ impl PatternSets {
 
     /// Keeps a group that was not asked for, because what was built of it stays.
     pub fn keep(&mut self, group: &Arc<PatternGroup>) {
-        self.used.entry(group.patterns.to_vec()).or_insert_with(|| group.clone());
+        self.used.entry(group.patterns.clone()).or_insert_with(|| group.clone());
     }
 
     /// Groups anchored patterns with their lists, and returns beside them the ranks of those that are too large
     /// together. A pattern's group follows from its text, so that a change of one leaves the other groups alone.
     pub fn lists<'t>(&mut self, table: &'t BTreeMap<&str, Vec<Rank>>) -> (Vec<Grouped<'t>>, Vec<Rank>) {
-        let count = table.len().div_ceil(PATTERNS_IN_SET).next_power_of_two() as u64;
+        self.lists_by(PATTERNS_IN_SET, table)
+    }
+
+    /// The same with so many patterns in a set, about.
+    pub fn lists_by<'t>(
+        &mut self,
+        in_set: usize,
+        table: &'t BTreeMap<&str, Vec<Rank>>,
+    ) -> (Vec<Grouped<'t>>, Vec<Rank>) {
+        let count = table.len().div_ceil(in_set).next_power_of_two() as u64;
         let mut parts: BTreeMap<u64, Vec<(&str, &'t [Rank])>> = BTreeMap::new();
         for (pattern, ranks) in table {
             parts.entry(stable_hash(pattern) & (count - 1)).or_default().push((pattern, ranks));
@@ -120,9 +129,9 @@ impl PatternSets {
     }
 
     fn group(&mut self, patterns: Vec<Box<str>>) -> Arc<PatternGroup> {
-        let known = self.used.get(&patterns).or_else(|| self.kept.get(&patterns)).cloned();
-        let group = known.unwrap_or_else(|| Arc::new(PatternGroup::build(patterns.clone().into())));
-        self.used.insert(patterns, group.clone());
+        let known = self.used.get(&*patterns).or_else(|| self.kept.get(&*patterns)).cloned();
+        let group = known.unwrap_or_else(|| Arc::new(PatternGroup::build(patterns.into())));
+        self.used.insert(group.patterns.clone(), group.clone());
         group
     }
 }

@@ -1,505 +1,571 @@
-//! The rules of a service by what a request must have for them: the first match without asking every rule.
+//! The rules of a service as they change one by one: a table of most of them, and a small one of what changed since.
 //!
-//! Each rule goes under keys that a request it matches must hit (see `access`); keys of one kind over one attribute
-//! are a *source*. A source is opened, its attribute looked up once, only when its best rule would be next. What is
-//! found is asked in the rules' order, so the answer is the linear one. Always built whole, and kept while the conditions
-//! stay the same ones in the same order; a search allocates nothing once its buffers have grown.
+//! Answers: which rule matches first, and what is left of an index when the rules are others? A table (`rule_table`) is
+//! dear to build for thousands of rules, so it stays as the *base* while rules change: those of its rules that are
+//! still there, in an order that agrees with its own, are found in it, all others in the *overlay*, a table of its own.
+//! Both hand out their first match in the order of the rules, and the earlier one of the two is the answer. Any base
+//! is as right as any other, because the overlay follows from comparing it with the rules. Start at [`RuleIndex::next`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::access::{Kind, Popularity, Remainder, each_key, weigh};
-use super::condition::{Condition, fold};
-use super::intervals::{Interval, Intervals, Number, Triple};
-use super::keys::{ByLength, Exact, TextLists};
-use super::list::{NetworkSet, ValueSet};
-use super::patterns::{PatternGroup, PatternSets};
-use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
-use super::request::{Request, Scratch, any_value};
-use super::snapshot::{RuleId, RulePlan, Standing};
-use super::version::Version;
-use super::words::Words;
-use crate::vocab::{Attribute, Decimal};
+use super::condition::Condition;
+use super::patterns::{PATTERNS_IN_SET, PatternSets};
+use super::postings::Rank;
+use super::request::{Request, Scratch};
+use super::rule_table::{Asked, Basis, RuleTable};
+use super::snapshot::{RuleId, RulePlan};
+use crate::vocab::Attribute;
 
-/// A search through a set of patterns takes about as long as this many lookups in tables.
-const PATTERNS_LOOKUPS: usize = 8;
+/// Fewer rules than this are indexed in less time than it takes to notice.
+const FEW_RULES: usize = 256;
+/// Rules of the overlay, or rules gone from the base, beyond which an index is worn: to be built anew when there is time.
+const WORN: usize = 64;
+/// Beyond this many, or half of the base, it is built anew at once: an overlay costs every decision a few lookups and
+/// every change its rebuilding.
+const WORN_OUT: usize = 512;
+/// Patterns of an overlay in one set, about: each change builds a set of them anew.
+const PATTERNS_IN_OVERLAY_SET: usize = 32;
+/// A rule of the base that stands nowhere any more.
+const GONE: u32 = u32::MAX;
 
 /// Which rules of a service to ask for a request.
 #[derive(Default, Debug)]
 pub struct RuleIndex {
-    basis: Box<[Basis]>,
-    postings: Postings,
-    /// In the order of the best rule each leads to.
-    sources: Box<[Source]>,
-    /// The rules that every request asks.
-    always: Span,
-    /// By rule: what a hit leaves to be asked.
-    remainders: Box<[Remainder]>,
-    unindexed: Box<[RuleId]>,
-    impossible: Box<[RuleId]>,
+    base: Arc<Base>,
+    /// `None`: the base is of just these rules.
+    overlay: Option<Overlay>,
 }
 
-/// All that an index looks at of one rule.
+/// A table that stays while rules change.
+#[derive(Default, Debug)]
+struct Base {
+    table: RuleTable,
+    /// The rank of each condition, by its place in memory.
+    ranks: HashMap<usize, Rank, FixedState>,
+    /// Rules that take part.
+    active: usize,
+}
+
+/// What became of the base's rules, and the rules that it does not have.
 #[derive(Debug)]
-enum Basis {
-    /// It takes no part.
-    Out,
-    /// It has no condition.
-    Open,
-    /// Held, so that no other condition can have the same place in memory.
-    When(Arc<Condition>),
+struct Overlay {
+    table: RuleTable,
+    /// By rank of the base: where the rule stands among the rules, or [`GONE`]. Ascending but for those.
+    base_rules: Box<[u32]>,
+    /// How many of them are gone.
+    gone: usize,
+    /// By rank of the overlay: where the rule stands. Ascending.
+    rules: Box<[u32]>,
+    /// By rank of the overlay: the first rank of the base that stands behind.
+    before: Box<[Rank]>,
+    /// How many rules there are.
+    count: usize,
 }
 
-impl Basis {
-    fn of(rule: &RulePlan) -> Basis {
-        match (&rule.standing, &rule.when) {
-            (Standing::Disabled | Standing::Inert(_), _) => Basis::Out,
-            (Standing::Active, None) => Basis::Open,
-            (Standing::Active, Some(when)) => Basis::When(when.clone()),
-        }
-    }
-
-    fn is_of(&self, rule: &RulePlan) -> bool {
-        match (self, &rule.standing, &rule.when) {
-            (Basis::Out, Standing::Disabled | Standing::Inert(_), _) => true,
-            (Basis::Open, Standing::Active, None) => true,
-            (Basis::When(known), Standing::Active, Some(when)) => Arc::ptr_eq(known, when),
-            _ => false,
-        }
-    }
-}
-
-/// All keys of one kind over one attribute.
-#[derive(Debug)]
-struct Source {
-    first: Rank,
-    attribute: Attribute,
-    lookup: Lookup,
-}
-
-#[derive(Debug)]
-enum Lookup {
-    Values {
-        fold: bool,
-        table: Exact<Span>,
-    },
-    Prefixes {
-        fold: bool,
-        table: ByLength<Span>,
-    },
-    Suffixes {
-        fold: bool,
-        table: ByLength<Span>,
-    },
-    Contains {
-        fold: bool,
-        words: Words,
-    },
-    Member(Arc<ValueSet>, Span),
-    Networks(Arc<NetworkSet>, Span),
-    Numbers(Intervals<Number>),
-    Versions(Intervals<Triple>),
-    /// The lists by the pattern's number.
-    Patterns(Arc<PatternGroup>, Box<[Span]>),
-    Present(Span),
+/// When an index is built anew.
+#[derive(Clone, Copy)]
+struct Limits {
+    few_rules: usize,
+    worn_out: usize,
 }
 
 impl RuleIndex {
     /// Indexes rules in the order they are asked.
-    pub fn build(rules: &[RulePlan], sets: &mut PatternSets) -> RuleIndex {
-        let rules = rules.get(..reached(rules)).unwrap_or(rules);
-        let mut popularity = Popularity::default();
-        let active = |rule: &&RulePlan| matches!(rule.standing, Standing::Active);
-        for when in rules.iter().filter(active).filter_map(|rule| rule.when.as_ref()) {
-            popularity.count(when);
-        }
-        let mut gathered = Gathered::default();
-        for (rank, rule) in (0..).zip(rules) {
-            gathered.add(rank, active(&rule), rule.when.as_deref(), &popularity);
-        }
-        RuleIndex { basis: rules.iter().map(Basis::of).collect(), ..gathered.build(sets) }
+    pub fn build(rules: &[Arc<RulePlan>], sets: &mut PatternSets) -> RuleIndex {
+        RuleIndex::whole(up_to_reached(rules).iter().map(|rule| Basis::of(rule)).collect(), sets)
     }
 
-    /// The index of these rules: one of the known ones, if it was built from the same conditions in the same order.
-    /// What else changed about a rule, its share for instance, is no business of an index.
+    /// The index of these rules: one of the known ones, if it was built from the same conditions in the same order, or
+    /// what changes make of the first one. What else changed about a rule, its share for instance, is no business of an
+    /// index.
     pub fn next<'k>(
-        mut known: impl Iterator<Item = &'k Arc<RuleIndex>>,
-        rules: &[RulePlan],
+        known: impl Iterator<Item = &'k Arc<RuleIndex>> + Clone,
+        rules: &[Arc<RulePlan>],
         sets: &mut PatternSets,
     ) -> Arc<RuleIndex> {
-        match known.find(|known| known.is_of(rules)) {
-            Some(known) => {
-                known.keep(sets);
-                known.clone()
-            }
-            None => Arc::new(RuleIndex::build(rules, sets)),
-        }
+        let limits = Limits { few_rules: FEW_RULES, worn_out: WORN_OUT };
+        RuleIndex::next_within(limits, known, rules, sets)
     }
 
-    fn is_of(&self, rules: &[RulePlan]) -> bool {
-        let rules = rules.get(..reached(rules)).unwrap_or(rules);
-        self.basis.len() == rules.len() && self.basis.iter().zip(rules).all(|(basis, rule)| basis.is_of(rule))
+    fn next_within<'k>(
+        limits: Limits,
+        known: impl Iterator<Item = &'k Arc<RuleIndex>> + Clone,
+        rules: &[Arc<RulePlan>],
+        sets: &mut PatternSets,
+    ) -> Arc<RuleIndex> {
+        let same = known.clone().find(|known| known.is_of(rules));
+        if let Some(same) = same {
+            same.keep(sets);
+            return same.clone();
+        }
+        let changed = known.into_iter().find_map(|known| known.base.changed(limits, rules, sets));
+        Arc::new(changed.unwrap_or_else(|| RuleIndex::build(rules, sets)))
+    }
+
+    /// How many rules are not in its base, or gone from there.
+    pub fn wear(&self) -> usize {
+        self.overlay.as_ref().map_or(0, |overlay| overlay.gone.max(overlay.rules.len()))
+    }
+
+    /// Whether it is worth being [built anew](RuleIndex::renewed) beside the changes.
+    pub fn is_worn(&self) -> bool {
+        self.wear() > WORN
+    }
+
+    /// Whether both are changes of the same base.
+    pub fn shares_base(&self, other: &RuleIndex) -> bool {
+        Arc::ptr_eq(&self.base, &other.base)
+    }
+
+    /// The same rules in one table.
+    pub fn renewed(&self, sets: &mut PatternSets) -> RuleIndex {
+        let count = self.overlay.as_ref().map_or(self.base.table.basis().len(), |overlay| overlay.count);
+        let mut basis = vec![Basis::Out; count];
+        for (id, found) in self.active() {
+            basis.get_mut(id).into_iter().for_each(|place| *place = found.clone());
+        }
+        RuleIndex::whole(basis.into(), sets)
+    }
+
+    fn whole(basis: Box<[Basis]>, sets: &mut PatternSets) -> RuleIndex {
+        let table = RuleTable::build(basis, None, (sets, PATTERNS_IN_SET));
+        RuleIndex { base: Arc::new(Base::of(table)), overlay: None }
+    }
+
+    fn is_of(&self, rules: &[Arc<RulePlan>]) -> bool {
+        let rules = up_to_reached(rules);
+        let count = self.overlay.as_ref().map_or(self.base.table.basis().len(), |overlay| overlay.count);
+        let mut known = 0;
+        let is_there = |(id, basis): (RuleId, &Basis)| {
+            known += 1;
+            rules.get(id).is_some_and(|rule| basis.is_of(rule))
+        };
+        // No rule is known twice: where all that are known are there, and as many, they are the same.
+        count == rules.len()
+            && self.active().all(is_there)
+            && known == rules.iter().filter(|rule| rule.is_active()).count()
+    }
+
+    /// The rules that take part, with all that is known of them.
+    fn active(&self) -> impl Iterator<Item = (RuleId, &Basis)> {
+        let of_base = (0..).zip(self.base.table.basis()).filter(|(_, basis)| !matches!(basis, Basis::Out));
+        let of_base = of_base.filter_map(|(rank, basis)| Some((self.base_rule(rank)?, basis)));
+        let of_overlay = self.overlay.iter().flat_map(|overlay| {
+            (0..).zip(overlay.table.basis()).map(move |(rank, basis)| (overlay.rule(rank), basis))
+        });
+        of_base.chain(of_overlay.filter_map(|(id, basis)| Some((id?, basis))))
+    }
+
+    fn base_rule(&self, rank: Rank) -> Option<RuleId> {
+        match &self.overlay {
+            None => Some(rank as RuleId),
+            Some(overlay) => overlay.base_rule(rank),
+        }
     }
 
     /// Keeps the sets of patterns for the compile after this one, as if they had been asked for.
     fn keep(&self, sets: &mut PatternSets) {
-        for source in &self.sources {
-            if let Lookup::Patterns(group, _) = &source.lookup {
-                sets.keep(group);
-            }
-        }
+        self.base.table.keep(sets);
+        self.overlay.iter().for_each(|overlay| overlay.table.keep(sets));
     }
 
     /// The rules with a condition that are asked one by one, by every request or by every one with their attribute.
-    pub fn unindexed(&self) -> &[RuleId] {
-        &self.unindexed
-    }
-
-    /// What a decision costs at most before a candidate is asked, in lookups of some tens of nanoseconds: one for each
-    /// table, one for each rule that is asked one by one, and [`PATTERNS_LOOKUPS`] for each set of patterns.
-    pub fn cost(&self) -> usize {
-        let tables = self.sources.iter().map(|source| match source.lookup {
-            Lookup::Patterns(..) => PATTERNS_LOOKUPS,
-            _ => 1,
-        });
-        tables.sum::<usize>() + self.unindexed.len()
+    pub fn unindexed(&self) -> Vec<RuleId> {
+        self.rules(RuleTable::unindexed)
     }
 
     /// The rules that no request can match: every key they could be found by is one of an empty list.
-    pub fn impossible(&self) -> &[RuleId] {
-        &self.impossible
+    pub fn impossible(&self) -> Vec<RuleId> {
+        self.rules(RuleTable::impossible)
+    }
+
+    /// What a decision costs at most before a candidate is asked, in lookups of some tens of nanoseconds.
+    pub fn cost(&self) -> usize {
+        self.base.table.cost() + self.overlay.as_ref().map_or(0, |overlay| overlay.table.cost())
+    }
+
+    fn rules(&self, of: impl Fn(&RuleTable) -> &[Rank]) -> Vec<RuleId> {
+        let of_base = of(&self.base.table).iter().filter_map(|rank| self.base_rule(*rank));
+        let of_overlay = self
+            .overlay
+            .iter()
+            .flat_map(|overlay| of(&overlay.table).iter().filter_map(|rank| overlay.rule(*rank)));
+        let mut rules: Vec<RuleId> = of_base.chain(of_overlay).collect();
+        rules.sort_unstable();
+        rules
     }
 
     /// The first rule that matches.
     pub(super) fn find(
         &self,
-        rules: &[RulePlan],
-        request: &Request<'_>,
-        hidden: Option<&Attribute>,
+        rules: &[Arc<RulePlan>],
+        (request, hidden): (&Request<'_>, Option<&Attribute>),
         scratch: &mut Scratch,
     ) -> Option<RuleId> {
-        // Taken out, so that the other buffers can be used beside it.
-        let mut queue = std::mem::take(&mut scratch.queue);
-        queue.clear();
-        queue.hit(self.always);
-        queue.take_in(&self.postings);
-        let mut asked = None;
-        let mut sources = self.sources.iter();
-        let found = loop {
-            while let Some(source) = sources.as_slice().first()
-                && queue.head().is_none_or(|head| source.first < head)
-            {
-                sources.next();
-                if hidden != Some(&source.attribute) {
-                    source.lookup.open(&source.attribute, request, (&mut *scratch, &mut queue));
-                    queue.take_in(&self.postings);
-                }
-            }
-            let Some(Next::Rank(rank)) = queue.pop(&self.postings) else { break None };
-            if asked.replace(rank) == Some(rank) {
-                continue;
-            }
-            let id = rank as RuleId;
-            let remainder = self.remainders.get(id).copied().unwrap_or(Remainder::Everything);
-            if rules.get(id).is_some_and(|rule| rule.matches_beyond(remainder, request, hidden, scratch)) {
-                break Some(id);
-            }
+        let rule = |id: RuleId| rules.get(id).map(|rule| &**rule);
+        let Some(overlay) = &self.overlay else {
+            let all = Asked { limit: Rank::MAX, rule: |rank| rule(rank as RuleId) };
+            return self.base.table.find(&all, (request, hidden), scratch).map(|rank| rank as RuleId);
         };
-        scratch.queue = queue;
-        found
+        let all = Asked { limit: Rank::MAX, rule: |rank| rule(overlay.rule(rank)?) };
+        let found = overlay.table.find(&all, (request, hidden), scratch);
+        // The overlay goes first, so that the base is not asked about rules behind the one that was found there.
+        let limit = found.map_or(Rank::MAX, |rank| overlay.before(rank));
+        let earlier = Asked { limit, rule: |rank| rule(overlay.base_rule(rank)?) };
+        match self.base.table.find(&earlier, (request, hidden), scratch) {
+            Some(rank) => overlay.base_rule(rank),
+            None => overlay.rule(found?),
+        }
+    }
+}
+
+impl Base {
+    fn of(table: RuleTable) -> Base {
+        let conditions = (0..).zip(table.basis()).filter_map(|(rank, basis)| match basis {
+            Basis::When(when) => Some((address(when), rank)),
+            Basis::Out | Basis::Open => None,
+        });
+        let ranks = conditions.collect();
+        let active = table.basis().iter().filter(|basis| !matches!(basis, Basis::Out)).count();
+        Base { table, ranks, active }
+    }
+
+    /// What changes make of this base; `None` where it is to be built anew.
+    fn changed(
+        self: &Arc<Base>,
+        limits: Limits,
+        rules: &[Arc<RulePlan>],
+        sets: &mut PatternSets,
+    ) -> Option<RuleIndex> {
+        let rules = up_to_reached(rules);
+        if rules.len().min(self.active) < limits.few_rules {
+            return None;
+        }
+        let mut base_rules = vec![GONE; self.table.basis().len()];
+        let (mut stay, mut next) = (0, 0);
+        let (mut left, mut before, mut basis) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, (rule, rank)) in (0..).zip(rules.iter().zip(in_order(&self.ranks(rules)))) {
+            match rank {
+                Some(rank) => {
+                    base_rules.get_mut(rank as usize).into_iter().for_each(|place| *place = id);
+                    (stay, next) = (stay + 1, rank + 1);
+                }
+                None if rule.is_active() => {
+                    left.push(id);
+                    before.push(next);
+                    basis.push(Basis::of(rule));
+                }
+                None => {}
+            }
+        }
+        let gone = self.active.saturating_sub(stay);
+        if gone.max(left.len()) > limits.worn_out.min(self.active / 2) {
+            return None;
+        }
+        self.table.keep(sets);
+        let table = RuleTable::build(basis.into(), Some(&self.table), (sets, PATTERNS_IN_OVERLAY_SET));
+        let overlay = Overlay {
+            table,
+            base_rules: base_rules.into(),
+            gone,
+            rules: left.into(),
+            before: before.into(),
+            count: rules.len(),
+        };
+        Some(RuleIndex { base: self.clone(), overlay: Some(overlay) })
+    }
+
+    /// The rank of each rule, as far as it has one. Rules keep their order, so the next is almost always there.
+    fn ranks(&self, rules: &[Arc<RulePlan>]) -> Vec<Option<Rank>> {
+        let basis = self.table.basis();
+        // One rule without a condition is as good as another.
+        let mut open =
+            (0..).zip(basis).filter(|(_, basis)| matches!(basis, Basis::Open)).map(|(rank, _)| rank);
+        let mut next: Rank = 0;
+        let ranks = rules.iter().map(|rule| {
+            let rank = match &rule.when {
+                _ if !rule.is_active() => None,
+                None => open.next(),
+                Some(_) if basis.get(next as usize).is_some_and(|basis| basis.is_of(rule)) => Some(next),
+                Some(when) => self.ranks.get(&address(when)).copied(),
+            };
+            next = rank.map_or(next, |rank| rank + 1);
+            rank
+        });
+        ranks.collect()
+    }
+}
+
+impl Overlay {
+    fn base_rule(&self, rank: Rank) -> Option<RuleId> {
+        self.base_rules.get(rank as usize).filter(|id| **id != GONE).map(|id| *id as RuleId)
+    }
+
+    fn rule(&self, rank: Rank) -> Option<RuleId> {
+        self.rules.get(rank as usize).map(|id| *id as RuleId)
+    }
+
+    fn before(&self, rank: Rank) -> Rank {
+        self.before.get(rank as usize).copied().unwrap_or_default()
     }
 }
 
 /// How many rules can be reached: behind one that always matches, none is asked.
-pub fn reached(rules: &[RulePlan]) -> usize {
-    rules.iter().position(RulePlan::always_matches).map_or(rules.len(), |at| at + 1)
+pub fn reached(rules: &[Arc<RulePlan>]) -> usize {
+    rules.iter().position(|rule| rule.always_matches()).map_or(rules.len(), |at| at + 1)
 }
 
-impl Lookup {
-    /// Notes the lists that the request hits.
-    fn open(
-        &self,
-        attribute: &Attribute,
-        request: &Request<'_>,
-        (scratch, queue): (&mut Scratch, &mut Queue),
-    ) {
-        match self {
-            Lookup::Values { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
-                table.get(value).into_iter().for_each(|span| queue.hit(*span));
-            }),
-            Lookup::Prefixes { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
-                table.prefixes(value).for_each(|span| queue.hit(*span));
-            }),
-            Lookup::Suffixes { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
-                table.suffixes(value).for_each(|span| queue.hit(*span));
-            }),
-            Lookup::Contains { fold: folds, words } => {
-                let mut seen = std::mem::take(&mut queue.seen);
-                seen.clear_for(words);
-                each(attribute, *folds, request, scratch, |value| {
-                    words.each_in(value, &mut seen, |span| queue.hit(span));
-                });
-                queue.seen = seen;
-            }
-            Lookup::Member(list, span) => {
-                if any_value(attribute, request, scratch, &mut |value, _| list.contains(value)) {
-                    queue.hit(*span);
-                }
-            }
-            Lookup::Networks(networks, span) => {
-                if networks.contains(request.client) {
-                    queue.hit(*span);
-                }
-            }
-            Lookup::Numbers(numbers) => each(attribute, false, request, scratch, |value| {
-                if let Some(number) = Decimal::parse(value) {
-                    numbers.each_around(&(number.whole(), number), |span| queue.hit(span));
-                }
-            }),
-            Lookup::Versions(versions) => each(attribute, false, request, scratch, |value| {
-                if let Some(version) = Version::read(value) {
-                    versions.each_around(&version.numbers, |span| queue.hit(span));
-                }
-            }),
-            Lookup::Patterns(group, spans) => {
-                let mut hits = std::mem::take(&mut queue.hits);
-                hits.clear_for(group);
-                each(attribute, false, request, scratch, |value| group.search(value, &mut hits));
-                hits.numbers().filter_map(|number| spans.get(number)).for_each(|span| queue.hit(*span));
-                queue.hits = hits;
-            }
-            Lookup::Present(span) => {
-                if any_value(attribute, request, scratch, &mut |_, _| true) {
-                    queue.hit(*span);
-                }
-            }
-        }
-    }
+fn up_to_reached(rules: &[Arc<RulePlan>]) -> &[Arc<RulePlan>] {
+    rules.get(..reached(rules)).unwrap_or(rules)
 }
 
-/// Calls `see` with every value of the attribute, its case folded if `folds`.
-fn each(
-    attribute: &Attribute,
-    folds: bool,
-    request: &Request<'_>,
-    scratch: &mut Scratch,
-    mut see: impl FnMut(&[u8]),
-) {
-    any_value(attribute, request, scratch, &mut |value, folded| {
-        match folds {
-            true => {
-                fold(value, folded);
-                see(folded);
-            }
-            false => see(value),
-        }
-        false
-    });
+/// Where a condition is in memory.
+fn address(when: &Arc<Condition>) -> usize {
+    Arc::as_ptr(when).addr()
 }
 
-/// Which table of an attribute a text belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Part {
-    Values,
-    Prefixes,
-    Suffixes,
-    Contains,
-}
-
-/// The keys of one attribute.
-#[derive(Default)]
-struct Keys<'c> {
-    texts: BTreeMap<(Part, bool), TextLists>,
-    patterns: BTreeMap<&'c str, Vec<Rank>>,
-    lists: BTreeMap<usize, (Option<&'c Arc<ValueSet>>, Vec<Rank>)>,
-    networks: BTreeMap<usize, (Option<&'c Arc<NetworkSet>>, Vec<Rank>)>,
-    numbers: Vec<(&'c Interval<Number>, Rank)>,
-    versions: Vec<(&'c Interval<Triple>, Rank)>,
-    present: Vec<Rank>,
-}
-
-#[derive(Default)]
-struct Gathered<'c> {
-    attributes: Vec<(&'c Attribute, Keys<'c>)>,
-    places: HashMap<&'c Attribute, usize, FixedState>,
-    /// The place of the last one: the next rule almost always goes under the same attribute.
-    recent: usize,
-    always: Vec<Rank>,
-    remainders: Vec<Remainder>,
-    unindexed: Vec<RuleId>,
-    impossible: Vec<RuleId>,
-}
-
-impl<'c> Gathered<'c> {
-    /// Takes in the next rule: without a condition, with one that has no keys, or with keys. One that takes no part
-    /// has no place in any list.
-    fn add(&mut self, rank: Rank, active: bool, when: Option<&'c Condition>, popularity: &Popularity) {
-        let weight = when.and_then(|when| weigh(when, popularity)).filter(|_| active);
-        self.remainders.push(weight.map_or(Remainder::Everything, |weight| weight.remainder));
-        match (when, weight) {
-            _ if !active => {}
-            (None, _) => self.always.push(rank),
-            (Some(_), None) => {
-                self.always.push(rank);
-                self.unindexed.push(rank as RuleId);
-            }
-            (Some(when), Some(weight)) => {
-                let (mut keys, mut told_by_presence) = (0, false);
-                each_key(when, popularity, &mut |attribute, kind| {
-                    keys += 1;
-                    told_by_presence |= matches!(kind, Kind::Present);
-                    self.put(attribute, rank, kind);
-                });
-                if weight.remainder != Remainder::Nothing && told_by_presence {
-                    self.unindexed.push(rank as RuleId);
-                }
-                if keys == 0 {
-                    self.impossible.push(rank as RuleId);
-                }
-            }
-        }
-    }
-
-    fn put(&mut self, attribute: &'c Attribute, rank: Rank, kind: &'c Kind) {
-        if self.attributes.get(self.recent).is_none_or(|(recent, _)| *recent != attribute) {
-            self.recent = *self.places.entry(attribute).or_insert(self.attributes.len());
-        }
-        match self.attributes.get_mut(self.recent) {
-            Some((_, keys)) => keys.add(rank, kind),
-            None => {
-                let mut keys = Keys::default();
-                keys.add(rank, kind);
-                self.attributes.push((attribute, keys));
-            }
-        }
-    }
-
-    fn build(mut self, sets: &mut PatternSets) -> RuleIndex {
-        let mut builder = SourcesBuilder::default();
-        let mut too_large = Vec::new();
-        for (attribute, keys) in self.attributes {
-            too_large.extend(keys.build(attribute, sets, &mut builder));
-        }
-        for rank in &too_large {
-            // Found by presence now, which says nothing about the pattern.
-            self.remainders
-                .get_mut(*rank as usize)
-                .into_iter()
-                .for_each(|left| *left = Remainder::Everything);
-        }
-        self.unindexed.extend(too_large.iter().map(|rank| *rank as RuleId));
-        let always = builder.postings.add(&self.always);
-        let mut sources = builder.sources;
-        sources.sort_by_key(|source| source.first);
-        RuleIndex {
-            basis: Box::default(),
-            postings: builder.postings.build(),
-            sources: sources.into(),
-            always,
-            remainders: self.remainders.into(),
-            unindexed: self.unindexed.into(),
-            impossible: self.impossible.into(),
-        }
-    }
-}
-
-impl<'c> Keys<'c> {
-    fn add(&mut self, rank: Rank, kind: &'c Kind) {
-        let (part, fold, text) = match kind {
-            Kind::Value { fold, text } => (Part::Values, fold, text),
-            Kind::Prefix { fold, text } => (Part::Prefixes, fold, text),
-            Kind::Suffix { fold, text } => (Part::Suffixes, fold, text),
-            Kind::Contains { fold, text } => (Part::Contains, fold, text),
-            Kind::Member(list) => {
-                let (known, ranks) = self.lists.entry(Arc::as_ptr(list).addr()).or_default();
-                *known = Some(list);
-                return ranks.push(rank);
-            }
-            Kind::Networks(networks) => {
-                let (known, ranks) = self.networks.entry(Arc::as_ptr(networks).addr()).or_default();
-                *known = Some(networks);
-                return ranks.push(rank);
-            }
-            Kind::Pattern(pattern) => return self.patterns.entry(pattern).or_default().push(rank),
-            Kind::Number(interval) => return self.numbers.push((interval, rank)),
-            Kind::Version(interval) => return self.versions.push((interval, rank)),
-            Kind::Present => return self.present.push(rank),
+/// As many of the ranks as there are in one ascending order, the others taken out: a rule that has moved is one that
+/// does not fit, and not all those it has passed. By the shortest ends of ascending orders of each length.
+fn in_order(ranks: &[Option<Rank>]) -> Vec<Option<Rank>> {
+    let rank = |at: &usize| ranks.get(*at).copied().flatten();
+    let mut ends: Vec<usize> = Vec::new();
+    let mut earlier: Vec<Option<usize>> = vec![None; ranks.len()];
+    for (at, found) in ranks.iter().enumerate().filter(|(_, rank)| rank.is_some()) {
+        let length = match ends.last().map(rank) {
+            Some(last) if last < *found => ends.len(),
+            _ => ends.partition_point(|end| rank(end) < *found),
         };
-        self.texts.entry((part, *fold)).or_default().add(text, rank);
+        let before = length.checked_sub(1).and_then(|last| ends.get(last).copied());
+        earlier.get_mut(at).into_iter().for_each(|place| *place = before);
+        match ends.get_mut(length) {
+            Some(end) => *end = at,
+            None => ends.push(at),
+        }
     }
+    let mut kept = vec![None; ranks.len()];
+    let mut next = ends.last().copied();
+    while let Some(at) = next {
+        kept.get_mut(at).into_iter().for_each(|place| *place = rank(&at));
+        next = earlier.get(at).copied().flatten();
+    }
+    kept
+}
 
-    /// Builds the sources, and returns the rules whose patterns are too large together.
-    fn build(
-        mut self,
-        attribute: &Attribute,
-        sets: &mut PatternSets,
-        builder: &mut SourcesBuilder,
-    ) -> Vec<Rank> {
-        let mut too_large = Vec::new();
-        for ((part, fold), table) in self.texts {
-            let first = table.first();
-            let lists = table.build(&mut builder.postings);
-            let lookup = match part {
-                Part::Values => Lookup::Values { fold, table: lists.collect() },
-                Part::Prefixes => Lookup::Prefixes { fold, table: lists.collect() },
-                Part::Suffixes => Lookup::Suffixes { fold, table: lists.collect() },
-                Part::Contains => Lookup::Contains { fold, words: Words::build(lists) },
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::super::access::Remainder;
+    use super::super::condition::{Predicate, Test};
+    use super::super::literals::Pattern;
+    use super::super::path::Path;
+    use super::super::snapshot::{Outcome, Standing};
+    use super::*;
+    use crate::vocab::Name;
+
+    const SEEDS: u64 = 100;
+
+    /// SplitMix64.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) % limit as u64) as usize
+        }
+
+        fn text(&mut self) -> Box<[u8]> {
+            format!("t{}", self.below(4)).into_bytes().into()
+        }
+
+        /// Conditions that overlap, so that their order decides.
+        fn condition(&mut self, depth: usize) -> Condition {
+            let several =
+                |dice: &mut Dice| (0..1 + dice.below(3)).map(|_| dice.condition(depth - 1)).collect();
+            match self.below(if depth == 0 { 9 } else { 14 }) {
+                9..12 => return Condition::All(several(self)),
+                12 => return Condition::Any(several(self)),
+                13 => return Condition::Not(Box::new(self.condition(depth - 1))),
+                _ => {}
+            }
+            let attribute = ["header:x-a", "header:x-b", "path"][self.below(3)];
+            let test = match self.below(8) {
+                0..3 => Test::Equals(self.text()),
+                3 => Test::OneOf([self.text(), self.text()].into()),
+                4 => Test::Prefix(self.text()),
+                5 => Test::Contains(self.text()),
+                6 => {
+                    let pattern = format!("t[{}-9]|[a-z]*{}", self.below(4), self.below(4));
+                    Test::Regex(Pattern::of(
+                        regex::bytes::Regex::new(&format!(r"\A(?:{pattern})\z")).unwrap(),
+                    ))
+                }
+                _ => Test::Exists(self.below(3) > 0),
             };
-            builder.push(first, attribute, lookup);
+            Condition::Is(Predicate::new(Attribute::parse(attribute).unwrap(), test, false, String::new()))
         }
-        for (list, ranks) in self.lists.into_values() {
-            let span = builder.postings.add(&ranks);
-            let lookup = list.map(|list| Lookup::Member(list.clone(), span));
-            lookup.into_iter().for_each(|lookup| builder.push(ranks.first().copied(), attribute, lookup));
+
+        fn rule(&mut self) -> RulePlan {
+            let when = (self.below(12) > 0).then(|| Arc::new(self.condition(2)));
+            let starts = (when.is_none() || self.below(8) == 0).then(|| self.below(4) as i128);
+            RulePlan {
+                name: Name::release(),
+                standing: if self.below(12) == 0 { Standing::Disabled } else { Standing::Active },
+                // One in many takes every request and hides what is behind it.
+                starts: starts.filter(|_| self.below(20) > 0),
+                ends: None,
+                when,
+                outcome: Outcome::Version(0),
+            }
         }
-        for (networks, ranks) in self.networks.into_values() {
-            let span = builder.postings.add(&ranks);
-            let lookup = networks.map(|networks| Lookup::Networks(networks.clone(), span));
-            lookup.into_iter().for_each(|lookup| builder.push(ranks.first().copied(), attribute, lookup));
+
+        fn edit(&mut self, rules: &mut Vec<Arc<RulePlan>>) {
+            let from = self.below(rules.len());
+            let to = self.below(rules.len());
+            let again = |rule: &RulePlan| RulePlan {
+                name: rule.name.clone(),
+                standing: Standing::Active,
+                starts: rule.starts,
+                ends: rule.ends,
+                when: rule.when.clone(),
+                outcome: Outcome::Version(1),
+            };
+            match self.below(16) {
+                0..4 => rules[from] = Arc::new(self.rule()),
+                4 | 5 => rules[from] = Arc::new(again(&rules[from])),
+                6 => rules[from] = Arc::new(RulePlan { standing: Standing::Disabled, ..again(&rules[from]) }),
+                7..10 => {
+                    let moved = rules.remove(from);
+                    rules.insert(to, moved);
+                }
+                10 => rules.swap(from, to),
+                11 => rules[from.min(to)..].rotate_left(1),
+                12 | 13 => rules.insert(to, Arc::new(self.rule())),
+                14 if rules.len() > 4 => drop(rules.remove(from)),
+                // Two rules with the same condition in memory are none of the compiler's making.
+                15 if self.below(4) == 0 => rules.insert(to, Arc::new(again(&rules[from]))),
+                _ => {}
+            }
         }
-        let first = self.numbers.first().map(|(_, rank)| *rank);
-        let numbers = Intervals::build(&self.numbers, &mut builder.postings);
-        builder.push(first, attribute, Lookup::Numbers(numbers));
-        let first = self.versions.first().map(|(_, rank)| *rank);
-        let versions = Intervals::build(&self.versions, &mut builder.postings);
-        builder.push(first, attribute, Lookup::Versions(versions));
-        too_large.extend(builder.push_patterns(&self.patterns, attribute, sets));
-        self.present.extend(&too_large);
-        self.present.sort_unstable();
-        let span = builder.postings.add(&self.present);
-        builder.push(self.present.first().copied(), attribute, Lookup::Present(span));
-        too_large
+
+        fn headers(&mut self) -> HeaderMap {
+            let mut headers = HeaderMap::new();
+            for name in ["x-a", "x-a", "x-b"] {
+                if self.below(3) > 0 {
+                    headers.append(name, String::from_utf8(self.text().into()).unwrap().parse().unwrap());
+                }
+            }
+            headers
+        }
     }
-}
 
-#[derive(Default)]
-struct SourcesBuilder {
-    postings: PostingsBuilder,
-    sources: Vec<Source>,
-}
+    /// What the searches of a test met, so that it says something.
+    #[derive(Default, Debug)]
+    struct Met {
+        /// Searches an overlay answered, and those in which the base had a later answer.
+        overlay: usize,
+        overlay_first: usize,
+        /// Searches the base answered although the overlay had an answer.
+        base_first: usize,
+        /// Indexes by how they came.
+        same: usize,
+        whole: usize,
+        gone: usize,
+        hidden: usize,
+    }
 
-impl SourcesBuilder {
-    fn push(&mut self, first: Option<Rank>, attribute: &Attribute, lookup: Lookup) {
-        if let Some(first) = first {
-            self.sources.push(Source { first, attribute: attribute.clone(), lookup });
+    fn ask(index: &RuleIndex, rules: &[Arc<RulePlan>], dice: &mut Dice, met: &mut Met) {
+        let headers = dice.headers();
+        let path = format!("t{}", dice.below(4));
+        let hidden = Attribute::parse("header:x-b").filter(|_| dice.below(6) == 0);
+        let request = Request {
+            method: "GET",
+            scheme: "https",
+            host: "a.test",
+            path: Path { view: &path, upstream: &path },
+            query: None,
+            headers: &headers,
+            client: "10.0.0.1".parse().unwrap(),
+            pins_trusted: false,
+            inherited: None,
+            now: dice.below(4) as i128,
+            fresh_identity: None,
+        };
+        let mut scratch = Scratch::default();
+        let mut holds = |rule: &RulePlan| {
+            rule.matches_beyond(Remainder::Everything, &request, hidden.as_ref(), &mut scratch)
+        };
+        let all: Vec<RuleId> = (0..rules.len()).filter(|id| holds(&rules[*id])).collect();
+        let found = index.find(rules, (&request, hidden.as_ref()), &mut scratch);
+        assert_eq!(found, all.first().copied(), "{index:#?}");
+        if let (Some(overlay), Some(first)) = (&index.overlay, found) {
+            let in_overlay = |id: &RuleId| overlay.rules.contains(&(*id as u32));
+            met.overlay += usize::from(in_overlay(&first));
+            met.overlay_first += usize::from(in_overlay(&first) && !all.iter().all(in_overlay));
+            met.base_first += usize::from(!in_overlay(&first) && all.iter().any(in_overlay));
         }
     }
 
-    /// Adds the sets of patterns, and returns the rules whose patterns are too large together.
-    fn push_patterns(
-        &mut self,
-        patterns: &BTreeMap<&str, Vec<Rank>>,
-        attribute: &Attribute,
-        sets: &mut PatternSets,
-    ) -> Vec<Rank> {
-        let (groups, left) = sets.lists(patterns);
-        for (group, lists) in groups {
-            let first = lists.iter().filter_map(|list| list.first()).min().copied();
-            let spans = lists.iter().map(|list| self.postings.add(list)).collect();
-            self.push(first, attribute, Lookup::Patterns(group, spans));
+    /// Edits one after the other, each index made from the one before, from an older one or from one built anew beside
+    /// the changes, and asked against one rule after another.
+    #[test]
+    fn what_changes_make_of_an_index_decides_in_the_rules_order() {
+        let mut met = Met::default();
+        for seed in 0..SEEDS {
+            let mut dice = Dice(seed);
+            let limits = Limits { few_rules: dice.below(6), worn_out: [2, 6, 1_000][dice.below(3)] };
+            let mut rules: Vec<_> = (0..4 + dice.below(30)).map(|_| Arc::new(dice.rule())).collect();
+            let mut sets = PatternSets::default();
+            let mut known = vec![Arc::new(RuleIndex::build(&rules, &mut sets))];
+            for _ in 0..40 {
+                for _ in 0..dice.below(4) {
+                    dice.edit(&mut rules);
+                }
+                let last = known.len() - 1;
+                let base = match dice.below(6) {
+                    0 => known[dice.below(known.len())].clone(),
+                    1 => Arc::new(known[dice.below(known.len())].renewed(&mut sets)),
+                    _ => known[last].clone(),
+                };
+                let index = RuleIndex::next_within(limits, [&base].into_iter(), &rules, &mut sets);
+                sets.turn();
+                met.same += usize::from(Arc::ptr_eq(&base, &index));
+                met.whole += usize::from(!Arc::ptr_eq(&base.base, &index.base));
+                met.gone += index.overlay.as_ref().map_or(0, |overlay| overlay.gone);
+                met.hidden += usize::from(reached(&rules) < rules.len());
+                assert!(index.is_of(&rules));
+                assert!(index.renewed(&mut sets).is_of(&rules));
+                for _ in 0..8 {
+                    ask(&index, &rules, &mut dice, &mut met);
+                }
+                known.push(index);
+            }
         }
-        left
+        let Met { overlay, overlay_first, base_first, same, whole, gone, hidden } = met;
+        let least = [overlay, overlay_first, base_first, same, whole, gone, hidden].into_iter().min();
+        assert!(least > Some(SEEDS as usize), "{met:?}");
+    }
+
+    #[test]
+    fn one_rule_that_moves_is_one_change() {
+        let some = |ranks: &[i64]| -> Vec<Option<Rank>> {
+            ranks.iter().map(|rank| Rank::try_from(*rank).ok()).collect()
+        };
+        for (ranks, expected) in [
+            (&[][..], &[][..]),
+            (&[0, 1, 2], &[0, 1, 2]),
+            (&[4, 0, 1, 2, 3], &[-1, 0, 1, 2, 3]),
+            (&[1, 2, 3, 4, 0], &[1, 2, 3, 4, -1]),
+            (&[0, 7, 8, 1, 2, 3, 9], &[0, -1, -1, 1, 2, 3, 9]),
+            (&[-1, 5, -1, 5, 6], &[-1, -1, -1, 5, 6]),
+            (&[3, 2, 1], &[-1, -1, 1]),
+        ] {
+            assert_eq!(in_order(&some(ranks)), some(expected), "{ranks:?}");
+        }
     }
 }

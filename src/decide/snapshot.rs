@@ -42,7 +42,7 @@ pub struct ServicePlan {
     /// Every version that rules, aliases, fallbacks or instances of this service name; `release` first.
     pub versions: Box<[VersionPlan]>,
     /// In the order they are asked.
-    pub rules: Box<[RulePlan]>,
+    pub rules: Box<[Arc<RulePlan>]>,
     /// Finds the first of `rules` that matches.
     pub index: Arc<RuleIndex>,
     pub timeouts: Timeouts,
@@ -236,7 +236,7 @@ impl ServicePlan {
         }
         let hidden = self.hidden(request);
         let found = match search {
-            Search::Indexed => self.index.find(&self.rules, request, hidden, scratch),
+            Search::Indexed => self.index.find(&self.rules, (request, hidden), scratch),
             Search::Linear => self.rules.iter().position(|rule| rule.matches(request, hidden, scratch)),
         };
         match found.and_then(|id| Some((id, self.rules.get(id)?))) {
@@ -335,18 +335,20 @@ impl RulePlan {
         let rest = |when: &Condition, scratch: &mut Scratch| {
             when.rest(remainder).parts().all(|part| part.holds(request, hidden, scratch))
         };
-        matches!(self.standing, Standing::Active)
+        self.is_active()
             && self.starts.is_none_or(|starts| starts <= request.now)
             && self.ends.is_none_or(|ends| request.now < ends)
             && self.when.as_ref().is_none_or(|when| rest(when, scratch))
     }
 
+    /// Whether it takes part.
+    pub fn is_active(&self) -> bool {
+        matches!(self.standing, Standing::Active)
+    }
+
     /// Whether it takes every request at any time.
     pub fn always_matches(&self) -> bool {
-        matches!(self.standing, Standing::Active)
-            && self.starts.is_none()
-            && self.ends.is_none()
-            && self.when.is_none()
+        self.is_active() && self.starts.is_none() && self.ends.is_none() && self.when.is_none()
     }
 
     /// Whether it matches, and why, in words. For people, so it may allocate.

@@ -180,7 +180,7 @@ impl Decisions {
 
 /// Counters of the previous generation by rule; empty when versions have other numbers now.
 struct KnownCounters<'a> {
-    rules: &'a [RulePlan],
+    rules: &'a [Arc<RulePlan>],
     counters: &'a [RuleCounters],
     /// The rule behind the last one found: rules keep their order, so the next is almost always there.
     next: usize,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::generation::{Generation, Live, ServiceRuntime};
 use super::guard::Admitted;
-use crate::compile::{CompiledService, Memory, ReadFile, compile_next};
+use crate::compile::{CompiledService, Memory, ReadFile, Renewed, Worn, compile_next};
 use crate::decide::ServicePlan;
 use crate::documents::{DocumentId, Raw};
 use crate::pools::{Registry, ServiceSpec};
@@ -81,6 +81,15 @@ impl Publisher {
     /// The text of every document in force: what is worth keeping for a start without the source.
     pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
         self.memory.good_texts()
+    }
+
+    /// What many changes have worn, to be built anew on another thread.
+    pub fn worn(&self) -> Option<Worn> {
+        self.memory.worn()
+    }
+
+    pub fn renew(&mut self, renewed: &Renewed) {
+        self.memory.renew(renewed);
     }
 
     /// After a change runs: how long it took from being seen. Clears away what is not used any more.

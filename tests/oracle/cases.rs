@@ -270,6 +270,53 @@ pub fn change(set: &mut DocumentSet, dice: &mut Dice) {
     }
 }
 
+/// So many rules of which each holds for few requests, so that the one that decides stands anywhere among them.
+#[allow(dead_code, reason = "not every user of the oracle asks for many")]
+pub fn many_rules(set: &mut DocumentSet, dice: &mut Dice, count: usize) {
+    for i in 0..count {
+        put(&mut set.documents, &format!("rules/m{i:03}"), selective_text(dice));
+    }
+}
+
+/// Changes a few of them, or now and then many.
+#[allow(dead_code, reason = "not every user of the oracle asks for many")]
+pub fn change_many_rules(set: &mut DocumentSet, dice: &mut Dice, count: usize) {
+    let documents = &mut set.documents;
+    let edits = if dice.chance(5) { count } else { 1 + dice.below(24) };
+    for _ in 0..edits {
+        let id = DocumentId::parse(&format!("rules/m{:03}", dice.below(count))).unwrap();
+        let text = match (dice.below(8), documents.get(&id)) {
+            (0, Some(_)) => {
+                documents.remove(&id);
+                continue;
+            }
+            (1..5, Some(old)) => rewritten(&old.body, dice),
+            _ => Some(selective_text(dice)),
+        };
+        if let Some(text) = text {
+            documents.insert(id, Arc::new(Raw::yaml(text.as_str())));
+        }
+    }
+}
+
+fn selective_text(dice: &mut Dice) -> String {
+    let second = match dice.below(3) {
+        0 => format!(r#"{{"attribute": "header:x-n", "in": ["{}"]}}"#, dice.pick(&NUMBERS)),
+        1 => number_text(dice, "header:x-n"),
+        _ => condition_text(dice, 1),
+    };
+    format!(
+        r#"{{"priority": {}, "version": "{}", "when": {{"all": [
+            {{"attribute": "header:x-a", "{}": {}}}, {second}, {{"attribute": "{}", "exists": {}}}]}}}}"#,
+        dice.below(3),
+        dice.pick(&VERSIONS),
+        dice.pick(&["equals", "equals", "equals", "prefix", "contains"]),
+        quoted(dice.pick(&TEXTS)),
+        dice.pick(&["header:x-b", "query:q", "cookie:uid"]),
+        dice.chance(50)
+    )
+}
+
 /// One of many rules that are found by the same text, of which the first that fits decides.
 fn alike_text(dice: &mut Dice) -> String {
     format!(

@@ -314,3 +314,15 @@ fn the_order_of_arrival_changes_nothing() {
         assert_eq!(specs(&arrived), specs(&whole));
     }
 }
+
+#[test]
+fn a_rule_waits_while_a_service_it_names_is_gone() {
+    let rule = ("rules/r", "services: [s, t]\nversion: gray");
+    let (with, without) = ([("services/s", "{}"), ("services/t", "{}"), rule], [("services/s", "{}"), rule]);
+    let there = compiled(&with);
+    let gone = then(&there, &without);
+    let back = then(&gone, &with);
+    for (compiled, expected) in [(&there, true), (&gone, false), (&back, true), (&then(&back, &with), true)] {
+        assert_eq!(compiled.snapshot.services[0].rules[0].is_active(), expected, "{:?}", compiled.problems);
+    }
+}
