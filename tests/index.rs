@@ -130,6 +130,20 @@ fn route() -> impl Strategy<Value = String> {
         2 => (0..20).prop_map(|i| format!("paths: [{{exact: /t{i}}}, {{prefix: /p{i}}}]\n")),
         2 => (0..20, 0..3).prop_map(|(i, j)| format!("paths: [{{prefix: /t{i}/t{j}}}]\n")),
         2 => (0..20).prop_map(|i| format!("paths: [{{regex: '/t{i}/.*'}}, {{regex: '/t[0-9]+/t{i}'}}]\n")),
+        2 => (0..20, 0..20, 0..9).prop_map(|(i, j, shape)| {
+            let pattern = match shape {
+                0 => format!("(/t{i}|/p{j})/.*"),
+                1 => format!("/[a-z]+{i}/(t|p){j}"),
+                2 => format!(".*/(t{i}|p{j}).*"),
+                3 => format!("/t{i}/p{j}"),
+                4 => format!("(?i)/T{i}/[A-Z0-9]+"),
+                5 => format!("/p{i}(/.*)?"),
+                6 => "/[a-z]+[0-9]+/[tp]+[0-9]+".to_string(),
+                7 => format!("(/[tp][0-9]+)*/t{i}(/[tp]{j})*"),
+                _ => format!("/t{i}|/[tp][0-9]+/t{j}|/[tp].*$"),
+            };
+            format!("paths: [{{regex: '{pattern}'}}]\n")
+        }),
     ];
     let method = prop_oneof![Just(""), Just("methods: [GET]\n"), Just("methods: [POST, PUT]\n")];
     let when = prop_oneof![2 => Just(String::new()), 1 => condition().prop_map(|c| format!("when: {c}\n"))];

@@ -112,8 +112,10 @@ impl Built {
             return Built::anew(parts);
         }
         let hashed = |(_, part): &&(DocumentId, Arc<Document>)| before.values.hash_part(texts(part));
-        let values = before.values.edited(removed.iter().map(hashed), added.iter().map(hashed));
-        Built { parts, values: Arc::new(values), networks: None }
+        match before.values.edited(removed.iter().map(hashed), added.iter().map(hashed)) {
+            Some(values) => Built { parts, values: Arc::new(values), networks: None },
+            None => Built::anew(parts),
+        }
     }
 
     fn anew(parts: Parts) -> Built {

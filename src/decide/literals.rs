@@ -50,8 +50,8 @@ pub(super) type Set = Box<[Box<[u8]>]>;
 
 impl Pattern {
     pub fn of(regex: Regex) -> Pattern {
-        let tree = ParserBuilder::new().utf8(false).build().parse(regex.as_str()).ok();
-        let texts = tree.as_ref().map(|tree| Texts::of(tree, regex.as_str().starts_with("(?i)")));
+        let tree = parse(regex.as_str());
+        let texts = tree.as_ref().map(|tree| Texts::of(tree, folds(regex.as_str())));
         let around = tree.as_ref().and_then(around).map(|text| Box::new(Finder::new(text).into_owned()));
         Pattern { texts: texts.unwrap_or_default(), around, regex }
     }
@@ -62,6 +62,15 @@ impl Pattern {
             None => self.regex.is_match(value),
         }
     }
+}
+
+/// `None` for a pattern that nobody could compile.
+fn parse(pattern: &str) -> Option<Hir> {
+    ParserBuilder::new().utf8(false).build().parse(pattern).ok()
+}
+
+fn folds(pattern: &str) -> bool {
+    pattern.starts_with("(?i)")
 }
 
 /// The text of a pattern `.*text.*`.
@@ -90,6 +99,11 @@ fn is_line(value: &[u8]) -> bool {
 }
 
 impl Texts {
+    /// Those of an anchored pattern.
+    pub fn read(pattern: &str) -> Texts {
+        parse(pattern).map(|tree| Texts::of(&tree, folds(pattern))).unwrap_or_default()
+    }
+
     fn of(tree: &Hir, fold: bool) -> Texts {
         let part = Part::of(tree, fold);
         let useful = |texts: Vec<Vec<u8>>| -> Option<Set> {

@@ -13,6 +13,7 @@ mod list;
 mod literals;
 mod members;
 mod path;
+mod path_texts;
 mod patterns;
 mod postings;
 mod request;

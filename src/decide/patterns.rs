@@ -3,15 +3,17 @@
 //! Owns the sets and what carries them from one compile to the next, because building one costs far more than asking
 //! it. Start at [`PatternSets::lists`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use regex_automata::meta::{Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind, PatternSet};
 
 use super::keys::stable_hash;
+use super::literals::Texts;
 use super::postings::Rank;
 
 /// Patterns in one set, about: a changed pattern rebuilds its set only, and the automaton's states stay small.
@@ -83,15 +85,32 @@ impl PatternGroup {
 pub struct PatternSets {
     kept: BTreeMap<Arc<[Box<str>]>, Arc<PatternGroup>>,
     used: BTreeMap<Arc<[Box<str>]>, Arc<PatternGroup>>,
+    kept_texts: TextsOf,
+    used_texts: TextsOf,
 }
+
+/// By pattern, the texts that it cannot match without.
+type TextsOf = HashMap<Box<str>, Arc<Texts>, FixedState>;
 
 /// A group with the lists of its patterns, by their numbers.
 pub type Grouped<'t> = (Arc<PatternGroup>, Vec<&'t [Rank]>);
 
 impl PatternSets {
-    /// Forgets the groups that were not asked for since the last call.
+    /// Forgets what was not asked for since the last call.
     pub fn turn(&mut self) {
         self.kept = std::mem::take(&mut self.used);
+        self.kept_texts = std::mem::take(&mut self.used_texts);
+    }
+
+    /// The texts of an anchored pattern, which are read once.
+    pub(super) fn texts(&mut self, pattern: &str) -> Arc<Texts> {
+        if let Some(known) = self.used_texts.get(pattern) {
+            return known.clone();
+        }
+        let kept = self.kept_texts.remove_entry(pattern);
+        let (pattern, texts) = kept.unwrap_or_else(|| (pattern.into(), Arc::new(Texts::read(pattern))));
+        self.used_texts.insert(pattern, texts.clone());
+        texts
     }
 
     /// Keeps a group that was not asked for, because what was built of it stays.

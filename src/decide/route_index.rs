@@ -4,12 +4,13 @@
 //! table's path keys lead to candidates. What is found is asked in the contract's order, in which every candidate has
 //! its rank, so that priorities reach across hosts. Never: methods and conditions, which the caller asks.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
 use super::keys::{ByLength, Exact, Text};
+use super::path_texts::{ByPattern, PathTexts};
 use super::patterns::{PatternGroup, PatternSets};
 use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
 use super::request::{Request, Scratch};
@@ -24,8 +25,9 @@ pub struct RouteIndex {
     any: Paths,
     /// The patterns of all hosts, those of one host together.
     patterns: Box<[Patterns]>,
-    /// Candidates whose patterns are too large for a set: found by their host alone.
-    too_large: BTreeSet<Rank>,
+    /// By candidate, whether its pattern is still to be asked: found by a text it needs, or, because it is too large for a
+    /// set, by its host alone.
+    unasked: Box<[bool]>,
 }
 
 /// The paths of one host.
@@ -38,12 +40,18 @@ struct Paths {
     any: Span,
 }
 
+/// Patterns that are looked up together, once the best candidate among them would be next.
 #[derive(Debug)]
 struct Patterns {
     first: Rank,
-    group: Arc<PatternGroup>,
+    lookup: Lookup,
+}
+
+#[derive(Debug)]
+enum Lookup {
+    Texts(Box<PathTexts>),
     /// The lists by the pattern's number.
-    spans: Box<[Span]>,
+    Set(Arc<PatternGroup>, Box<[Span]>),
 }
 
 /// A candidate whose host fits.
@@ -62,7 +70,7 @@ impl RouteIndex {
         for (rank, candidate) in (0..).zip(candidates) {
             hosts.entry(HostKey::of(&candidate.host)).or_default().push((rank, &candidate.path));
         }
-        let mut builder = Builder::default();
+        let mut builder = Builder { unasked: vec![false; candidates.len()], ..Builder::default() };
         let (mut exact, mut wildcards, mut any) = (Exact::default(), Vec::new(), Paths::default());
         for (host, paths) in hosts {
             let paths = builder.paths(&paths, sets);
@@ -78,7 +86,7 @@ impl RouteIndex {
             wildcards: wildcards.into_iter().collect(),
             any,
             patterns: builder.patterns.into(),
-            too_large: builder.too_large,
+            unasked: builder.unasked.into(),
         }
     }
 
@@ -99,13 +107,17 @@ impl RouteIndex {
             self.look_up(paths, path, &mut queue);
         }
         queue.take_in(&self.postings);
+        let mut asked = None;
         let found = loop {
             match queue.pop(&self.postings) {
                 None => break None,
                 Some(Next::Source(at)) => self.open(at, path, &mut queue),
+                // Found by several texts of its pattern.
+                Some(Next::Rank(rank)) if asked.replace(rank) == Some(rank) => {}
                 Some(Next::Rank(rank)) => {
-                    let path_known = self.too_large.is_empty() || !self.too_large.contains(&rank);
-                    let taken = take(Reached { candidate: rank as usize, path_known }, scratch);
+                    let candidate = rank as usize;
+                    let path_known = self.unasked.get(candidate).is_some_and(|unasked| !unasked);
+                    let taken = take(Reached { candidate, path_known }, scratch);
                     if taken.is_some() {
                         break taken;
                     }
@@ -133,11 +145,16 @@ impl RouteIndex {
 
     fn open(&self, at: u32, path: &[u8], queue: &mut Queue) {
         let Some(patterns) = self.patterns.get(at as usize) else { return };
-        let mut hits = std::mem::take(&mut queue.hits);
-        hits.clear_for(&patterns.group);
-        patterns.group.search(path, &mut hits);
-        hits.numbers().filter_map(|number| patterns.spans.get(number)).for_each(|span| queue.hit(*span));
-        queue.hits = hits;
+        match &patterns.lookup {
+            Lookup::Texts(texts) => texts.look_up(path, queue),
+            Lookup::Set(group, spans) => {
+                let mut hits = std::mem::take(&mut queue.hits);
+                hits.clear_for(group);
+                group.search(path, &mut hits);
+                hits.numbers().filter_map(|number| spans.get(number)).for_each(|span| queue.hit(*span));
+                queue.hits = hits;
+            }
+        }
         queue.take_in(&self.postings);
     }
 }
@@ -163,13 +180,14 @@ impl<'c> HostKey<'c> {
 struct Builder {
     postings: PostingsBuilder,
     patterns: Vec<Patterns>,
-    too_large: BTreeSet<Rank>,
+    unasked: Vec<bool>,
 }
 
 impl Builder {
     /// The tables of one host, whose paths come with their ranks in ascending order.
     fn paths(&mut self, paths: &[(Rank, &PathMatch)], sets: &mut PatternSets) -> Paths {
-        let (mut exact, mut prefixes, mut patterns) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut exact, mut prefixes) = (BTreeMap::new(), BTreeMap::new());
+        let mut patterns = ByPattern::new();
         let mut any = Vec::new();
         for (rank, path) in paths {
             let ranks: &mut Vec<Rank> = match path {
@@ -181,10 +199,8 @@ impl Builder {
             ranks.push(*rank);
         }
         let start = self.patterns.len();
-        let too_large = self.push_patterns(&patterns, sets);
-        any.extend(&too_large);
+        any.extend(self.push_patterns(patterns, sets));
         any.sort_unstable();
-        self.too_large.extend(too_large);
         let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         let mut spans = |table: BTreeMap<&[u8], Vec<Rank>>| -> Vec<(Text, Span)> {
             table.into_iter().map(|(key, ranks)| (key.into(), self.postings.add(&ranks))).collect()
@@ -197,15 +213,29 @@ impl Builder {
         }
     }
 
-    /// Adds the sets of patterns, and returns the candidates whose patterns are too large together.
-    fn push_patterns(&mut self, patterns: &BTreeMap<&str, Vec<Rank>>, sets: &mut PatternSets) -> Vec<Rank> {
-        let (groups, left) = sets.lists(patterns);
+    /// Adds what finds patterns, and returns the candidates whose patterns are too large together.
+    fn push_patterns(&mut self, mut patterns: ByPattern<'_>, sets: &mut PatternSets) -> Vec<Rank> {
+        let by_texts = PathTexts::take(&mut patterns, sets, &mut self.postings);
+        let (groups, left) = sets.lists(&patterns);
         for (group, lists) in groups {
             if let Some(first) = lists.iter().filter_map(|list| list.first()).min().copied() {
                 let spans = lists.iter().map(|list| self.postings.add(list)).collect();
-                self.patterns.push(Patterns { first, group, spans });
+                self.patterns.push(Patterns { first, lookup: Lookup::Set(group, spans) });
             }
         }
+        self.leave_unasked(&left);
+        if let Some((texts, ranks)) = by_texts
+            && let Some(first) = ranks.first().copied()
+        {
+            self.leave_unasked(&ranks);
+            self.patterns.push(Patterns { first, lookup: Lookup::Texts(texts.into()) });
+        }
         left
+    }
+
+    fn leave_unasked(&mut self, ranks: &[Rank]) {
+        for rank in ranks {
+            self.unasked.get_mut(*rank as usize).into_iter().for_each(|unasked| *unasked = true);
+        }
     }
 }

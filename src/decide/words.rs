@@ -2,7 +2,7 @@
 //!
 //! Each word goes under one piece of it, the one that the fewest words share; the value's pieces are looked up one after
 //! the other, almost all of them in vain in a filter of a few kilobytes. An automaton would be as fast to ask, and a
-//! hundred times slower to build. Where words are few, what stands before the first of them is skipped.
+//! hundred times slower to build. Where words are few, a search many bytes at a time leaps from one to the next.
 
 use std::collections::HashMap;
 
@@ -16,6 +16,8 @@ use super::postings::Span;
 const PIECE: usize = 4;
 /// So many words can be searched for by vector instructions.
 const FEW: usize = 64;
+/// Leaps from word to word; a value that holds more of them is looked through piece by piece from there on.
+const LEAPS: usize = 4;
 /// Places of a filter, and of the counters pieces are weighed with: a power of two.
 const PLACES: usize = 1 << 16;
 
@@ -25,8 +27,15 @@ pub struct Words {
     words: Box<[Word]>,
     /// Those whose pieces have the same length.
     classes: Box<[Class]>,
-    /// Finds where the first of a few words begins, many bytes at a time.
-    first: Option<Searcher>,
+    few: Option<Few>,
+}
+
+/// A search for the first of a few words, many bytes at a time.
+#[derive(Debug)]
+struct Few {
+    first: Searcher,
+    /// By word, the numbers of those that it begins with, or that begin with it: no other can begin where it does.
+    alike: Box<[Box<[usize]>]>,
 }
 
 #[derive(Debug)]
@@ -98,19 +107,24 @@ impl Words {
             Word { text, at, span, next }
         });
         let words: Box<[Word]> = words.collect();
-        let few = words.len() <= FEW;
-        let first = few.then(|| Searcher::new(words.iter().map(|word| &word.text))).flatten();
-        Words { words, classes: classes.into(), first }
+        let few = Some(&words).filter(|words| words.len() <= FEW).and_then(|words| Few::build(words));
+        Words { words, classes: classes.into(), few }
     }
 
     /// Calls `found` with the list of every word in the value that was not seen before.
     pub fn each_in(&self, value: &[u8], seen: &mut Seen, mut found: impl FnMut(Span)) {
-        // No word begins before the first one that does.
-        let value = match self.first.as_ref().map(|first| first.find(value)) {
-            Some(None) => return,
-            Some(Some(hit)) => value.get(hit.start()..).unwrap_or_default(),
-            None => value,
-        };
+        let mut value = value;
+        for _ in 0..LEAPS {
+            let Some(few) = &self.few else { break };
+            let Some(hit) = few.first.find(value) else { return };
+            let rest = value.get(hit.start()..).unwrap_or_default();
+            let first = hit.pattern().as_usize();
+            for number in few.alike.get(first).into_iter().flatten().copied().chain([first]) {
+                let word = self.words.get(number).filter(|word| rest.starts_with(&word.text));
+                word.filter(|_| seen.first(number)).into_iter().for_each(|word| found(word.span));
+            }
+            value = rest.get(1..).unwrap_or_default();
+        }
         for class in &self.classes {
             for (start, piece) in value.windows(class.length).enumerate() {
                 let mut next = class.word(number(piece));
@@ -124,6 +138,20 @@ impl Words {
                 }
             }
         }
+    }
+}
+
+impl Few {
+    fn build(words: &[Word]) -> Option<Few> {
+        let first = Searcher::new(words.iter().map(|word| &word.text))?;
+        let alike = words.iter().map(|word| {
+            let others = words.iter().enumerate().filter(|(_, other)| !std::ptr::eq(*other, word));
+            let alike = others.filter(|(_, other)| {
+                other.text.starts_with(&word.text) || word.text.starts_with(&other.text)
+            });
+            alike.map(|(number, _)| number).collect()
+        });
+        Some(Few { first, alike: alike.collect() })
     }
 }
 
@@ -177,7 +205,9 @@ mod tests {
         let words = ["a", "ab", "b", "aa", "zz", "abcd", "bcde", "xyzabcd", "xxxxyyyyzzzz"];
         let mut postings = PostingsBuilder::default();
         let table = (0..).zip(words).map(|(rank, word)| (word.as_bytes().into(), postings.add(&[rank])));
-        let built = Words::build(table);
+        let table: Vec<(Text, Span)> = table.collect();
+        let by_piece = Words { few: None, ..Words::build(table.iter().cloned()) };
+        let built = Words::build(table.into_iter());
         let postings = postings.build();
         let mut seen = Seen::default();
         for value in [
@@ -191,14 +221,18 @@ mod tests {
             "yzabcdabcd",
             "xxxxxyyyyzzzzz",
             "xxxyyyyzzzz",
+            "abcdeabcdeabcdeaazzxyzabcd",
+            "zz-aa-zz-aa-zz-b-xxxxyyyyzzzz-xyzabcd",
         ] {
-            seen.clear_for(&built);
-            let mut found = Vec::new();
-            built.each_in(value.as_bytes(), &mut seen, |span| found.extend(postings.first(span)));
-            found.sort_unstable();
             let expected: Vec<Rank> =
                 (0..).zip(words).filter(|(_, word)| value.contains(word)).map(|(rank, _)| rank).collect();
-            assert_eq!(found, expected, "{value}");
+            for words in [&built, &by_piece] {
+                seen.clear_for(words);
+                let mut found = Vec::new();
+                words.each_in(value.as_bytes(), &mut seen, |span| found.extend(postings.first(span)));
+                found.sort_unstable();
+                assert_eq!(found, expected, "{value}");
+            }
         }
         seen.round = u32::MAX;
         seen.clear_for(&built);

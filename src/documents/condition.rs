@@ -12,9 +12,10 @@ use crate::vocab::{Attribute, Comparison, Decimal, Name, canonical_net, did_you_
 /// A compiled pattern larger than this is a mistake or an attack, bytes. It is the limit that `regex` itself has: `\w`
 /// is every letter of every script, and a tenth of it would refuse `\w{32}`.
 const REGEX_SIZE_LIMIT: usize = 10 << 20;
-/// Patterns in the condition of one document: each may be asked by one request, and each takes memory of its own. With
-/// the limit above this bounds what one document can take.
-const PATTERNS: usize = 64;
+/// Patterns in the condition, or in the paths, of one document: each may be asked by one request, and each takes memory of
+/// its own. With the limit above this bounds what one document can take. There is no limit over all documents: it would
+/// make whether one is good depend on the others.
+pub(super) const PATTERNS: usize = 64;
 
 #[derive(Clone, Debug)]
 pub enum Condition {

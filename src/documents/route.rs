@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::condition::{Condition, Pattern};
+use super::condition::{Condition, PATTERNS, Pattern};
 use super::fields::{Emptiness, Field, Map};
 use crate::vocab::{ByteSize, HeaderEdits, Name, Part, Template, Timeouts};
 
@@ -109,7 +109,7 @@ impl Route {
     pub fn read(field: &Field<'_>) -> Option<Route> {
         let mut map = field.map()?;
         let hosts = map.get("hosts").and_then(|f| f.list_of(Emptiness::Refused, read_host));
-        let paths = map.get("paths").and_then(|f| f.list_of(Emptiness::Refused, read_path));
+        let paths = map.get("paths").and_then(|f| read_paths(&f));
         let methods = map.get("methods").and_then(|f| f.list_of(Emptiness::Refused, read_method));
         let when = map.get("when").and_then(|f| Condition::read_when(&f));
         let priority = map.or("priority", 0, Field::priority);
@@ -343,6 +343,18 @@ fn read_host_template(field: &Field<'_>, context: &PathContext) -> Option<Templa
     match literal_is_fine {
         true => Some(template),
         false => field.wrong("this is not a host", ""),
+    }
+}
+
+fn read_paths(field: &Field<'_>) -> Option<Vec<PathPattern>> {
+    let paths = field.list_of(Emptiness::Refused, read_path)?;
+    let patterns = paths.iter().filter(|path| matches!(path, PathPattern::Regex(_))).count();
+    match patterns {
+        0..=PATTERNS => Some(paths),
+        many => field.wrong(
+            format!("{many} patterns in one `paths`, and {PATTERNS} are the most"),
+            "join them with `|`, use `prefix` or `exact`, or write several routes",
+        ),
     }
 }
 

@@ -205,6 +205,8 @@ fn mistakes_are_named_with_their_place() {
     route("hosts: ['a.com:80']", &[("hosts[0]", "without a port")]);
     route("paths: [/a]", &[("paths[0]", "expected a map")]);
     route("paths: [{prefix: a}]", &[("paths[0].prefix", "begin with `/`")]);
+    let many = "{regex: '/[a-z]+'}, ".repeat(65);
+    route(&format!("paths: [{many}]"), &[("paths", "65 patterns in one `paths`, and 64 are the most")]);
     route("paths: [{exact: /a//b}]", &[("paths[0].exact", "can never match")]);
     route("paths: [{exact: /a, prefix: /b}]", &[("paths[0]", "exclude each other")]);
     route("rewrite: {prefix: /}", &[("rewrite.prefix", "no prefix to replace")]);

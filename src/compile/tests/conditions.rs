@@ -291,3 +291,22 @@ fn conditions_combine() {
         check(&condition, &ask, expected);
     }
 }
+
+#[test]
+fn a_list_may_grow_and_shrink_a_thousandfold() {
+    let many: String = (0..40_000).map(|member| format!("u{member}\n")).collect();
+    let rule = ("rules/r", "when: {attribute: header:u, in_list: l}\nversion: gray");
+    let few =
+        [("services/s", "{}"), rule, ("routes/s", "service: s"), ("lists/l/a", "x"), ("lists/l/b", "y")];
+    let all = [&few[..], &[("lists/l/c", many.as_str())]].concat();
+    let before = good(&few);
+    let grown = then(&before, &all);
+    let shrunk = then(&grown, &few);
+    for (compiled, members, versions) in
+        [(&before, 2, "gray release"), (&grown, 40_002, "gray gray"), (&shrunk, 2, "gray release")]
+    {
+        assert_eq!(compiled.counts.list_members[0].1, members);
+        let [x, u] = ["x", "u39999"].map(|user| get("h/").header("u", user).version(compiled));
+        assert_eq!(format!("{x} {u}"), versions);
+    }
+}
