@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -35,6 +37,8 @@ const TASK_CLOSE: Duration = Duration::from_millis(1_500);
 /// Longest rest between two compiles. Under a stream of changes each rests for as long as it took: changes that come
 /// meanwhile are taken up together, and requests keep half of the processor that compiles would fill.
 const REST_LIMIT: Duration = Duration::from_millis(100);
+/// How far behind requests compiles stand, as `nice` counts: where both want one processor, requests get nine tenths of it.
+const NICENESS: i32 = 10;
 /// How long the last log lines may take.
 const LOG_CLOSE: Duration = Duration::from_secs(1);
 
@@ -273,14 +277,14 @@ impl Follower {
         }
         if self.renewing.is_none() {
             let worn = self.works.publisher.worn();
-            self.renewing = worn.map(|worn| tokio::task::spawn_blocking(move || worn.renewed()));
+            self.renewing = worn.map(|worn| behind_requests(move || worn.renewed()));
         }
     }
 
     /// Compiles and publishes off the threads that wait for sockets.
     async fn publish(self, offer: Offer) -> Follower {
         let Follower { works, good, reports, member, status, cache, renewing } = self;
-        match tokio::task::spawn_blocking(move || works.publish(offer)).await {
+        match behind_requests(move || works.publish(offer)).await {
             Ok((works, mut done)) => {
                 reports.send_replace(Some(member.report(&done, done.documents)));
                 if let Some(texts) = done.good.take() {
@@ -295,6 +299,16 @@ impl Follower {
             }
         }
     }
+}
+
+/// Computes on a thread that waits for no sockets, and that gives way to those which do where processors are short: a
+/// change may take a few milliseconds more, a request may not.
+fn behind_requests<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(|| {
+        // On Linux the priority is the thread's own. Where it stays as it was, so does everything.
+        let _ = setpriority_process(Some(gettid()), NICENESS);
+        work()
+    })
 }
 
 /// What is to be put in force.

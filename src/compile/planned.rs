@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
 use super::rule::{Prepared, ReadyRule};
 use super::service::Words;
 use crate::decide::{self, RuleIndex, RulePlan, Standing, VersionId};
@@ -82,7 +84,7 @@ struct Known {
     /// The one behind the last that was taken: rules keep their order, so the next is almost always there.
     next: usize,
     /// By what a rule was prepared into; noted when one is not.
-    places: Option<HashMap<*const Prepared, usize>>,
+    places: Option<HashMap<*const Prepared, usize, FixedState>>,
 }
 
 impl Known {
@@ -103,7 +105,7 @@ impl Known {
         self.rules.get_mut(at)?.take()
     }
 
-    fn places(&mut self) -> &HashMap<*const Prepared, usize> {
+    fn places(&mut self) -> &HashMap<*const Prepared, usize, FixedState> {
         let rules = self.rules.iter().enumerate();
         let places = rules.filter_map(|(at, rule)| Some((Arc::as_ptr(&rule.as_ref()?.prepared), at)));
         self.places.get_or_insert_with(|| places.collect())

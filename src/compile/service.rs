@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use http::HeaderValue;
 
 use super::planned::Planned;
@@ -122,10 +123,10 @@ pub fn build(
 
 /// The rules of each service that a rule names, in their order. Asking every rule about every service instead would
 /// cost the product of both at each change.
-fn by_service<'r, 'm>(rules: &'r [ReadyRule<'m>]) -> HashMap<&'m Name, Vec<&'r ReadyRule<'m>>> {
+fn by_service<'r, 'm>(rules: &'r [ReadyRule<'m>]) -> HashMap<&'m Name, Vec<&'r ReadyRule<'m>>, FixedState> {
     let named = rules.iter().flat_map(|rule| rule.services.into_iter().flatten());
-    let names: HashSet<&Name> = named.collect();
-    let mut by_service: HashMap<&Name, Vec<&ReadyRule<'_>>> =
+    let names: HashSet<&Name, FixedState> = named.collect();
+    let mut by_service: HashMap<&Name, Vec<&ReadyRule<'_>>, FixedState> =
         names.into_iter().map(|name| (name, Vec::new())).collect();
     for rule in rules {
         match rule.services {
