@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use etcd_client::{Txn, TxnOp};
+
 use crate::harness::proxy::{Proxy, until};
 use crate::harness::wire::Connection;
 use crate::stage::{documents_from, filled, taken};
@@ -13,8 +15,8 @@ use crate::support::etcd::{Etcd, key};
 /// What `make test` takes time for.
 const MUTATIONS: usize = 120;
 const CHANGES: usize = 600;
-/// Rules beside the ones that change, so that a generation has a size.
-const RULES: usize = 200;
+/// Rules beside the ones that change, so that a generation has a size and its index is kept while they change.
+const RULES: usize = 300;
 /// Growth that is the allocator's and the kernel's business. A leak of one generation a change would be far above it.
 const SLACK_KIB: u64 = 24 << 10;
 
@@ -111,6 +113,38 @@ async fn mutated_documents_fail_no_request_and_hold_no_good_one_back() {
     let said = log.matches("held back or inert").count();
     assert!(said <= 4 * number("GRAYGATE_MUTATIONS", MUTATIONS), "{said} lines about problems");
     assert!(proxy.log().iter().all(|line| line["error"].is_null()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_many_changes_have_worn_is_built_anew_beside_them() {
+    let etcd = Etcd::start().await;
+    let (_release, _gray) = filled(&etcd).await;
+    let client = etcd.client().await;
+    let name = |user: usize| key(&format!("rules/r{user:04}"));
+    for user in 0..RULES {
+        put(&client, &name(user), &rule(user, "gray")).await;
+    }
+    let proxy = Proxy::start(&documents_from(&etcd), &[]).await;
+    let cost = async || proxy.status().await["services"]["s"]["decision"]["cost"].as_u64().unwrap();
+    let whole = cost().await;
+    // At once, so that none of them comes behind what is built anew.
+    let puts = (0..100).map(|user| TxnOp::put(name(user), rule(1_000 + user, "gray"), None));
+    let changes = Txn::new().and_then(puts.collect::<Vec<_>>());
+    taken(async || client.clone().txn(changes.clone()).await).await;
+    until(async || proxy.served_by("/", &[("x-user", "u1099")]).await == "gray").await;
+    let beside = cost().await;
+    assert!(beside > whole, "{beside} lookups, {whole} before the change");
+    // Another version leaves every condition as it is, so what is left beside the index is what it was not built with.
+    let versions = AtomicUsize::new(0);
+    until(async || {
+        let version = ["release", "gray"][versions.fetch_add(1, Ordering::Relaxed) % 2];
+        put(&client, &name(RULES - 1), &rule(RULES - 1, version)).await;
+        cost().await == whole
+    })
+    .await;
+    for (user, version) in [(1_000, "gray"), (1_099, "gray"), (0, "release"), (150, "gray")] {
+        assert_eq!(proxy.served_by("/", &[("x-user", &format!("u{user}"))]).await, version);
+    }
 }
 
 async fn resident_kib(proxy: &Proxy) -> u64 {
