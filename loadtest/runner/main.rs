@@ -165,7 +165,7 @@ fn command() -> String {
     let mut words = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(word) = arguments.next() {
-        if matches!(word.as_str(), "--envoy" | "--out" | "--binaries") {
+        if matches!(word.as_str(), "--envoy" | "--out" | "--binaries" | "--patches") {
             arguments.next();
         } else {
             words.push(word);
