@@ -185,7 +185,7 @@ fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: FRAMEWORK_TRIES,
-        // A connection stays on one thread: its requests never wake another one (`loadtest/results/settings.md`).
+        // A connection stays on one thread: no other is woken to take its requests over (`loadtest/results/settings.md`).
         work_stealing: false,
         ..ServerConf::default()
     }
