@@ -1,0 +1,3 @@
+//! The control plane: who may change what, and what moves by itself.
+//!
+//! Never: the proxy. What runs changes through documents alone.
