@@ -224,6 +224,7 @@ fn both(compiled: &Compiled, ask: &Ask, scratch: &mut Scratch) -> [String; 2] {
         method: ask.method,
         scheme: "https",
         host: &ask.host,
+        port: None,
         path: Path { view: &ask.path, upstream: &ask.path },
         query: Some(query.as_bytes()),
         headers: &headers,

@@ -130,6 +130,7 @@ pub fn request<'a>(host: &'a str, path: &'a str, headers: &'a HeaderMap) -> Requ
         method: "GET",
         scheme: "https",
         host,
+        port: None,
         path: graygate::decide::Path { view: path, upstream: path },
         query: None,
         headers,

@@ -53,6 +53,7 @@ pub fn agree(compiled: &Compiled, ask: &Ask) {
         method: &ask.method,
         scheme: ask.scheme,
         host: &ask.host,
+        port: None,
         path: Path { view: path, upstream: path },
         query: ask.query.as_deref().map(str::as_bytes),
         headers: &ask.headers,

@@ -111,10 +111,12 @@ impl Ask {
     fn with<T>(&self, compiled: &Compiled, read: impl FnOnce(&Request<'_>, Decision<'_>) -> T) -> T {
         let (mut buffer, mut host_buffer, mut scratch) =
             (PathBuffer::default(), String::new(), Scratch::default());
+        let host = normalise_host(self.host.as_bytes(), &mut host_buffer).unwrap();
         let request = Request {
             method: self.method,
             scheme: self.scheme,
-            host: normalise_host(self.host.as_bytes(), &mut host_buffer).unwrap().name,
+            host: host.name,
+            port: host.port,
             path: buffer.normalise(&self.path).unwrap(),
             query: self.query.as_deref(),
             headers: &self.headers,

@@ -13,7 +13,7 @@ use semver::VersionReq;
 use super::access::{Few, Way, ways};
 use super::list::{NetworkSet, ValueSet};
 use super::literals::Pattern;
-use super::request::{Request, Scratch, any_value};
+use super::request::{Scratch, Seen};
 use super::version::Version;
 use crate::vocab::{Attribute, Comparison, Decimal};
 
@@ -59,13 +59,13 @@ pub enum Test {
 }
 
 impl Condition {
-    /// Whether it holds. `hidden` is an attribute the request is not trusted to have.
-    pub fn holds(&self, request: &Request<'_>, hidden: Option<&Attribute>, scratch: &mut Scratch) -> bool {
+    /// Whether it holds for what is seen of a request.
+    pub fn holds(&self, seen: Seen<'_>, scratch: &mut Scratch) -> bool {
         match self {
-            Condition::All(inner) => inner.iter().all(|c| c.holds(request, hidden, scratch)),
-            Condition::Any(inner) => inner.iter().any(|c| c.holds(request, hidden, scratch)),
-            Condition::Not(inner) => !inner.holds(request, hidden, scratch),
-            Condition::Is(predicate) => predicate.holds(request, hidden, scratch),
+            Condition::All(inner) => inner.iter().all(|c| c.holds(seen, scratch)),
+            Condition::Any(inner) => inner.iter().any(|c| c.holds(seen, scratch)),
+            Condition::Not(inner) => !inner.holds(seen, scratch),
+            Condition::Is(predicate) => predicate.holds(seen, scratch),
         }
     }
 
@@ -84,35 +84,24 @@ impl Condition {
     }
 
     /// Why it holds, or does not: the part that decided, in words. For people, so it may allocate.
-    pub fn because(
-        &self,
-        request: &Request<'_>,
-        hidden: Option<&Attribute>,
-        scratch: &mut Scratch,
-    ) -> String {
+    pub fn because(&self, seen: Seen<'_>, scratch: &mut Scratch) -> String {
         match self {
-            Condition::Is(predicate) => predicate.because(request, hidden, scratch),
-            Condition::Not(inner) => inner.because(request, hidden, scratch),
-            Condition::All(inner) => match inner.iter().find(|c| !c.holds(request, hidden, scratch)) {
-                Some(failed) => failed.because(request, hidden, scratch),
-                None => join(inner, " and ", request, hidden, scratch),
+            Condition::Is(predicate) => predicate.because(seen, scratch),
+            Condition::Not(inner) => inner.because(seen, scratch),
+            Condition::All(inner) => match inner.iter().find(|c| !c.holds(seen, scratch)) {
+                Some(failed) => failed.because(seen, scratch),
+                None => join(inner, " and ", seen, scratch),
             },
-            Condition::Any(inner) => match inner.iter().find(|c| c.holds(request, hidden, scratch)) {
-                Some(held) => held.because(request, hidden, scratch),
-                None => join(inner, ", ", request, hidden, scratch),
+            Condition::Any(inner) => match inner.iter().find(|c| c.holds(seen, scratch)) {
+                Some(held) => held.because(seen, scratch),
+                None => join(inner, ", ", seen, scratch),
             },
         }
     }
 }
 
-fn join(
-    inner: &[Condition],
-    separator: &str,
-    request: &Request<'_>,
-    hidden: Option<&Attribute>,
-    scratch: &mut Scratch,
-) -> String {
-    let words: Vec<String> = inner.iter().map(|c| c.because(request, hidden, scratch)).collect();
+fn join(inner: &[Condition], separator: &str, seen: Seen<'_>, scratch: &mut Scratch) -> String {
+    let words: Vec<String> = inner.iter().map(|c| c.because(seen, scratch)).collect();
     words.join(separator)
 }
 
@@ -122,14 +111,14 @@ impl Predicate {
         Predicate { attribute, test, fold, words, ways }
     }
 
-    fn holds(&self, request: &Request<'_>, hidden: Option<&Attribute>, scratch: &mut Scratch) -> bool {
-        if hidden == Some(&self.attribute) {
+    fn holds(&self, seen: Seen<'_>, scratch: &mut Scratch) -> bool {
+        if seen.hides(&self.attribute) {
             return matches!(self.test, Test::Exists(false));
         }
         match &self.test {
-            Test::InNetworks(networks) => networks.contains(request.client),
-            Test::Exists(wanted) => any_value(&self.attribute, request, scratch, &mut |_, _| true) == *wanted,
-            test => any_value(&self.attribute, request, scratch, &mut |value, folded| {
+            Test::InNetworks(networks) => networks.contains(seen.request.client),
+            Test::Exists(wanted) => seen.any_value(&self.attribute, scratch, &mut |_, _| true) == *wanted,
+            test => seen.any_value(&self.attribute, scratch, &mut |value, folded| {
                 if !self.fold {
                     return test.accepts(value);
                 }
@@ -139,17 +128,15 @@ impl Predicate {
         }
     }
 
-    fn because(&self, request: &Request<'_>, hidden: Option<&Attribute>, scratch: &mut Scratch) -> String {
+    fn because(&self, seen: Seen<'_>, scratch: &mut Scratch) -> String {
         let mut value = None;
-        if hidden != Some(&self.attribute) {
-            any_value(&self.attribute, request, scratch, &mut |found, _| {
-                value = Some(String::from_utf8_lossy(found).into_owned());
-                true
-            });
-        }
-        let holds = self.holds(request, hidden, scratch);
+        seen.any_value(&self.attribute, scratch, &mut |found, _| {
+            value = Some(String::from_utf8_lossy(found).into_owned());
+            true
+        });
+        let holds = self.holds(seen, scratch);
         match (value, &self.test) {
-            (None, _) if hidden == Some(&self.attribute) => {
+            (None, _) if seen.hides(&self.attribute) => {
                 format!("{} is not believed from an untrusted address", self.attribute)
             }
             (None, _) => format!("{} is absent", self.attribute),

@@ -5,6 +5,7 @@
 //! alive. Start at [`Snapshot::decide`].
 
 mod access;
+mod arrival;
 mod bucket;
 mod condition;
 mod intervals;
@@ -27,14 +28,15 @@ mod trust;
 mod version;
 mod words;
 
+pub use arrival::{Admission, Arrival, BadArrival, Buffers};
 pub use bucket::{bucket, hash};
 pub use condition::{Condition, Predicate, Test, fold};
 pub use list::{Hashed, NetworkSet, ValueSet};
 pub use literals::Pattern;
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
 pub use patterns::PatternSets;
-pub use request::{Request, Scratch, cookies, decode_parameter, parameters};
-pub use rewrite::{BadTarget, Edit, Groups, Origin, Rewritten, apply, edits, location, rewrite};
+pub use request::{Request, Scratch, Seen, cookies, decode_parameter, parameters};
+pub use rewrite::{BadTarget, Edit, Groups, Rewritten, apply, edits, location, rewrite};
 pub use route::{
     Candidate, HostMatch, PathMatch, PathRewrite, Redirect, RouteId, RoutePlan, Routed, Routes,
     ServiceTarget, Target,

@@ -16,6 +16,8 @@ pub struct Request<'a> {
     pub scheme: &'a str,
     /// Normalised, without port.
     pub host: &'a str,
+    /// As the client named it beside the host.
+    pub port: Option<u16>,
     pub path: Path<'a>,
     /// As it came, without the question mark.
     pub query: Option<&'a [u8]>,
@@ -44,8 +46,32 @@ pub struct Scratch {
     pub(super) queue: Queue,
 }
 
-/// Calls `test` with each value of the attribute until it says true, and says whether it did.
-pub(super) fn any_value(
+/// A request as the conditions of one service see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'r> {
+    pub request: &'r Request<'r>,
+    /// The attribute the request is not trusted to have: the service's pin.
+    pub hidden: Option<&'r Attribute>,
+}
+
+impl Seen<'_> {
+    pub(super) fn hides(&self, attribute: &Attribute) -> bool {
+        self.hidden == Some(attribute)
+    }
+
+    /// Calls `test` with each value of the attribute until it returns true, and returns whether it did. A hidden
+    /// attribute has no value.
+    pub(super) fn any_value(
+        &self,
+        attribute: &Attribute,
+        scratch: &mut Scratch,
+        test: &mut dyn FnMut(&[u8], &mut Vec<u8>) -> bool,
+    ) -> bool {
+        !self.hides(attribute) && any_value(attribute, self.request, scratch, test)
+    }
+}
+
+fn any_value(
     attribute: &Attribute,
     request: &Request<'_>,
     scratch: &mut Scratch,

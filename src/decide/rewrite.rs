@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use regex::bytes::{Captures, Regex};
 
 use super::path::{Path, PathBuffer, encode_view};
+use super::request::Request;
 use super::route::{PathMatch, PathRewrite, Redirect, Routed, Target};
 use crate::vocab::{HeaderEdits, Part, Template};
 
@@ -147,33 +148,23 @@ fn behind_prefix<'p>(upstream: &'p str, prefix: &str) -> &'p str {
     }
 }
 
-/// The client's side of a request, for a redirect.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    pub scheme: &'a str,
-    pub host: &'a str,
-    pub port: Option<u16>,
-    pub path: Path<'a>,
-    pub query: Option<&'a str>,
-}
-
 /// The `Location` of a redirect. What is not named comes from the request, and the query is kept.
 pub fn location(
     redirect: &Redirect,
     routed: &Routed<'_>,
-    origin: &Origin<'_>,
+    request: &Request<'_>,
     groups: &Groups<'_>,
 ) -> Result<String, BadTarget> {
-    let scheme = redirect.scheme.unwrap_or(origin.scheme);
+    let scheme = redirect.scheme.unwrap_or(request.scheme);
     let host = match &redirect.host {
         // A group may not bring a port along: it has its own field.
         Some(template) => groups.host(template).filter(|host| !names_port(host)).ok_or(BadTarget)?,
-        None if origin.host.is_empty() => return Err(BadTarget),
-        None => origin.host.to_string(),
+        None if request.host.is_empty() => return Err(BadTarget),
+        None => request.host.to_string(),
     };
     let named_port = redirect.port.or(match redirect.scheme {
         Some(_) => None,
-        None => origin.port,
+        None => request.port,
     });
     let default_port = if scheme == "https" { 443 } else { 80 };
     let port =
@@ -181,11 +172,12 @@ pub fn location(
     let path = redirect
         .path
         .as_ref()
-        .and_then(|rewrite| rewrite_path(rewrite, routed.path, origin.path, groups))
+        .and_then(|rewrite| rewrite_path(rewrite, routed.path, request.path, groups))
         .map(normal)
         .transpose()?
-        .unwrap_or_else(|| origin.path.upstream.to_string());
-    let query = origin.query.map(|query| format!("?{query}")).unwrap_or_default();
+        .unwrap_or_else(|| request.path.upstream.to_string());
+    let query = request.query.map(|query| format!("?{}", String::from_utf8_lossy(query)));
+    let query = query.unwrap_or_default();
     Ok(format!("{scheme}://{host}{port}{path}{query}"))
 }
 

@@ -6,7 +6,7 @@ use regex::bytes::Regex;
 
 use super::condition::Condition;
 use super::patterns::PatternSets;
-use super::request::{Request, Scratch};
+use super::request::{Request, Scratch, Seen};
 use super::route_index::RouteIndex;
 use super::snapshot::ServiceId;
 use crate::vocab::{Attribute, HeaderEdits, Name, Template, Timeouts};
@@ -140,7 +140,8 @@ impl RoutePlan {
         let method_fits =
             self.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| m == request.method));
         let hidden = self.pin.as_ref().filter(|_| !request.pins_trusted);
-        method_fits && self.when.as_ref().is_none_or(|when| when.holds(request, hidden, scratch))
+        let seen = Seen { request, hidden };
+        method_fits && self.when.as_ref().is_none_or(|when| when.holds(seen, scratch))
     }
 }
 

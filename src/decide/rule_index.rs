@@ -14,10 +14,9 @@ use foldhash::fast::FixedState;
 use super::condition::Condition;
 use super::patterns::{PATTERNS_IN_SET, PatternSets};
 use super::postings::Rank;
-use super::request::{Request, Scratch};
+use super::request::{Scratch, Seen};
 use super::rule_table::{Asked, Basis, RuleTable};
 use super::snapshot::{RuleId, RulePlan};
-use crate::vocab::Attribute;
 
 /// Fewer rules than this are indexed in less time than it takes to notice.
 const FEW_RULES: usize = 256;
@@ -202,20 +201,20 @@ impl RuleIndex {
     pub(super) fn find(
         &self,
         rules: &[Arc<RulePlan>],
-        (request, hidden): (&Request<'_>, Option<&Attribute>),
+        seen: Seen<'_>,
         scratch: &mut Scratch,
     ) -> Option<RuleId> {
         let rule = |id: RuleId| rules.get(id).map(|rule| &**rule);
         let Some(overlay) = &self.overlay else {
             let all = Asked { limit: Rank::MAX, rule: |rank| rule(rank as RuleId) };
-            return self.base.table.find(&all, (request, hidden), scratch).map(|rank| rank as RuleId);
+            return self.base.table.find(&all, seen, scratch).map(|rank| rank as RuleId);
         };
         let all = Asked { limit: Rank::MAX, rule: |rank| rule(overlay.rule(rank)?) };
-        let found = overlay.table.find(&all, (request, hidden), scratch);
+        let found = overlay.table.find(&all, seen, scratch);
         // The overlay goes first, so that the base is not asked about rules behind the one that was found there.
         let limit = found.map_or(Rank::MAX, |rank| overlay.before(rank));
         let earlier = Asked { limit, rule: |rank| rule(overlay.base_rule(rank)?) };
-        match self.base.table.find(&earlier, (request, hidden), scratch) {
+        match self.base.table.find(&earlier, seen, scratch) {
             Some(rank) => overlay.base_rule(rank),
             None => overlay.rule(found?),
         }
@@ -362,9 +361,10 @@ mod tests {
     use super::super::condition::{Predicate, Test};
     use super::super::literals::Pattern;
     use super::super::path::Path;
+    use super::super::request::Request;
     use super::super::snapshot::{Outcome, Standing};
     use super::*;
-    use crate::vocab::Name;
+    use crate::vocab::{Attribute, Name};
 
     const SEEDS: u64 = 100;
 
@@ -487,6 +487,7 @@ mod tests {
             method: "GET",
             scheme: "https",
             host: "a.test",
+            port: None,
             path: Path { view: &path, upstream: &path },
             query: None,
             headers: &headers,
@@ -496,12 +497,11 @@ mod tests {
             now: dice.below(4) as i128,
             fresh_identity: None,
         };
+        let seen = Seen { request: &request, hidden: hidden.as_ref() };
         let mut scratch = Scratch::default();
-        let mut holds = |rule: &RulePlan| {
-            rule.matches_beyond(Remainder::Everything, &request, hidden.as_ref(), &mut scratch)
-        };
+        let mut holds = |rule: &RulePlan| rule.matches_beyond(Remainder::Everything, seen, &mut scratch);
         let all: Vec<RuleId> = (0..rules.len()).filter(|id| holds(&rules[*id])).collect();
-        let found = index.find(rules, (&request, hidden.as_ref()), &mut scratch);
+        let found = index.find(rules, seen, &mut scratch);
         assert_eq!(found, all.first().copied(), "{index:#?}");
         if let (Some(overlay), Some(first)) = (&index.overlay, found) {
             let in_overlay = |id: &RuleId| overlay.rules.contains(&(*id as u32));

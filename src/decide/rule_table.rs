@@ -17,7 +17,7 @@ use super::keys::{ByLength, Exact, TextLists};
 use super::list::{NetworkSet, ValueSet};
 use super::patterns::{PatternGroup, PatternSets};
 use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
-use super::request::{Request, Scratch, any_value};
+use super::request::{Scratch, Seen};
 use super::snapshot::{RulePlan, Standing};
 use super::version::Version;
 use super::words::Words;
@@ -180,7 +180,7 @@ impl RuleTable {
     pub fn find<'p>(
         &self,
         asked: &Asked<impl Fn(Rank) -> Option<&'p RulePlan>>,
-        (request, hidden): (&Request<'_>, Option<&Attribute>),
+        seen: Seen<'_>,
         scratch: &mut Scratch,
     ) -> Option<Rank> {
         // Taken out, so that the other buffers can be used beside it.
@@ -195,8 +195,8 @@ impl RuleTable {
                 && source.first < queue.head().unwrap_or(Rank::MAX).min(asked.limit)
             {
                 sources.next();
-                if hidden != Some(&source.attribute) {
-                    source.lookup.open(&source.attribute, request, (&mut *scratch, &mut queue));
+                if !seen.hides(&source.attribute) {
+                    source.lookup.open(&source.attribute, seen, (&mut *scratch, &mut queue));
                     queue.take_in(&self.postings);
                 }
             }
@@ -208,8 +208,7 @@ impl RuleTable {
                 continue;
             }
             let remainder = self.remainders.get(rank as usize).copied().unwrap_or(Remainder::Everything);
-            if (asked.rule)(rank).is_some_and(|rule| rule.matches_beyond(remainder, request, hidden, scratch))
-            {
+            if (asked.rule)(rank).is_some_and(|rule| rule.matches_beyond(remainder, seen, scratch)) {
                 break Some(rank);
             }
         };
@@ -220,46 +219,41 @@ impl RuleTable {
 
 impl Lookup {
     /// Notes the lists that the request hits.
-    fn open(
-        &self,
-        attribute: &Attribute,
-        request: &Request<'_>,
-        (scratch, queue): (&mut Scratch, &mut Queue),
-    ) {
+    fn open(&self, attribute: &Attribute, seen: Seen<'_>, (scratch, queue): (&mut Scratch, &mut Queue)) {
         match self {
-            Lookup::Values { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
+            Lookup::Values { fold: folds, table } => each(attribute, *folds, seen, scratch, |value| {
                 table.get(value).into_iter().for_each(|span| queue.hit(*span));
             }),
-            Lookup::Prefixes { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
+            Lookup::Prefixes { fold: folds, table } => each(attribute, *folds, seen, scratch, |value| {
                 table.prefixes(value).for_each(|span| queue.hit(*span));
             }),
-            Lookup::Suffixes { fold: folds, table } => each(attribute, *folds, request, scratch, |value| {
+            Lookup::Suffixes { fold: folds, table } => each(attribute, *folds, seen, scratch, |value| {
                 table.suffixes(value).for_each(|span| queue.hit(*span));
             }),
             Lookup::Contains { fold: folds, words } => {
-                let mut seen = std::mem::take(&mut queue.seen);
-                seen.clear_for(words);
-                each(attribute, *folds, request, scratch, |value| {
-                    words.each_in(value, &mut seen, |span| queue.hit(span));
+                let mut found = std::mem::take(&mut queue.seen);
+                found.clear_for(words);
+                each(attribute, *folds, seen, scratch, |value| {
+                    words.each_in(value, &mut found, |span| queue.hit(span));
                 });
-                queue.seen = seen;
+                queue.seen = found;
             }
             Lookup::Member(list, span) => {
-                if any_value(attribute, request, scratch, &mut |value, _| list.contains(value)) {
+                if seen.any_value(attribute, scratch, &mut |value, _| list.contains(value)) {
                     queue.hit(*span);
                 }
             }
             Lookup::Networks(networks, span) => {
-                if networks.contains(request.client) {
+                if networks.contains(seen.request.client) {
                     queue.hit(*span);
                 }
             }
-            Lookup::Numbers(numbers) => each(attribute, false, request, scratch, |value| {
+            Lookup::Numbers(numbers) => each(attribute, false, seen, scratch, |value| {
                 if let Some(number) = Decimal::parse(value) {
                     numbers.each_around(&(number.whole(), number), |span| queue.hit(span));
                 }
             }),
-            Lookup::Versions(versions) => each(attribute, false, request, scratch, |value| {
+            Lookup::Versions(versions) => each(attribute, false, seen, scratch, |value| {
                 if let Some(version) = Version::read(value) {
                     versions.each_around(&version.numbers, |span| queue.hit(span));
                 }
@@ -267,12 +261,12 @@ impl Lookup {
             Lookup::Patterns(group, spans) => {
                 let mut hits = std::mem::take(&mut queue.hits);
                 hits.clear_for(group);
-                each(attribute, false, request, scratch, |value| group.search(value, &mut hits));
+                each(attribute, false, seen, scratch, |value| group.search(value, &mut hits));
                 hits.numbers().filter_map(|number| spans.get(number)).for_each(|span| queue.hit(*span));
                 queue.hits = hits;
             }
             Lookup::Present(span) => {
-                if any_value(attribute, request, scratch, &mut |_, _| true) {
+                if seen.any_value(attribute, scratch, &mut |_, _| true) {
                     queue.hit(*span);
                 }
             }
@@ -284,11 +278,11 @@ impl Lookup {
 fn each(
     attribute: &Attribute,
     folds: bool,
-    request: &Request<'_>,
+    seen: Seen<'_>,
     scratch: &mut Scratch,
     mut see: impl FnMut(&[u8]),
 ) {
-    any_value(attribute, request, scratch, &mut |value, folded| {
+    seen.any_value(attribute, scratch, &mut |value, folded| {
         match folds {
             true => {
                 fold(value, folded);

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue};
 use super::access::Remainder;
 use super::bucket::bucket;
 use super::condition::Condition;
-use super::request::{Request, Scratch, any_value};
+use super::request::{Request, Scratch, Seen};
 use super::route::{Routed, Routes, ServiceTarget, Target};
 use super::rule_index::RuleIndex;
 use crate::vocab::{Attribute, Bucket, Label, Name, Reason, Share, Timeouts};
@@ -221,6 +221,11 @@ impl ServicePlan {
         self.pin.as_ref().map(|pin| &pin.attribute).filter(|_| !request.pins_trusted)
     }
 
+    /// The request as this service's conditions see it.
+    pub fn sees<'r>(&'r self, request: &'r Request<'r>) -> Seen<'r> {
+        Seen { request, hidden: self.hidden(request) }
+    }
+
     fn choose(
         &self,
         service: ServiceId,
@@ -234,10 +239,10 @@ impl ServicePlan {
         if let Some(word) = request.inherited {
             return choice(self.find_version(word), Reason::Inherited);
         }
-        let hidden = self.hidden(request);
+        let seen = self.sees(request);
         let found = match search {
-            Search::Indexed => self.index.find(&self.rules, (request, hidden), scratch),
-            Search::Linear => self.rules.iter().position(|rule| rule.matches(request, hidden, scratch)),
+            Search::Indexed => self.index.find(&self.rules, seen, scratch),
+            Search::Linear => self.rules.iter().position(|rule| rule.matches(seen, scratch)),
         };
         match found.and_then(|id| Some((id, self.rules.get(id)?))) {
             Some((id, rule)) => {
@@ -249,7 +254,7 @@ impl ServicePlan {
     }
 
     fn has_identity(&self, request: &Request<'_>, scratch: &mut Scratch) -> bool {
-        with_identity(&self.identity, request, self.hidden(request), scratch, |_| ()).is_some()
+        with_identity(&self.identity, self.sees(request), scratch, |_| ()).is_some()
     }
 
     fn apply(
@@ -282,10 +287,9 @@ impl ServicePlan {
         scratch: &mut Scratch,
         read: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
-        let hidden = self.hidden(request);
         let mut read = Some(read);
         let mut once = |value: &[u8]| read.take().map(|read| read(value));
-        let found = with_identity(by.unwrap_or(&self.identity), request, hidden, scratch, &mut once);
+        let found = with_identity(by.unwrap_or(&self.identity), self.sees(request), scratch, &mut once);
         if let Some(found) = found {
             return found;
         }
@@ -314,30 +318,26 @@ impl ServicePlan {
         read: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
         let pin = self.pin.as_ref().filter(|_| request.pins_trusted)?;
-        with_identity(std::slice::from_ref(&pin.attribute), request, None, scratch, read)
+        let seen = Seen { request, hidden: None };
+        with_identity(std::slice::from_ref(&pin.attribute), seen, scratch, read)
     }
 }
 
 impl RulePlan {
     /// Whether the rule is in force now and its condition holds.
-    fn matches(&self, request: &Request<'_>, hidden: Option<&Attribute>, scratch: &mut Scratch) -> bool {
-        self.matches_beyond(Remainder::Everything, request, hidden, scratch)
+    fn matches(&self, seen: Seen<'_>, scratch: &mut Scratch) -> bool {
+        self.matches_beyond(Remainder::Everything, seen, scratch)
     }
 
     /// The same where only a part of the condition is still open.
-    pub(super) fn matches_beyond(
-        &self,
-        remainder: Remainder,
-        request: &Request<'_>,
-        hidden: Option<&Attribute>,
-        scratch: &mut Scratch,
-    ) -> bool {
+    pub(super) fn matches_beyond(&self, remainder: Remainder, seen: Seen<'_>, scratch: &mut Scratch) -> bool {
         let rest = |when: &Condition, scratch: &mut Scratch| {
-            when.rest(remainder).parts().all(|part| part.holds(request, hidden, scratch))
+            when.rest(remainder).parts().all(|part| part.holds(seen, scratch))
         };
+        let now = seen.request.now;
         self.is_active()
-            && self.starts.is_none_or(|starts| starts <= request.now)
-            && self.ends.is_none_or(|ends| request.now < ends)
+            && self.starts.is_none_or(|starts| starts <= now)
+            && self.ends.is_none_or(|ends| now < ends)
             && self.when.as_ref().is_none_or(|when| rest(when, scratch))
     }
 
@@ -352,36 +352,31 @@ impl RulePlan {
     }
 
     /// Whether it matches, and why, in words. For people, so it may allocate.
-    pub fn explain(
-        &self,
-        request: &Request<'_>,
-        hidden: Option<&Attribute>,
-        scratch: &mut Scratch,
-    ) -> (bool, String) {
+    pub fn explain(&self, seen: Seen<'_>, scratch: &mut Scratch) -> (bool, String) {
+        let now = seen.request.now;
         let because = match (&self.standing, &self.when) {
             (Standing::Disabled, _) => "the rule is disabled".into(),
             (Standing::Inert(why), _) => format!("the rule is inert: {why}"),
-            _ if self.starts.is_some_and(|starts| request.now < starts) => "the rule has not started".into(),
-            _ if self.ends.is_some_and(|ends| ends <= request.now) => "the rule has ended".into(),
+            _ if self.starts.is_some_and(|starts| now < starts) => "the rule has not started".into(),
+            _ if self.ends.is_some_and(|ends| ends <= now) => "the rule has ended".into(),
             (Standing::Active, None) => "it has no condition".into(),
-            (Standing::Active, Some(when)) => when.because(request, hidden, scratch),
+            (Standing::Active, Some(when)) => when.because(seen, scratch),
         };
-        (self.matches(request, hidden, scratch), because)
+        (self.matches(seen, scratch), because)
     }
 }
 
 /// Calls `read` with the first value that is there and not empty: of the first attribute that has one, its first.
 fn with_identity<T>(
     attributes: &[Attribute],
-    request: &Request<'_>,
-    hidden: Option<&Attribute>,
+    seen: Seen<'_>,
     scratch: &mut Scratch,
     read: impl FnOnce(&[u8]) -> T,
 ) -> Option<T> {
     let mut read = Some(read);
     let mut found = None;
-    for attribute in attributes.iter().filter(|attribute| hidden != Some(attribute)) {
-        any_value(attribute, request, scratch, &mut |value, _| {
+    for attribute in attributes {
+        seen.any_value(attribute, scratch, &mut |value, _| {
             if !value.is_empty() {
                 found = read.take().map(|read| read(value));
             }

@@ -64,8 +64,8 @@ pub struct Peer {
 }
 
 impl Trust {
-    /// Reads what a trusted peer says, and tells what of an untrusted one's words has to be removed.
-    pub fn admit(&self, peer: Peer, headers: &HeaderMap) -> Admitted {
+    /// Reads what a trusted peer says, and lists what of an untrusted one's words has to be removed.
+    pub(super) fn believe(&self, peer: Peer, headers: &HeaderMap) -> Admitted {
         let address = peer.address.to_canonical();
         let forwarded_trusted = peer.trusted || self.forwarded.contains(address);
         let version_trusted = peer.trusted || self.version.contains(address);
@@ -237,7 +237,7 @@ mod tests {
             ("2001:db8::1", vec!["1.2.3.4"], "1.2.3.4"),
         ] {
             let lines: Vec<_> = forwarded.iter().map(|line| ("x-forwarded-for", *line)).collect();
-            let admitted = trust(false).admit(peer(from), &headers(&lines));
+            let admitted = trust(false).believe(peer(from), &headers(&lines));
             assert_eq!(admitted.client.to_string(), expected, "{from} {forwarded:?}");
         }
     }
@@ -264,7 +264,7 @@ mod tests {
             ("1.1.1.1", true, vec![("baggage", "gray.version=a")], None, None),
         ] {
             let mut headers = headers(&lines);
-            let admitted = trust(baggage).admit(peer(from), &headers);
+            let admitted = trust(baggage).believe(peer(from), &headers);
             apply(&admitted.edits, &mut headers);
             assert_eq!(admitted.inherited(), expected, "{from} {lines:?}");
             let left: Vec<_> = headers.get_all("x-gray-version").iter().collect();
@@ -300,7 +300,7 @@ mod tests {
             ("10.0.0.1", "ftp", "http"),
             ("1.1.1.1", "https", "http"),
         ] {
-            let admitted = trust(false).admit(peer(from), &headers(&[("x-forwarded-proto", proto)]));
+            let admitted = trust(false).believe(peer(from), &headers(&[("x-forwarded-proto", proto)]));
             assert_eq!(admitted.scheme, expected, "{from} {proto}");
         }
     }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::generation::Generation;
 use crate::decide::{
-    Admitted, Choice, Decision, Groups, Origin, Outcome, PathBuffer, Peer, RELEASE, Request, Routed, Scratch,
-    ServicePlan, Target, Trust, apply, location, normalise_host, rewrite,
+    Admission, Admitted, Arrival, Buffers, Choice, Decision, Groups, Outcome, Peer, RELEASE, Request, Routed,
+    Scratch, ServicePlan, Target, Trust, location, rewrite,
 };
 use crate::vocab::{Name, Reason};
 
@@ -99,33 +99,23 @@ pub fn explain(
     if http::Method::from_bytes(asked.method.as_bytes()).is_err() {
         return Err(BadQuestion::Method(asked.method.clone()));
     }
-    let mut headers = header_map(&asked.headers)?;
-    let peer = Peer { address: asked.address, scheme: url.scheme, trusted: asked.trusted };
-    let admitted = trust.admit(peer, &headers);
-    apply(&admitted.edits, &mut headers);
-    let refused = Explanation::of(400, Reason::BadRequest, &admitted);
-    let mut host_buffer = String::new();
-    let mut path_buffer = PathBuffer::default();
-    let host_header = headers.get(http::header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
-    let raw_host = url.host.map_or(host_header, str::as_bytes);
-    let (Some(host), Ok(path)) =
-        (normalise_host(raw_host, &mut host_buffer), path_buffer.normalise(url.path.as_bytes()))
-    else {
-        return Ok(refused);
-    };
-    let request = Request {
+    let headers = header_map(&asked.headers)?;
+    let mut buffers = Buffers::default();
+    let arrival = Arrival {
         method: &asked.method,
-        scheme: admitted.scheme,
-        host: host.name,
-        path,
+        authority: url.host.map(str::as_bytes),
+        path: url.path.as_bytes(),
         query: url.query.map(str::as_bytes),
         headers: &headers,
-        client: admitted.client,
-        pins_trusted: admitted.version_trusted,
-        inherited: admitted.inherited(),
+        peer: Peer { address: asked.address, scheme: url.scheme, trusted: asked.trusted },
+        // A question may leave the host out, which only this version allows.
+        version: http::Version::HTTP_10,
         now: time::OffsetDateTime::from(now).unix_timestamp_nanos(),
         fresh_identity: None,
     };
+    let Admission { admitted, request } = arrival.admit(trust, &mut buffers);
+    let refused = Explanation::of(400, Reason::BadRequest, &admitted);
+    let Ok(request) = request else { return Ok(refused) };
     let mut scratch = Scratch::default();
     let answer = |status, reason| Explanation::of(status, reason, &admitted);
     let route_name = |routed: &Routed<'_>| Some(routed.route.name.to_string());
@@ -138,10 +128,8 @@ pub fn explain(
         },
         Decision::Redirect(routed) => {
             let Target::Redirect(redirect) = &routed.route.target else { return Ok(refused) };
-            let groups = Groups::of(&routed, path.view);
-            let origin =
-                Origin { scheme: admitted.scheme, host: host.name, port: host.port, path, query: url.query };
-            match location(redirect, &routed, &origin, &groups) {
+            let groups = Groups::of(&routed, request.path.view);
+            match location(redirect, &routed, &request, &groups) {
                 Ok(location) => Explanation {
                     route: route_name(&routed),
                     location: Some(location),
@@ -219,10 +207,10 @@ impl Decided<'_> {
 
     /// The rules in order, down to the one that matched.
     fn trace(&self, scratch: &mut Scratch) -> Vec<TraceStep> {
-        let hidden = self.plan.hidden(&self.request);
+        let seen = self.plan.sees(&self.request);
         let asked = self.choice.rule.map_or(self.plan.rules.len(), |last| last + 1);
         let steps = self.plan.rules.iter().take(asked).map(|rule| {
-            let (matched, because) = rule.explain(&self.request, hidden, scratch);
+            let (matched, because) = rule.explain(seen, scratch);
             TraceStep { rule: rule.name.to_string(), matched, because }
         });
         steps.collect()

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, header};
 use pingora::http::{IntoCaseHeaderName, RequestHeader};
 use pingora::proxy::Session;
 
@@ -15,8 +15,8 @@ use super::gate::Gate;
 use super::head::authority;
 use super::{trace, upstream};
 use crate::decide::{
-    Admitted, Choice, Decision, Edit, Groups, Origin, Path, PathBuffer, Peer, Request, Routed, Scratch,
-    Snapshot, Target, edits, hash, location, normalise_host, remove_attribute, rewrite, without_parameter,
+    self, Admission, Arrival, Choice, Decision, Edit, Groups, Path, Peer, Request, Routed, Scratch, Snapshot,
+    Target, edits, hash, location, remove_attribute, rewrite, without_parameter,
 };
 use crate::live::Generation;
 use crate::pools::{NoInstance, Walk};
@@ -37,9 +37,8 @@ pub const REQUEST_ID: &str = "x-request-id";
 /// Buffers of one serving thread, reused from request to request.
 #[derive(Default)]
 struct Buffers {
+    arrival: decide::Buffers,
     scratch: Scratch,
-    path: PathBuffer,
-    host: String,
 }
 
 thread_local! {
@@ -49,23 +48,18 @@ thread_local! {
 /// Reads a request and decides it. On [`Verdict::Proxy`] the context holds its passage, with the first instance picked.
 pub async fn take_in(gate: &Gate, session: &mut Session, context: &mut Context) -> Verdict {
     let peer = peer(session);
-    let request = session.req_header_mut();
-    context.request_id = Some(request_id(request));
-    context.trace = trace::fresh(&request.headers, (rand::random(), rand::random()));
-    // What an untrusted client said must be gone before anything looks at it.
-    let admitted = gate.settings.trust.admit(peer, &request.headers);
-    for edit in &admitted.edits {
-        run(edit, request);
-    }
-    context.admitted = Some(admitted.clone());
-    let Some(generation) = gate.live.running() else {
-        return Verdict::Error(ErrorReason::NoService);
-    };
-    context.generation = Some(generation.clone());
+    let head = session.req_header_mut();
+    context.request_id = Some(request_id(head));
+    context.trace = trace::fresh(&head.headers, (rand::random(), rand::random()));
+    context.generation = gate.live.running();
     // A defect costs this request a 500 and nothing else.
     let decided = catch_unwind(AssertUnwindSafe(|| {
-        BUFFERS.with_borrow_mut(|buffers| decide(gate, request, &admitted, &generation, context, buffers))
+        BUFFERS.with_borrow_mut(|buffers| admit(gate, peer, head, context, buffers))
     }));
+    // The decision did not see what an untrusted client must not say; the upstream must not either.
+    for edit in context.admitted.iter().flat_map(|admitted| &admitted.edits) {
+        run(edit, head);
+    }
     decided.unwrap_or_else(|_| {
         tracing::error!("a request made the decision panic");
         Verdict::Error(ErrorReason::Internal)
@@ -119,44 +113,37 @@ fn target(request: &RequestHeader) -> (Option<&[u8]>, &[u8], Option<&[u8]>) {
     (authority, path, query)
 }
 
-fn decide(
+/// Lets a request in by the one door there is, and decides it.
+fn admit(
     gate: &Gate,
+    peer: Peer,
     head: &RequestHeader,
-    admitted: &Admitted,
-    generation: &Arc<Generation>,
     context: &mut Context,
     buffers: &mut Buffers,
 ) -> Verdict {
-    let (authority, raw_path, query) = target(head);
-    let host_header = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let raw_host = authority.or(host_header).or(head.uri.authority().map(|a| a.as_str().as_bytes()));
-    let host = normalise_host(raw_host.unwrap_or_default(), &mut buffers.host);
-    let path = buffers.path.normalise(raw_path);
-    let (Some(host), Ok(path)) = (host, path) else {
-        context.reason = Some(Reason::BadRequest);
-        return Verdict::Error(ErrorReason::BadRequest);
-    };
-    if host.name.is_empty() && head.version != Version::HTTP_10 {
-        context.reason = Some(Reason::BadRequest);
-        return Verdict::Error(ErrorReason::BadRequest);
-    }
-    let snapshot = &generation.snapshot;
-    let fresh = snapshot.issues_cookies().then(|| format!("{:032x}", rand::random::<u128>()));
-    let request = Request {
+    let generation = context.generation.clone();
+    let draws = generation.as_ref().is_some_and(|generation| generation.snapshot.issues_cookies());
+    let fresh = draws.then(|| format!("{:032x}", rand::random::<u128>()));
+    let (authority, path, query) = target(head);
+    let is_named = head.headers.contains_key(header::HOST);
+    let beside = head.uri.authority().filter(|_| !is_named).map(|authority| authority.as_str().as_bytes());
+    let arrival = Arrival {
         method: head.method.as_str(),
-        scheme: admitted.scheme,
-        host: host.name,
+        authority: authority.or(beside),
         path,
         query,
         headers: &head.headers,
-        client: admitted.client,
-        pins_trusted: admitted.version_trusted,
-        inherited: admitted.inherited(),
+        peer,
+        version: head.version,
         now: time::OffsetDateTime::from(context.time).unix_timestamp_nanos(),
         fresh_identity: fresh.as_deref(),
     };
-    let origin_port = host.port;
-    let scratch = &mut buffers.scratch;
+    let Buffers { arrival: of_arrival, scratch } = buffers;
+    let Admission { admitted, request } = arrival.admit(&gate.settings.trust, of_arrival);
+    context.admitted = Some(admitted);
+    let Some(generation) = generation else { return Verdict::Error(ErrorReason::NoService) };
+    let Ok(request) = request else { return refuse(context, Reason::BadRequest, ErrorReason::BadRequest) };
+    let snapshot = &generation.snapshot;
     match snapshot.decide(&request, scratch) {
         Decision::NoRoute => refuse(context, Reason::NoRoute, ErrorReason::NoRoute),
         Decision::NoService(routed, _) => {
@@ -165,7 +152,7 @@ fn decide(
         }
         Decision::Redirect(routed) => {
             context.route = Some(routed.id);
-            redirect(&routed, &request, origin_port, context)
+            redirect(&routed, &request, context)
         }
         Decision::Version(routed, choice) => {
             context.route = Some(routed.id);
@@ -173,7 +160,7 @@ fn decide(
             let limit = gate.settings.limits.body.0;
             context.body_limit = routed.route.max_body.unwrap_or(limit);
             let found = Found { snapshot, routed, choice, request };
-            match found.passage(generation, scratch, authority) {
+            match found.passage(&generation, scratch, authority) {
                 Ok(passage) => enter(passage, context, declared_length(head)),
                 Err(reason) => refuse(context, Reason::BadRequest, reason),
             }
@@ -186,20 +173,12 @@ fn refuse(context: &mut Context, reason: Reason, error: ErrorReason) -> Verdict 
     Verdict::Error(error)
 }
 
-fn redirect(routed: &Routed<'_>, request: &Request<'_>, port: Option<u16>, context: &mut Context) -> Verdict {
+fn redirect(routed: &Routed<'_>, request: &Request<'_>, context: &mut Context) -> Verdict {
     let Target::Redirect(redirect) = &routed.route.target else {
         return refuse(context, Reason::NoRoute, ErrorReason::NoRoute);
     };
     let groups = Groups::of(routed, request.path.view);
-    let query = request.query.map(String::from_utf8_lossy);
-    let origin = Origin {
-        scheme: request.scheme,
-        host: request.host,
-        port,
-        path: request.path,
-        query: query.as_deref(),
-    };
-    match location(redirect, routed, &origin, &groups) {
+    match location(redirect, routed, request, &groups) {
         Ok(location) => {
             context.reason = Some(Reason::Redirect);
             Verdict::Redirect(redirect.status, location)

@@ -1,9 +1,7 @@
 //! What the program itself makes of a request, in the words of a [`Verdict`], so that the two can be compared.
 
 use graygate::compile::Compiled;
-use graygate::decide::{
-    self, Decision, Groups, Host, Origin, PathBuffer, Request, Routed, Scratch, normalise_host,
-};
+use graygate::decide::{self, Decision, Groups, PathBuffer, Request, Routed, Scratch, normalise_host};
 
 use super::{Ask, Headers, Served, Verdict};
 
@@ -13,7 +11,7 @@ pub fn no_file(_: &std::path::Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// Calls `read` with the request as the program sees it, unless it is refused.
-fn asked<T>(ask: &Ask, read: impl FnOnce(&Request<'_>, Host<'_>) -> T) -> Option<T> {
+fn asked<T>(ask: &Ask, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
     let (mut buffer, mut host_buffer) = (PathBuffer::default(), String::new());
     let path = buffer.normalise(&ask.path).ok()?;
     let host = normalise_host(ask.host.as_bytes(), &mut host_buffer)?;
@@ -21,6 +19,7 @@ fn asked<T>(ask: &Ask, read: impl FnOnce(&Request<'_>, Host<'_>) -> T) -> Option
         method: &ask.method,
         scheme: ask.scheme,
         host: host.name,
+        port: host.port,
         path,
         query: ask.query.as_deref().map(str::as_bytes),
         headers: &ask.headers,
@@ -30,13 +29,13 @@ fn asked<T>(ask: &Ask, read: impl FnOnce(&Request<'_>, Host<'_>) -> T) -> Option
         now: ask.now,
         fresh_identity: ask.fresh.as_deref(),
     };
-    Some(read(&request, host))
+    Some(read(&request))
 }
 
 /// What every rule of every service says to a request, in their order.
 #[allow(dead_code, reason = "not every user of the oracle asks")]
 pub fn explained(compiled: &Compiled, ask: &Ask) -> Option<Vec<String>> {
-    asked(ask, |request, _| {
+    asked(ask, |request| {
         let mut scratch = Scratch::default();
         let rules = compiled
             .snapshot
@@ -44,7 +43,7 @@ pub fn explained(compiled: &Compiled, ask: &Ask) -> Option<Vec<String>> {
             .iter()
             .flat_map(|service| service.rules.iter().map(move |rule| (service, rule)));
         let told = rules.map(|(service, rule)| {
-            let said = rule.explain(request, service.hidden(request), &mut scratch);
+            let said = rule.explain(service.sees(request), &mut scratch);
             format!("{} {} {said:?} {:?}", service.name, rule.name, rule.outcome)
         });
         told.collect()
@@ -53,11 +52,11 @@ pub fn explained(compiled: &Compiled, ask: &Ask) -> Option<Vec<String>> {
 
 /// What the program does with a request.
 pub fn decided(compiled: &Compiled, ask: &Ask) -> Verdict {
-    asked(ask, |request, host| told(compiled, ask, request, host)).unwrap_or(Verdict::BadRequest)
+    asked(ask, |request| told(compiled, ask, request)).unwrap_or(Verdict::BadRequest)
 }
 
-fn told(compiled: &Compiled, ask: &Ask, request: &Request<'_>, host: Host<'_>) -> Verdict {
-    let (mut scratch, path) = (Scratch::default(), request.path);
+fn told(compiled: &Compiled, ask: &Ask, request: &Request<'_>) -> Verdict {
+    let mut scratch = Scratch::default();
     let named = |routed: &Routed<'_>| routed.route.name.to_string();
     match compiled.snapshot.decide(request, &mut scratch) {
         Decision::NoRoute => Verdict::NoRoute,
@@ -66,15 +65,8 @@ fn told(compiled: &Compiled, ask: &Ask, request: &Request<'_>, host: Host<'_>) -
         }
         Decision::Redirect(routed) => {
             let decide::Target::Redirect(redirect) = &routed.route.target else { panic!("no redirect") };
-            let origin = Origin {
-                scheme: ask.scheme,
-                host: host.name,
-                port: host.port,
-                path,
-                query: ask.query.as_deref(),
-            };
-            let groups = Groups::of(&routed, path.view);
-            let location = decide::location(redirect, &routed, &origin, &groups).ok();
+            let groups = Groups::of(&routed, request.path.view);
+            let location = decide::location(redirect, &routed, request, &groups).ok();
             Verdict::Redirect { route: named(&routed), status: redirect.status, location }
         }
         Decision::Version(routed, choice) => served(compiled, ask, request, &routed, choice),

@@ -1,7 +1,7 @@
 //! What a route makes of a request: rewritten paths and hosts, locations, edited headers.
 
 use super::*;
-use crate::decide::{self, BadTarget, Groups, Origin, Rewritten, Target, apply, edits, location, rewrite};
+use crate::decide::{self, BadTarget, Groups, Rewritten, Target, apply, edits, location, rewrite};
 
 fn route(text: &str) -> Compiled {
     good(&[("services/s", "{}"), ("routes/r", text)])
@@ -100,21 +100,11 @@ fn hosts_are_rewritten_and_never_injected() {
 fn redirected(redirect: &str, paths: &str, asked: &str) -> Result<String, BadTarget> {
     let compiled = route(&format!("{paths}\nredirect: {redirect}"));
     let (scheme, target) = asked.split_once("://").unwrap();
-    let mut buffer = String::new();
-    let host = normalise_host(target.split('/').next().unwrap().as_bytes(), &mut buffer).unwrap();
     let ask = Ask { scheme: if scheme == "https" { "https" } else { "http" }, ..get(target) };
-    let query = ask.query.clone().map(|query| String::from_utf8(query).unwrap());
     ask.with(&compiled, |request, decision| {
         let Decision::Redirect(routed) = decision else { panic!("{decision:?}") };
         let Target::Redirect(redirect) = &routed.route.target else { panic!("{routed:?}") };
-        let origin = Origin {
-            scheme: request.scheme,
-            host: request.host,
-            port: host.port,
-            path: request.path,
-            query: query.as_deref(),
-        };
-        location(redirect, &routed, &origin, &Groups::of(&routed, request.path.view))
+        location(redirect, &routed, request, &Groups::of(&routed, request.path.view))
     })
 }
 
