@@ -23,7 +23,9 @@
 //! | [`telemetry`] | metrics, access log, process log |
 //! | [`admin`] | health, readiness, status, metrics, explain |
 //! | [`config`] | the process file |
-//! | [`commands`] | arguments, wiring, exit codes: the body of `main` |
+//! | [`node`] | the rooms wired together, and the life of the process: start, signals, succession, end |
+//! | [`echo`] | an upstream that shows what it gets, for trials and tests |
+//! | [`commands`] | arguments, one call each, exit codes: the body of `main` |
 //!
 //! Which room may use which is a table, held by `tests/architecture.rs`; each room's `mod.rs` is its only door.
 //!
@@ -61,7 +63,9 @@ pub mod compile;
 pub mod config;
 pub mod decide;
 pub mod documents;
+pub mod echo;
 pub mod live;
+pub mod node;
 pub mod pools;
 pub mod proxy;
 pub mod sources;

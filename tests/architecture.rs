@@ -11,7 +11,7 @@ const LINE_LIMIT: usize = 700;
 /// Each room and the rooms it may use; a new arrow is a decision, and is drawn here and in `src/lib.rs`.
 ///
 /// `config` reads the operator's text with the reader of `documents`, and fills the `Settings` of the rooms it names.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("vocab", &[]),
     ("documents", &["vocab"]),
     ("decide", &["vocab"]),
@@ -22,10 +22,28 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("proxy", &["live", "decide", "pools", "telemetry", "vocab"]),
     ("telemetry", &["vocab"]),
     ("admin", &["live", "compile", "documents", "telemetry", "vocab"]),
+    ("echo", &["vocab"]),
+    (
+        "commands",
+        &[
+            "node",
+            "config",
+            "echo",
+            "sources",
+            "compile",
+            "decide",
+            "documents",
+            "live",
+            "pools",
+            "proxy",
+            "telemetry",
+            "vocab",
+        ],
+    ),
     ("config", &["documents", "decide", "sources", "proxy", "telemetry", "admin", "live", "pools", "vocab"]),
 ];
 /// Wiring: may use everything.
-const WIRING: [&str; 1] = ["commands"];
+const WIRING: [&str; 1] = ["node"];
 
 /// Words a room's code may not have, beyond the rooms it may not use.
 const ABSENT: [(&str, &[&str]); 3] = [

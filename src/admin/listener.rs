@@ -19,7 +19,7 @@ use super::{Admin, Settings};
 
 /// Whose turn it is at the admin address: a process that takes over gets the listener, and the one before leaves it.
 #[derive(Clone)]
-pub struct Desk(watch::Sender<Turn>);
+pub struct ListenerHandoff(watch::Sender<Turn>);
 
 #[derive(Clone)]
 enum Turn {
@@ -32,9 +32,9 @@ enum Turn {
     Left,
 }
 
-impl Desk {
-    pub fn new(comes_from_another: bool) -> Desk {
-        Desk(watch::Sender::new(if comes_from_another { Turn::Awaited } else { Turn::Free }))
+impl ListenerHandoff {
+    pub fn new(comes_from_another: bool) -> ListenerHandoff {
+        ListenerHandoff(watch::Sender::new(if comes_from_another { Turn::Awaited } else { Turn::Free }))
     }
 
     /// The other process's listener; `None`: it had none, and the address is bound.
@@ -65,24 +65,24 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     server: Arc<HttpServer<Admin>>,
     settings: Settings,
-    desk: Desk,
+    handoff: ListenerHandoff,
 }
 
 impl Listener {
-    pub fn new(admin: Admin, settings: Settings, desk: Desk) -> Listener {
-        Listener { server: Arc::new(HttpServer::new_app(admin)), settings, desk }
+    pub fn new(admin: Admin, settings: Settings, handoff: ListenerHandoff) -> Listener {
+        Listener { server: Arc::new(HttpServer::new_app(admin)), settings, handoff }
     }
 
     /// Listens, once it is this process's turn; `None` where it never is.
     async fn listen(&self) -> Option<TcpListener> {
-        let mut turn = self.desk.0.subscribe();
+        let mut turn = self.handoff.0.subscribe();
         loop {
             let now = turn.borrow_and_update().clone();
             match now {
                 Turn::Awaited => turn.changed().await.ok()?,
                 Turn::Free => {
                     let listener = self.bind().await.into_std().ok()?;
-                    self.desk.take(Some(listener));
+                    self.handoff.take(Some(listener));
                 }
                 Turn::Ours(listener) => return TcpListener::from_std(listener.try_clone().ok()?).ok(),
                 Turn::Left => return None,
@@ -112,7 +112,7 @@ impl BackgroundService for Listener {
     async fn start(&self, _shutdown: ShutdownWatch) {
         let Some(listener) = self.listen().await else { return };
         tracing::info!(address = %self.settings.address, "listening for questions");
-        let mut turn = self.desk.0.subscribe();
+        let mut turn = self.handoff.0.subscribe();
         // Never set: who asks during the shutdown is answered like everybody else.
         let (_running, never) = watch::channel(false);
         let places = Arc::new(Semaphore::new(CONNECTIONS));

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::live::{Asked, BadQuestion, Explanation, Live, ProblemReport};
 use crate::telemetry::Metrics;
 
-pub use listener::{Desk, Listener};
+pub use listener::{Listener, ListenerHandoff};
 pub use status::SourceView;
 
 /// Largest question `/explain` reads, bytes.

@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-
-use super::print_problems;
+use super::block_on;
 use crate::compile::{Compiled, Memory, compile, notes};
-use crate::config::{Config, DocumentsFrom};
+use crate::config::Config;
 use crate::decide::Snapshot;
 use crate::documents::{DocumentSet, Kind};
-use crate::sources::{directory, etcd};
+use crate::sources::directory;
 use crate::vocab::Problem;
 
 /// Checks a directory, or a process file and the documents it names.
@@ -18,7 +16,7 @@ pub fn check(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::Res
     let set = match (directory, config) {
         (Some(directory), _) => directory::load(&directory)?,
         (None, Some(file)) => match Config::load_to_run(&file) {
-            Ok((config, _)) => load(&config.documents)?,
+            Ok((config, _)) => block_on(async { Ok(config.documents.load().await?) })?,
             Err(problems) => return Ok(report(&problems)),
         },
         (None, None) => anyhow::bail!("nothing to check"),
@@ -70,26 +68,4 @@ fn report(problems: &[Problem]) -> ExitCode {
 /// Compiles without a past: what was never good is left out.
 pub fn compile_now(set: &DocumentSet) -> Compiled {
     compile(set, &Memory::default(), &|path: &Path| std::fs::read(path))
-}
-
-/// Reads all documents once.
-pub fn load(from: &DocumentsFrom) -> anyhow::Result<DocumentSet> {
-    match from {
-        DocumentsFrom::Directory(settings) => Ok(directory::load(&settings.path)?),
-        DocumentsFrom::Etcd(settings) => block_on(async { Ok(etcd::load(settings).await?) }),
-    }
-}
-
-/// Runs one piece of asynchronous work on a small runtime of its own.
-pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(work)
-}
-
-/// The process file, or its mistakes on standard error.
-pub fn load_config(file: &Path) -> Result<Config, ExitCode> {
-    Config::load(file).map_err(|problems| {
-        print_problems(&problems);
-        ExitCode::FAILURE
-    })
 }

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{echo, run};
 use crate::config::Config;
 use crate::documents::fields::Notes;
+use crate::echo;
+use crate::node::{self, Start};
 use crate::proxy::CertificateSets;
 
 /// The sample documents, as they lie in `conf/documents`.
@@ -53,7 +54,7 @@ pub fn demo() -> anyhow::Result<ExitCode> {
         anyhow::anyhow!("{}", problems.iter().map(ToString::to_string).collect::<String>())
     })?;
     print_what_to_try(proxy, admin, &directory, &log);
-    let done = run::start(config, CertificateSets::default(), false);
+    let done = node::run(config, CertificateSets::default(), Start::Fresh);
     // Best effort: the system clears its temporary folder anyway.
     let _ = std::fs::remove_dir_all(&directory);
     done

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::check::{load, load_config};
-use super::{ExplainArguments, print_problems};
+use super::{ExplainArguments, block_on, print_problems};
+use crate::config::Config;
 use crate::decide::{NetworkSet, Trust};
 use crate::documents::DocumentSet;
 use crate::live::{self, Admitted, Asked, Explanation, Live, Publisher};
@@ -16,9 +16,12 @@ use crate::telemetry::Metrics;
 pub fn explain(arguments: ExplainArguments) -> anyhow::Result<ExitCode> {
     let (set, trust) = match (&arguments.documents, &arguments.config) {
         (Some(directory), _) => (directory::load(directory)?, nobody()),
-        (None, Some(file)) => match load_config(file) {
-            Ok(config) => (load(&config.documents)?, config.proxy.trust),
-            Err(status) => return Ok(status),
+        (None, Some(file)) => match Config::load(file) {
+            Ok(config) => (block_on(async { Ok(config.documents.load().await?) })?, config.proxy.trust),
+            Err(problems) => {
+                print_problems(&problems);
+                return Ok(ExitCode::FAILURE);
+            }
         },
         (None, None) => anyhow::bail!("no documents"),
     };

@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::StoreArguments;
-use super::check::block_on;
-use super::push::settings;
+use super::{StoreArguments, block_on};
 use crate::sources::fleet::{Fleet, Proxy, look};
 
 pub fn fleet(store: &StoreArguments, json: bool) -> anyhow::Result<ExitCode> {
-    let settings = settings(store)?;
+    let settings = store.settings()?;
     let fleet = block_on(async { Ok(look(&settings).await?) })?;
     match json {
         true => println!("{}", serde_json::to_string(&fleet)?),

@@ -1,18 +1,16 @@
-//! The commands: arguments, wiring and exit codes.
+//! The commands: arguments, one call each, and exit codes.
 //!
-//! Answers: what can be typed, and which rooms does it set in motion? Exit status 0: done; 1: problems found or failed;
-//! 2: wrong usage. Never: logic of its own. Start at [`Command`].
+//! Answers: what can be typed, and what is called then? Exit status 0: done; 1: problems found or failed; 2: wrong usage.
+//! Never: logic beyond printing what was found. Start at [`Command`].
 
+mod bucket;
 mod check;
-mod control;
 mod demo;
 mod echo;
 mod explain;
-mod files;
 mod fleet;
-mod handover;
-mod lifecycle;
 mod manuals;
+mod pull;
 mod push;
 mod run;
 
@@ -20,8 +18,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
+use crate::node::Start;
+use crate::sources::etcd::{DEFAULT_PREFIX, EtcdSettings};
 use crate::vocab::{Name, Problem};
 
 /// An edge proxy that decides, for every request, which version of a service answers it.
@@ -138,8 +139,18 @@ struct StoreArguments {
     /// An endpoint, or several with commas between them
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     etcd: Vec<String>,
-    #[arg(long, default_value = crate::sources::etcd::DEFAULT_PREFIX)]
+    #[arg(long, default_value = DEFAULT_PREFIX)]
     prefix: String,
+}
+
+impl StoreArguments {
+    fn settings(&self) -> anyhow::Result<EtcdSettings> {
+        let settings = EtcdSettings::new(self.etcd.clone(), &self.prefix);
+        match settings.mistakes().into_iter().next() {
+            Some((field, message)) => anyhow::bail!("--etcd {}: {field} {message}", self.etcd.join(",")),
+            None => Ok(settings),
+        }
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -155,41 +166,22 @@ fn version_name(text: &str) -> Result<Name, String> {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
-        Command::Run { config, upgrade } => run::run(&config, upgrade),
+        Command::Run { config, upgrade } => {
+            run::run(&config, if upgrade { Start::Upgrade } else { Start::Fresh })
+        }
         Command::Demo => demo::demo(),
         Command::Check { directory, config } => check::check(directory, config),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Push { directory, store, dry_run, prune } => push::push(&directory, &store, dry_run, prune),
-        Command::Pull { directory, store } => push::pull(&directory, &store),
+        Command::Pull { directory, store } => pull::pull(&directory, &store),
         Command::Fleet { store, json } => fleet::fleet(&store, json),
-        Command::Bucket { salt, value } => {
-            println!("{}", crate::decide::bucket(salt.as_bytes(), value.as_bytes()).number());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Bucket { salt, value } => Ok(bucket::bucket(&salt, &value)),
         Command::Manuals { directory } => manuals::write(&directory),
-        Command::Echo { address, version } => run_echo(address, &version),
+        Command::Echo { address, version } => echo::echo(address, &version),
     };
     done.unwrap_or_else(|error| {
         eprintln!("graygate: {error:#}");
         ExitCode::FAILURE
-    })
-}
-
-fn run_echo(address: SocketAddr, version: &Name) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(address)
-            .await
-            .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let ended = async {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        };
-        echo::serve(listener, version.as_str(), ended).await?;
-        Ok(ExitCode::SUCCESS)
     })
 }
 
@@ -198,4 +190,10 @@ fn print_problems(problems: &[Problem]) {
     for problem in problems {
         eprintln!("{problem}");
     }
+}
+
+/// Runs one piece of asynchronous work on a small runtime of its own.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(work)
 }

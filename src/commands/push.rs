@@ -1,12 +1,11 @@
-//! `graygate push` and `graygate pull`: documents between a directory and etcd.
+//! `graygate push`: documents of a directory into etcd.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::check::{block_on, compile_now};
-use super::{StoreArguments, print_problems};
+use super::check::compile_now;
+use super::{StoreArguments, block_on, print_problems};
 use crate::sources::directory;
-use crate::sources::etcd::EtcdSettings;
 use crate::sources::push::{PushError, Surplus, compare, write};
 
 pub fn push(path: &Path, store: &StoreArguments, dry_run: bool, prune: bool) -> anyhow::Result<ExitCode> {
@@ -17,7 +16,7 @@ pub fn push(path: &Path, store: &StoreArguments, dry_run: bool, prune: bool) -> 
         eprintln!("nothing was written: mend {} first", if problems.len() == 1 { "this" } else { "these" });
         return Ok(ExitCode::FAILURE);
     }
-    let settings = settings(store)?;
+    let settings = store.settings()?;
     let surplus = if prune { Surplus::Prune } else { Surplus::Keep };
     block_on(async {
         let plan = match compare(&settings, &local, surplus).await {
@@ -37,30 +36,4 @@ pub fn push(path: &Path, store: &StoreArguments, dry_run: bool, prune: bool) -> 
         println!("written in {} {noun}, revision {}", written.transactions, written.revision);
         Ok(ExitCode::SUCCESS)
     })
-}
-
-pub fn pull(path: &Path, store: &StoreArguments) -> anyhow::Result<ExitCode> {
-    let settings = settings(store)?;
-    block_on(async {
-        let pulled = crate::sources::push::pull(&settings, path).await?;
-        println!(
-            "revision {}: {} documents written, {} unchanged",
-            pulled.revision,
-            pulled.written.len(),
-            pulled.unchanged
-        );
-        if pulled.leased > 0 {
-            println!("{} instances live by a lease and were left out", pulled.leased);
-        }
-        print_problems(&pulled.strays);
-        Ok(ExitCode::SUCCESS)
-    })
-}
-
-pub fn settings(store: &StoreArguments) -> anyhow::Result<EtcdSettings> {
-    let settings = EtcdSettings::new(store.etcd.clone(), &store.prefix);
-    match settings.mistakes().into_iter().next() {
-        Some((field, message)) => anyhow::bail!("--etcd {}: {field} {message}", store.etcd.join(",")),
-        None => Ok(settings),
-    }
 }

@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use super::DocumentsFrom;
 use crate::documents::fields::{Emptiness, Field, Map};
+use crate::sources::Source;
 use crate::sources::directory::DirectorySettings;
 use crate::sources::etcd::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
 
-pub fn read(field: &Field<'_>) -> Option<DocumentsFrom> {
+pub fn read(field: &Field<'_>) -> Option<Source> {
     let mut map = field.map()?;
     let from = match map.one_of(&["directory", "etcd"]) {
         Some(("directory", f)) => {
-            f.text().map(|path| DocumentsFrom::Directory(DirectorySettings { path: PathBuf::from(path) }))
+            f.text().map(|path| Source::Directory(DirectorySettings { path: PathBuf::from(path) }))
         }
-        Some((_, f)) => read_etcd(&f).map(DocumentsFrom::Etcd),
+        Some((_, f)) => read_etcd(&f).map(Source::Etcd),
         None => None,
     };
     map.note_unknown();

@@ -19,8 +19,7 @@ use crate::decide::{NetworkSet, Trust};
 use crate::documents::fields::{Emptiness, Field, Map, Notes};
 use crate::documents::text::{self, Syntax};
 use crate::proxy::{self, CertificateSets, Listener, RespondVersion};
-use crate::sources::directory::DirectorySettings;
-use crate::sources::etcd::EtcdSettings;
+use crate::sources::Source;
 use crate::telemetry::{AccessLogSettings, LogSettings};
 use crate::vocab::{Problem, canonical_net};
 
@@ -36,7 +35,7 @@ const ADMIN: &str = "127.0.0.1:9090";
 pub struct Config {
     pub proxy: proxy::Settings,
     pub admin: admin::Settings,
-    pub documents: DocumentsFrom,
+    pub documents: Source,
     /// Where the last good state is kept; `None`: nowhere.
     pub cache: Option<PathBuf>,
     /// `None`: no access log.
@@ -44,13 +43,6 @@ pub struct Config {
     pub log: LogSettings,
     /// Where a process that takes over meets the running one; `None`: nowhere.
     pub upgrade_socket: Option<PathBuf>,
-}
-
-/// Where documents come from.
-#[derive(Clone, Debug)]
-pub enum DocumentsFrom {
-    Directory(DirectorySettings),
-    Etcd(EtcdSettings),
 }
 
 impl Config {

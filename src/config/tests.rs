@@ -38,7 +38,7 @@ shutdown: {grace: 20s}
     assert!(config.proxy.trust.forwarded.contains(address("127.0.0.1")));
     assert!(!config.proxy.trust.version.contains(address("127.0.0.1")));
     assert!(config.proxy.trust.version.contains(address("10.1.1.1")));
-    assert!(matches!(config.documents, DocumentsFrom::Etcd(_)));
+    assert!(matches!(config.documents, Source::Etcd(_)));
 }
 
 #[test]

@@ -7,19 +7,10 @@
 use std::sync::Arc;
 
 use crate::documents::{DocumentSet, Kind};
-use crate::vocab::{Problem, Revision};
+use crate::vocab::{Counting, Problem, Revision};
 
 /// What a set that has none of them cannot serve anybody with.
 const NEEDED: [Kind; 2] = [Kind::Route, Kind::Service];
-
-/// How a source counts its revisions, which tells how far an empty set is to be believed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Count {
-    /// By itself, from 1 in each process: nothing tells a cleared directory from a lost one.
-    Own,
-    /// In the store: a deletion makes it grow, and only replaced data makes it fall.
-    Stored,
-}
 
 /// What is to run after an offer.
 #[derive(Clone, Debug)]
@@ -40,14 +31,14 @@ impl Admitted {
 /// Remembers what runs.
 #[derive(Debug)]
 pub struct Guard {
-    count: Count,
+    count: Counting,
     admitted: Option<Arc<DocumentSet>>,
     /// Whether the last offer was held back: until something is offered that serves, nothing else is believed.
     holding: bool,
 }
 
 impl Guard {
-    pub fn new(count: Count) -> Guard {
+    pub fn new(count: Counting) -> Guard {
         Guard { count, admitted: None, holding: false }
     }
 
@@ -71,16 +62,16 @@ impl Guard {
         let lost = lost(before, offered).count();
         match self.count {
             // Somebody may well delete the one service or the one route there was, but nobody both by hand.
-            Count::Own => lost > 0 && !NEEDED.into_iter().any(|kind| has(offered, kind)),
+            Counting::Own => lost > 0 && !NEEDED.into_iter().any(|kind| has(offered, kind)),
             // Data that was replaced is filled again step by step, services before routes.
-            Count::Stored => lost > 0 && (self.holding || offered.revision < before.revision),
+            Counting::Stored => lost > 0 && (self.holding || offered.revision < before.revision),
         }
     }
 
     fn problem(&self) -> Problem {
         let (place, cause) = match self.count {
-            Count::Own => ("directory", "it was emptied or is not mounted"),
-            Count::Stored => ("etcd", "its data was replaced"),
+            Counting::Own => ("directory", "it was emptied or is not mounted"),
+            Counting::Stored => ("etcd", "its data was replaced"),
         };
         Problem {
             document: place.to_owned(),
@@ -112,7 +103,7 @@ mod tests {
     }
 
     /// Offers sets one after the other; a held back one is marked.
-    fn check(count: Count, offers: &[(Revision, &str)], expected: &[bool]) {
+    fn check(count: Counting, offers: &[(Revision, &str)], expected: &[bool]) {
         let mut guard = Guard::new(count);
         let mut runs = set(0, "");
         for ((revision, documents), held_back) in offers.iter().zip(expected) {
@@ -134,7 +125,7 @@ mod tests {
     #[test]
     fn an_emptied_directory_is_held_back_until_it_serves_again() {
         check(
-            Count::Own,
+            Counting::Own,
             &[
                 (1, SERVING),
                 (2, ""),
@@ -150,18 +141,18 @@ mod tests {
 
     #[test]
     fn a_wiped_store_is_held_back_and_a_deletion_is_not() {
-        check(Count::Stored, &[(9, SERVING), (10, ""), (11, SERVING)], &[false, false, false]);
+        check(Counting::Stored, &[(9, SERVING), (10, ""), (11, SERVING)], &[false, false, false]);
         check(
-            Count::Stored,
+            Counting::Stored,
             &[(9, SERVING), (1, ""), (2, "instances/a/1"), (30, "services/a"), (31, SERVING), (40, "")],
             &[false, true, true, true, false, false],
         );
-        check(Count::Stored, &[(9, SERVING), (3, "routes/b services/b")], &[false, false]);
+        check(Counting::Stored, &[(9, SERVING), (3, "routes/b services/b")], &[false, false]);
     }
 
     #[test]
     fn nothing_is_missed_where_nothing_was() {
-        for count in [Count::Own, Count::Stored] {
+        for count in [Counting::Own, Counting::Stored] {
             check(count, &[(3, ""), (2, "rules/a"), (1, "")], &[false, false, false]);
         }
     }

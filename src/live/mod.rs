@@ -12,7 +12,7 @@ mod status;
 
 pub use explain::{Asked, BadQuestion, Explanation, TraceStep, explain};
 pub use generation::{Generation, Live, ServiceRuntime};
-pub use guard::{Admitted, Count, Guard};
+pub use guard::{Admitted, Guard};
 pub use publisher::Publisher;
 pub use status::{
     DecisionReport, InstanceReport, NoteReport, ProblemReport, RevisionReport, ServiceReport, VersionReport,

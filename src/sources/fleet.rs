@@ -4,8 +4,8 @@
 //! Owns: the key's place and text, registering and registering again. Never in the way of anything: a proxy that
 //! cannot register serves as well as any other. Start at [`keep`] and [`look`].
 
-use super::etcd::{Backoff, Connection, EtcdSettings, Extent, Fingerprint, Prefix};
-use super::{Shutdown, SourceError, ended};
+use super::etcd::{Backoff, Connection, EtcdSettings, Extent, Prefix};
+use super::{Fingerprint, Shutdown, SourceError, ended};
 use crate::vocab::Revision;
 use etcd_client::{GetOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions};
 use serde::{Deserialize, Serialize};
@@ -165,19 +165,19 @@ impl Place {
         let lease = connection.request(client.grant(seconds, None)).await?.id();
         self.lease = Some((connection.clone(), lease));
         let keeping = connection.request(client.keep_alive(lease)).await?;
-        Seat { connection, lease, keeping, prefix: self.settings.keys() }.hold(&mut self.reports).await
+        HeldLease { connection, lease, keeping, prefix: self.settings.keys() }.hold(&mut self.reports).await
     }
 }
 
 /// A lease that is held, and the key under it.
-struct Seat {
+struct HeldLease {
     connection: Connection,
     lease: i64,
     keeping: (LeaseKeeper, LeaseKeepAliveStream),
     prefix: Prefix,
 }
 
-impl Seat {
+impl HeldLease {
     async fn hold(mut self, reports: &mut watch::Receiver<Option<Report>>) -> Result<(), SourceError> {
         let mut renew = interval(RENEW);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -3,16 +3,21 @@
 //! Answers: what do the operators want right now, completely, and at which revision?
 //! Owns: reading, watching, caching, and the writer behind `push` and `pull`.
 //! Never: reads a body, judges a document, or decides what runs. A source that is gone changes nothing:
-//! the last [`Update`] simply stays the last. Start at [`Update`], then `directory` or `etcd`.
+//! the last [`Update`] simply stays the last. Start at [`Source`] and [`Update`], then
+//! `directory` or `etcd`.
 
 pub mod cache;
 pub mod directory;
 pub mod etcd;
+mod fingerprint;
 pub mod fleet;
 pub mod push;
+mod source;
 mod status;
 mod strays;
 
+pub use fingerprint::Fingerprint;
+pub use source::Source;
 pub use status::{SourceKind, SourceStatus};
 
 use crate::documents::DocumentSet;
@@ -28,8 +33,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Update {
     pub set: Arc<DocumentSet>,
-    /// Tells this state of an etcd prefix from others, on every proxy alike; always the same for a directory.
-    pub fingerprint: etcd::Fingerprint,
+    /// Tells this state of a shared store from others, on every proxy alike; `None` where nothing is shared.
+    pub fingerprint: Option<Fingerprint>,
     /// When the first change in it was seen, so that `graygate_apply_seconds` includes the wait for a burst's end.
     pub seen_at: Instant,
 }

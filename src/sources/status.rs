@@ -2,7 +2,6 @@
 //!
 //! Owns: a handful of atomics that the watcher writes and anybody reads. Never: the documents themselves.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,13 @@ pub enum SourceKind {
     Etcd,
 }
 
-impl fmt::Display for SourceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl SourceKind {
+    /// As `/status` and the process file call it.
+    pub fn word(self) -> &'static str {
+        match self {
             SourceKind::Directory => "directory",
             SourceKind::Etcd => "etcd",
-        })
+        }
     }
 }
 

@@ -40,8 +40,8 @@ pub struct LogSettings {
 /// What a level may be.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The rooms that say something, as the map in `lib.rs` names them.
-const ROOMS: [&str; 9] =
-    ["admin", "commands", "compile", "live", "pools", "proxy", "sources", "telemetry", "config"];
+const ROOMS: [&str; 10] =
+    ["admin", "commands", "compile", "live", "node", "pools", "proxy", "sources", "telemetry", "config"];
 
 impl LogSettings {
     /// Makes a filter of levels, `info,sources=debug`: the first word is for every room, the others for one.

@@ -229,13 +229,12 @@ async fn a_head_that_never_became_a_request_is_one_line_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_log_speaks_json_at_the_level_of_each_room() {
     let upstream = Upstream::named("up").await;
-    let proxy =
-        crate::sample::in_front_of("log: {format: json, level: \"warn,commands=info\"}", &upstream).await;
+    let proxy = crate::sample::in_front_of("log: {format: json, level: \"warn,node=info\"}", &upstream).await;
     let said = proxy.stderr();
     let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(!lines.is_empty());
     for line in lines {
-        assert!(line["target"].as_str().unwrap().starts_with("graygate::commands"), "{line}");
+        assert!(line["target"].as_str().unwrap().starts_with("graygate::node"), "{line}");
     }
 }
 

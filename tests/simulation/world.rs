@@ -3,13 +3,14 @@
 use crate::store::{Event, PREFIX, STRAY, State, Store};
 use graygate::compile::Memory;
 use graygate::decide::Outcome;
-use graygate::live::{Admitted, Count, Generation, Guard, Live, Publisher};
+use graygate::live::{Admitted, Generation, Guard, Live, Publisher};
 use graygate::pools::Registry;
 use graygate::sources::Update;
 use graygate::sources::cache::{Cache, Good};
 use graygate::sources::etcd::mirror::{Heard, Mirror};
 use graygate::sources::etcd::{Change, Listing, Part};
 use graygate::telemetry::Metrics;
+use graygate::vocab::Counting;
 use std::collections::VecDeque;
 use std::fs;
 use std::sync::Arc;
@@ -186,7 +187,7 @@ fn process() -> Process {
         mirror: Mirror::new(PREFIX),
         session: None,
         pending: None,
-        guard: Guard::new(Count::Stored),
+        guard: Guard::new(Counting::Stored),
         publisher: Publisher::new(live.clone(), Arc::new(Registry::new(0)), Metrics::new()),
         live,
         running: State::new(),

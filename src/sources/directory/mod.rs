@@ -9,7 +9,6 @@ mod scan;
 
 pub(in crate::sources) use layout::extensions;
 
-use super::etcd::Fingerprint;
 use super::{Shutdown, SourceError, SourceStatus, Update, UpdateSender, ended};
 use crate::documents::DocumentSet;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event};
@@ -56,7 +55,7 @@ pub async fn watch(
     status: Arc<SourceStatus>,
     shutdown: Shutdown,
 ) {
-    let follower = Follower { updates, status, published: None, candidate: None, told: false };
+    let follower = DirectoryFollower { updates, status, published: None, candidate: None, told: false };
     tokio::select! {
         () = follower.run(settings.path) => {}
         () = ended(shutdown) => {}
@@ -70,7 +69,7 @@ struct CandidateSet {
     walks: u32,
 }
 
-struct Follower {
+struct DirectoryFollower {
     updates: UpdateSender,
     status: Arc<SourceStatus>,
     published: Option<Arc<DocumentSet>>,
@@ -79,14 +78,14 @@ struct Follower {
     told: bool,
 }
 
-impl Follower {
+impl DirectoryFollower {
     async fn run(mut self, path: PathBuf) {
         let (wake, mut woken) = mpsc::channel(1);
-        let mut eye = Eye::new(path.clone(), wake);
+        let mut watch = DirectoryWatch::new(path.clone(), wake);
         loop {
             let begun = Instant::now();
             let looked;
-            (eye, looked) = match tokio::task::spawn_blocking(move || eye.look()).await {
+            (watch, looked) = match tokio::task::spawn_blocking(move || watch.look()).await {
                 Ok(done) => done,
                 Err(error) => {
                     tracing::error!(%error, "reading the document directory failed inside; it is no longer followed");
@@ -153,20 +152,20 @@ impl Follower {
         let set = Arc::new(DocumentSet { revision, ..set });
         self.published = Some(set.clone());
         self.status.set_from_cache(false);
-        self.updates.send_replace(Some(Update { set, fingerprint: Fingerprint::default(), seen_at }));
+        self.updates.send_replace(Some(Update { set, fingerprint: None, seen_at }));
     }
 }
 
 /// Looks at the directory, and asks to be woken when something in it moves.
-struct Eye {
+struct DirectoryWatch {
     scanner: Scanner,
     /// `None` where the kernel gives no notifications; the slow walk does it alone then.
     watcher: Option<RecommendedWatcher>,
     watched: BTreeMap<PathBuf, Identity>,
 }
 
-impl Eye {
-    fn new(path: PathBuf, wake: mpsc::Sender<()>) -> Eye {
+impl DirectoryWatch {
+    fn new(path: PathBuf, wake: mpsc::Sender<()>) -> DirectoryWatch {
         let heard = move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !is_reading(&event.kind)) {
                 // A full channel already holds the wish to look.
@@ -176,12 +175,12 @@ impl Eye {
         let watcher = notify::recommended_watcher(heard)
             .inspect_err(|error| tracing::warn!(%error, "no notifications of changed files; looking regularly instead"))
             .ok();
-        Eye { scanner: Scanner::new(path), watcher, watched: BTreeMap::new() }
+        DirectoryWatch { scanner: Scanner::new(path), watcher, watched: BTreeMap::new() }
     }
 
     /// Walks, and listens to every folder met; also says whether one of them is new to it, because what changed
     /// between the walk and the listening was not heard.
-    fn look(mut self) -> (Eye, Result<(Scan, bool), SourceError>) {
+    fn look(mut self) -> (DirectoryWatch, Result<(Scan, bool), SourceError>) {
         let scanned = self.scanner.scan(SystemTime::now());
         let looked = scanned.map(|scan| {
             let new_folders = self.listen(&scan.folders);

@@ -134,7 +134,7 @@ fn a_change_is_believed_once_two_walks_agree() {
     let root = tempfile::tempdir().unwrap();
     let (updates, seen) = tokio::sync::watch::channel(None);
     let status = Arc::new(SourceStatus::new(crate::sources::SourceKind::Directory, Instant::now()));
-    let mut follower = Follower { updates, status, published: None, candidate: None, told: false };
+    let mut follower = DirectoryFollower { updates, status, published: None, candidate: None, told: false };
     let mut scanner = Scanner::new(root.path().to_owned());
     let list = id("lists/pilot");
     let mut walk = |text: &str| {

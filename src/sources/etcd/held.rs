@@ -3,9 +3,9 @@
 //! Answers: which documents does the store hold, after this listing and these events?
 //! Owns: documents, strays and the revision of every key. Never: talks to etcd, or knows the time.
 
-use super::fingerprint::Fingerprint;
 use super::keyspace::{Prefix, Slot, format};
 use crate::documents::{DocumentId, DocumentSet, Raw};
+use crate::sources::Fingerprint;
 use crate::sources::strays::capped;
 use crate::vocab::{Problem, Revision};
 use std::collections::{BTreeMap, BTreeSet};

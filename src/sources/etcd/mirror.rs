@@ -175,7 +175,7 @@ impl Mirror {
 
     /// The held state as an update.
     pub fn update(&self, seen_at: Instant) -> Update {
-        Update { set: Arc::new(self.held.set()), fingerprint: self.held.fingerprint(), seen_at }
+        Update { set: Arc::new(self.held.set()), fingerprint: Some(self.held.fingerprint()), seen_at }
     }
 
     /// A comparison begins: from now on events are remembered, so that they are not taken for differences. Its listing

@@ -6,18 +6,16 @@
 
 mod backoff;
 mod client;
-mod fingerprint;
 mod held;
 mod keyspace;
 mod liveness;
 pub mod mirror;
-mod publisher;
+mod outlet;
 mod session;
 mod settings;
 
 pub(in crate::sources) use backoff::Backoff;
 pub(in crate::sources) use client::Connection;
-pub use fingerprint::Fingerprint;
 pub use held::{Change, Listed, Listing};
 pub use keyspace::Part;
 pub(in crate::sources) use keyspace::{Prefix, Slot};
@@ -28,7 +26,7 @@ use crate::documents::DocumentSet;
 use held::Held;
 pub(in crate::sources) use mirror::Extent;
 use mirror::Mirror;
-use publisher::Publisher;
+use outlet::WatchOutlet;
 use session::{End, Session};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,14 +52,14 @@ pub async fn watch(
     status: Arc<SourceStatus>,
     shutdown: Shutdown,
 ) {
-    let publisher = Publisher::new(updates, status);
+    let outlet = WatchOutlet::new(updates, status);
     tokio::select! {
-        () = follow(settings, publisher) => {}
+        () = follow(settings, outlet) => {}
         () = ended(shutdown) => {}
     }
 }
 
-async fn follow(settings: EtcdSettings, mut publisher: Publisher) {
+async fn follow(settings: EtcdSettings, mut outlet: WatchOutlet) {
     let mut mirror = Mirror::new(&settings.prefix);
     let mut backoff = Backoff::default();
     // A fleet spreads over the members of a cluster by starting anywhere.
@@ -69,13 +67,11 @@ async fn follow(settings: EtcdSettings, mut publisher: Publisher) {
     let mut endpoints = settings.endpoints.iter().cycle().skip(first).peekable();
     loop {
         let Some(endpoint) = endpoints.peek() else {
-            return publisher.lost("no endpoint to connect to");
+            return outlet.lost("no endpoint to connect to");
         };
         let begun = Instant::now();
         let end = match Connection::open(&settings, endpoint).await {
-            Ok(connection) => {
-                Session::new(connection, settings.keys(), &mut mirror, &mut publisher).run().await
-            }
+            Ok(connection) => Session::new(connection, settings.keys(), &mut mirror, &mut outlet).run().await,
             Err(error) => End::Lost(error),
         };
         if begun.elapsed() > GOOD_SESSION {
@@ -83,11 +79,11 @@ async fn follow(settings: EtcdSettings, mut publisher: Publisher) {
         }
         match end {
             End::Lost(error) => {
-                publisher.lost(&error.to_string());
+                outlet.lost(&error.to_string());
                 endpoints.next();
             }
             End::Stale(stale) => {
-                publisher.count_mismatches(stale.mismatches);
+                outlet.count_mismatches(stale.mismatches);
                 tracing::warn!(stale.reason, "the held documents may be out of date; listing them again")
             }
         }

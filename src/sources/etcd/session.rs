@@ -8,7 +8,7 @@ use super::held::{Change, Listing};
 use super::keyspace::{Part, Prefix};
 use super::liveness::{Liveness, SILENCE_LIMIT, Step};
 use super::mirror::{Extent, Heard, Mirror, Stale};
-use super::publisher::Publisher;
+use super::outlet::WatchOutlet;
 use crate::sources::SourceError;
 use etcd_client::{WatchOptions, WatchResponse, WatchStream};
 use std::future::pending;
@@ -45,9 +45,9 @@ impl From<Stale> for End {
 }
 
 /// Something asked beside the watch, given up with the session.
-struct Asked<T>(JoinHandle<Result<T, SourceError>>);
+struct Pending<T>(JoinHandle<Result<T, SourceError>>);
 
-impl<T> Drop for Asked<T> {
+impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -75,12 +75,12 @@ pub(super) struct Session<'a> {
     connection: Connection,
     prefix: Prefix,
     mirror: &'a mut Mirror,
-    publisher: &'a mut Publisher,
+    outlet: &'a mut WatchOutlet,
     liveness: Liveness,
     /// The listing of a comparison under way.
-    comparison: Option<Asked<Listing>>,
+    comparison: Option<Pending<Listing>>,
     /// A read under way that shows whether the store lives: the revision it had to have, and the one it has.
-    read: Option<Asked<(i64, i64)>>,
+    read: Option<Pending<(i64, i64)>>,
 }
 
 impl<'a> Session<'a> {
@@ -88,10 +88,10 @@ impl<'a> Session<'a> {
         connection: Connection,
         prefix: Prefix,
         mirror: &'a mut Mirror,
-        publisher: &'a mut Publisher,
+        outlet: &'a mut WatchOutlet,
     ) -> Session<'a> {
         let liveness = Liveness::new(Instant::now());
-        Session { connection, prefix, mirror, publisher, liveness, comparison: None, read: None }
+        Session { connection, prefix, mirror, outlet, liveness, comparison: None, read: None }
     }
 
     /// Lists, publishes, then follows the watch until something ends it.
@@ -111,8 +111,8 @@ impl<'a> Session<'a> {
         let listing = self.list().await?;
         let start = self.mirror.listed(listing);
         let mut watches = self.watch(start).await?;
-        self.publisher.publish(self.mirror.update(begun));
-        self.publisher.reached(self.connection.endpoint(), self.mirror.seen());
+        self.outlet.publish(self.mirror.update(begun));
+        self.outlet.reached(self.connection.endpoint(), self.mirror.seen());
         self.liveness = Liveness::new(Instant::now());
         let mut look = interval(PROGRESS);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -193,7 +193,7 @@ impl<'a> Session<'a> {
                 let (connection, prefix, seen) =
                     (self.connection.clone(), self.prefix.clone(), self.mirror.seen());
                 let read = async move { Ok((seen, connection.revision(&prefix).await?)) };
-                self.read = Some(Asked(tokio::spawn(read)));
+                self.read = Some(Pending(tokio::spawn(read)));
                 Ok(())
             }
             Step::Read | Step::Rest => Ok(()),
@@ -220,7 +220,7 @@ impl<'a> Session<'a> {
                 "this etcd answers no requests for progress, as its grpc-proxy does; it is read instead"
             );
         }
-        self.publisher.touch(now);
+        self.outlet.touch(now);
         self.mirror.heard(&Heard { part: None, revision, changes: Vec::new() }, now)?;
         Ok(())
     }
@@ -248,11 +248,11 @@ impl<'a> Session<'a> {
         }
         let now = Instant::now();
         self.liveness.heard(now, response.watch_id() == NO_WATCH);
-        self.publisher.touch(now);
+        self.outlet.touch(now);
         if let Some(update) =
             self.mirror.heard(&heard(&response, watches.part(&response), self.mirror.seen()), now)?
         {
-            self.publisher.publish(update);
+            self.outlet.publish(update);
         }
         Ok(())
     }
@@ -269,7 +269,7 @@ impl<'a> Session<'a> {
 
     fn flush(&mut self) {
         if let Some(update) = self.mirror.flush() {
-            self.publisher.publish(update);
+            self.outlet.publish(update);
         }
     }
 
@@ -281,7 +281,7 @@ impl<'a> Session<'a> {
             tokio::time::sleep(COMPARE_SETTLE).await;
             Ok(listing)
         });
-        self.comparison = Some(Asked(listing));
+        self.comparison = Some(Pending(listing));
     }
 
     fn judge(&mut self, listing: Option<Listing>) -> Result<(), End> {
@@ -314,9 +314,9 @@ async fn until(due: Option<Instant>) {
 }
 
 /// What came of it, once that is known; `None`: it failed.
-async fn answer<T>(asked: &mut Option<Asked<T>>) -> Option<T> {
+async fn answer<T>(asked: &mut Option<Pending<T>>) -> Option<T> {
     match asked {
-        Some(Asked(task)) => task.await.ok().and_then(Result::ok),
+        Some(Pending(task)) => task.await.ok().and_then(Result::ok),
         None => pending().await,
     }
 }

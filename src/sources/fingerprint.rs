@@ -1,6 +1,6 @@
-//! Telling one state of the prefix from another without its documents.
+//! Telling one state of a shared store from another without its documents.
 //!
-//! A store's revision grows with every key, those of the fleet included, so two proxies of the same documents may be
+//! Answers: do two proxies run the same documents? A store's revision grows with every key, those of the fleet included, so two proxies of the same documents may be
 //! at different ones. What they compare instead is this sum over keys and the revisions these were last written at.
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub struct Fingerprint(u64);
 
 impl Fingerprint {
     /// Puts one key at one revision in, or takes it out again.
-    pub(super) fn toggle(&mut self, key: &[u8], mod_revision: i64) {
+    pub(in crate::sources) fn toggle(&mut self, key: &[u8], mod_revision: i64) {
         let text = [key, b"\0", &mod_revision.to_be_bytes()].concat();
         // Reading from memory does not fail; 0 would only make two states look alike.
         let hash = murmur3::murmur3_x64_128(&mut Cursor::new(text), 0).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The watcher's two voices: updates for those who run documents, a status for those who look.
+//! Where the watch reports to: updates for those who run documents, a status for those who look.
 //!
 //! Owns: when a line is logged about the store, which is once a change of its state and not once an attempt.
 //! Never: talks to etcd.
@@ -11,15 +11,15 @@ use std::time::Instant;
 /// Different complaints that are logged during one outage; a cluster's members may fail in different ways.
 const COMPLAINT_LIMIT: usize = 8;
 
-pub(super) struct Publisher {
+pub(super) struct WatchOutlet {
     updates: UpdateSender,
     status: Arc<SourceStatus>,
     complaints: BTreeSet<String>,
 }
 
-impl Publisher {
-    pub fn new(updates: UpdateSender, status: Arc<SourceStatus>) -> Publisher {
-        Publisher { updates, status, complaints: BTreeSet::new() }
+impl WatchOutlet {
+    pub fn new(updates: UpdateSender, status: Arc<SourceStatus>) -> WatchOutlet {
+        WatchOutlet { updates, status, complaints: BTreeSet::new() }
     }
 
     pub fn publish(&self, update: Update) {

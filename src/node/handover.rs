@@ -7,15 +7,17 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
 
 /// How long a successor may take from its start until it waits at the socket.
 const ARRIVAL: Duration = Duration::from_secs(5);
@@ -39,13 +41,18 @@ pub const ADMIN: &str = "admin";
 
 /// Sends the listeners to the process that waits at the socket; returns once that one serves. On an error this process
 /// goes on as if nothing had happened.
-pub fn give(path: &Path, listeners: &[(String, RawFd)]) -> anyhow::Result<()> {
+pub fn give(path: &Path, listeners: &[(String, BorrowedFd<'_>)]) -> anyhow::Result<()> {
     let mut stream = connect(path)?;
-    let (names, descriptors): (Vec<&str>, Vec<RawFd>) =
+    let (names, descriptors): (Vec<&str>, Vec<BorrowedFd<'_>>) =
         listeners.iter().map(|(name, descriptor)| (name.as_str(), *descriptor)).unzip();
     let names = names.join(" ");
-    let rights = [ControlMessage::ScmRights(&descriptors)];
-    sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(names.as_bytes())], &rights, MsgFlags::empty(), None)
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    ensure!(
+        rights.push(SendAncillaryMessage::ScmRights(&descriptors)),
+        "more than {LISTENERS} listeners cannot be sent"
+    );
+    sendmsg(stream.as_fd(), &[IoSlice::new(names.as_bytes())], &mut rights, SendFlags::NOSIGNAL)
         .context("the listeners cannot be sent")?;
     stream.set_read_timeout(Some(READY))?;
     let mut word = [0];
@@ -151,11 +158,6 @@ impl Taken {
         Some(self.listeners.swap_remove(at).1)
     }
 
-    /// The same, as the framework's table wants it.
-    pub fn remove_raw(&mut self, name: &str) -> Option<RawFd> {
-        self.remove(name).map(|listener| listener.into_raw_fd())
-    }
-
     /// Says that this process serves: the predecessor ends. What was not taken out is closed, or it would
     /// go on accepting connections nobody answers.
     pub fn serve(self) -> io::Result<()> {
@@ -182,7 +184,7 @@ mod tests {
         let giving = std::thread::spawn({
             let path = path.clone();
             move || {
-                let outcome = give(&path, &[(address.to_string(), listener.as_raw_fd())]);
+                let outcome = give(&path, &[(address.to_string(), listener.as_fd())]);
                 done.send(()).unwrap();
                 drop(listener);
                 outcome
@@ -205,7 +207,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let successor = Successor::wait_at(&path).unwrap();
         assert!(Successor::wait_at(&path).is_err(), "one at a time");
-        let giving = std::thread::spawn(move || give(&path, &[("a".into(), listener.as_raw_fd())]));
+        let giving = std::thread::spawn(move || give(&path, &[("a".into(), listener.as_fd())]));
         drop(successor.take().unwrap());
         assert!(giving.join().unwrap().unwrap_err().to_string().contains("gave up"));
     }

@@ -1,0 +1,10 @@
+//! `graygate bucket`: where a value falls, for whoever wants to reproduce it elsewhere.
+
+use std::process::ExitCode;
+
+use crate::decide;
+
+pub fn bucket(salt: &str, value: &str) -> ExitCode {
+    println!("{}", decide::bucket(salt.as_bytes(), value.as_bytes()).number());
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,79 @@
+//! How the process ends.
+//!
+//! Answers: when may it end, and with which status? Owns: the only way out that does not return from `main`.
+//! Never: which signal asks for it (`signals.rs`), or what is still to be written before (`background.rs`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pingora::server::ShutdownWatch;
+
+use super::signals::SecondSignal;
+
+/// Between two looks at whether the last connection has ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// Why the process ends here and now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// No client is connected any more.
+    Drained,
+    /// Nobody waits any longer for the clients that are.
+    Cut { connections: usize },
+    /// It cannot do what it is for, and says why before it calls this.
+    Failed,
+}
+
+/// Ends the process. The framework would sleep for the whole grace period, however idle the process is, and a part of
+/// it that fails for good must not leave the others running as if nothing had happened.
+pub fn exit(end: End) -> ! {
+    let status = match end {
+        End::Drained => {
+            tracing::info!("every connection has ended, and so does the process");
+            0
+        }
+        End::Cut { connections } => {
+            tracing::warn!(connections, "the process ends although clients are connected");
+            0
+        }
+        End::Failed => 1,
+    };
+    std::process::exit(status)
+}
+
+/// What has to be over before the process may end.
+pub struct Drain {
+    /// Connections of clients.
+    pub open: Arc<AtomicUsize>,
+    /// How long they may take.
+    pub grace: Duration,
+    pub second: SecondSignal,
+}
+
+impl Drain {
+    /// Returns once the process is to end and no client is connected any more, or nobody waits any longer: the grace
+    /// period is over, or a second signal came.
+    pub async fn finished(&self, mut shutdown: ShutdownWatch) -> End {
+        // A dropped sender is an end as well.
+        let _ = shutdown.wait_for(|end| *end).await;
+        tokio::select! {
+            () = self.idle() => End::Drained,
+            () = tokio::time::sleep(self.grace) => self.cut(),
+            () = self.second.comes() => self.cut(),
+        }
+    }
+
+    async fn idle(&self) {
+        let mut idle_looks = 0;
+        // Twice idle: a connection may have been accepted just before the listeners closed.
+        while idle_looks < 2 {
+            tokio::time::sleep(DRAIN_LOOK).await;
+            idle_looks = if self.open.load(Ordering::Relaxed) == 0 { idle_looks + 1 } else { 0 };
+        }
+    }
+
+    fn cut(&self) -> End {
+        End::Cut { connections: self.open.load(Ordering::Relaxed) }
+    }
+}

@@ -1,0 +1,253 @@
+//! The one loop in which a change of the documents comes to run.
+//!
+//! Answers: what happens between an update of the source and the next one? It is admitted, compiled and published beside
+//! the requests, kept in the cache, and reported to the fleet. Never: what an update means; that is `live`'s.
+//! Start at [`Follower::follow`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::end::{End, exit};
+use super::files::Files;
+use crate::compile::{Memory, Renewed};
+use crate::documents::DocumentSet;
+use crate::live::{Admitted, Guard, Publisher, rfc3339};
+use crate::sources::cache::{Cache, Good};
+use crate::sources::fleet::Report;
+use crate::sources::{Fingerprint, SourceStatus, Update};
+use crate::vocab::{Counting, Revision};
+
+/// How long a start waits for the source before it runs what the cache holds.
+const CACHE_WAIT: Duration = Duration::from_millis(500);
+/// Longest rest between two compiles. Under a stream of changes each rests for as long as it took: changes that come
+/// meanwhile are taken up together, and requests keep half of the processor that compiles would fill.
+const REST_LIMIT: Duration = Duration::from_millis(100);
+/// How far behind requests compiles stand, as `nice` counts: where both want one processor, requests get nine tenths of it.
+const NICENESS: i32 = 10;
+
+/// Who this proxy is in its fleet.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub host: String,
+    pub address: SocketAddr,
+    pub started: SystemTime,
+}
+
+impl Member {
+    fn report(&self, done: &Published) -> Report {
+        Report {
+            host: self.host.clone(),
+            address: self.address.to_string(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            running: done.running,
+            offered: done.offered,
+            documents: done.documents,
+            problems: done.problems,
+            started: rfc3339(self.started),
+            updated: rfc3339(SystemTime::now()),
+        }
+    }
+}
+
+/// Where it is noted what runs: latest wins in both.
+pub struct Outlets {
+    /// To the cache.
+    pub good: watch::Sender<Option<Good>>,
+    /// To the fleet.
+    pub reports: watch::Sender<Option<Report>>,
+}
+
+/// The one task that publishes.
+pub struct Follower {
+    job: PublishJob,
+    outlets: Outlets,
+    member: Member,
+    status: Arc<SourceStatus>,
+    cache: Option<Cache>,
+    /// What many changes have made slow is built again beside them.
+    renewing: Option<JoinHandle<Renewed>>,
+}
+
+impl Follower {
+    pub fn new(publisher: Publisher, counts: Counting, status: Arc<SourceStatus>, at: Place) -> Follower {
+        let Place { member, cache, outlets } = at;
+        let job = PublishJob {
+            publisher,
+            guard: Guard::new(counts),
+            is_kept: cache.is_some(),
+            files: Files::default(),
+        };
+        Follower { job, outlets, member, status, cache, renewing: None }
+    }
+
+    /// Publishes every update, until nobody sends any more.
+    pub async fn follow(mut self, mut incoming: watch::Receiver<Option<Update>>) {
+        self = self.begin(&mut incoming).await;
+        let mut rested = Instant::now();
+        while incoming.wait_for(Option::is_some).await.is_ok() {
+            tokio::time::sleep_until(rested.into()).await;
+            let Some(mut update) = incoming.borrow_and_update().clone() else { continue };
+            loop {
+                let began = Instant::now();
+                self = self.publish(Offer::Fresh(update.clone())).await;
+                rested = Instant::now() + began.elapsed().min(REST_LIMIT);
+                self.renew().await;
+                tokio::select! {
+                    more = incoming.changed() => match more {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    () = self.job.files.changed() => {
+                        tracing::info!("a file that documents name has changed: reading it again");
+                        update.seen_at = Instant::now();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs what the cache holds where the source does not answer soon.
+    async fn begin(mut self, incoming: &mut watch::Receiver<Option<Update>>) -> Follower {
+        let cached = self.recall().await;
+        let arrived = tokio::time::timeout(CACHE_WAIT, incoming.wait_for(Option::is_some)).await.is_ok();
+        // What the cache holds is what an emptied source is measured by, whether or not it has to run.
+        let admitted = cached.map(|set| self.job.guard.admit(Arc::new(set)));
+        match admitted {
+            _ if arrived => self,
+            Some(admitted) => {
+                let revision = admitted.offered;
+                tracing::warn!(revision, "the source does not answer: running what the cache holds");
+                self.status.set_from_cache(true);
+                self.publish(Offer::Cached(admitted)).await
+            }
+            None => {
+                tracing::warn!("the source does not answer, and there is no cache: waiting");
+                self
+            }
+        }
+    }
+
+    /// What the cache holds, which is also what is held back to.
+    async fn recall(&mut self) -> Option<DocumentSet> {
+        let cache = self.cache.clone()?;
+        let loaded = tokio::task::spawn_blocking(move || cache.load()).await.ok()?;
+        match loaded {
+            Ok(set) => {
+                let set = set?;
+                self.job.publisher.remember(Memory::from_good(set.documents.clone()));
+                Some(set)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the cache cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Takes up what was built again meanwhile, and has built what changes have made slow since.
+    async fn renew(&mut self) {
+        if let Some(renewed) = self.renewing.take_if(|renewing| renewing.is_finished()) {
+            match renewed.await {
+                Ok(renewed) => self.job.publisher.renew(&renewed),
+                Err(error) => tracing::error!(%error, "building an index anew panicked"),
+            }
+        }
+        if self.renewing.is_none() {
+            let worn = self.job.publisher.worn();
+            self.renewing = worn.map(|worn| behind_requests(move || worn.renewed()));
+        }
+    }
+
+    /// Compiles and publishes off the threads that wait for sockets.
+    async fn publish(self, offer: Offer) -> Follower {
+        let Follower { job, outlets, member, status, cache, renewing } = self;
+        match behind_requests(move || job.publish(offer)).await {
+            Ok((job, mut done)) => {
+                outlets.reports.send_replace(Some(member.report(&done)));
+                if let Some(texts) = done.good.take() {
+                    outlets.good.send_replace(Some(texts));
+                }
+                Follower { job, outlets, member, status, cache, renewing }
+            }
+            Err(error) => {
+                // Serving what runs with nobody left to follow changes would hide the defect until it hurts.
+                tracing::error!(%error, "publishing panicked");
+                exit(End::Failed)
+            }
+        }
+    }
+}
+
+/// Where a follower stands: who it reports as, what it begins with, and where it reports to.
+pub struct Place {
+    pub member: Member,
+    pub cache: Option<Cache>,
+    pub outlets: Outlets,
+}
+
+/// Computes on a thread that waits for no sockets, and that gives way to those which do where processors are short: a
+/// change may take a few milliseconds more, a request may not.
+fn behind_requests<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(|| {
+        // On Linux the priority is the thread's own. Where it stays as it was, so does everything.
+        let _ = setpriority_process(Some(gettid()), NICENESS);
+        work()
+    })
+}
+
+/// What publishing needs, moved to where it may block and back.
+struct PublishJob {
+    publisher: Publisher,
+    guard: Guard,
+    /// Whether there is a cache to keep what runs in.
+    is_kept: bool,
+    files: Files,
+}
+
+/// What is to be put in force.
+enum Offer {
+    Cached(Admitted),
+    Fresh(Update),
+}
+
+/// What came of an offer.
+struct Published {
+    running: Revision,
+    offered: Revision,
+    problems: usize,
+    /// Which state of the store runs; `None` where it is not the offered one, or no store's.
+    documents: Option<Fingerprint>,
+    /// What is worth keeping; `None` where nothing new runs.
+    good: Option<Good>,
+}
+
+impl PublishJob {
+    fn publish(mut self, offer: Offer) -> (PublishJob, Published) {
+        self.files = Files::default();
+        let is_fresh = matches!(offer, Offer::Fresh(_));
+        let (admitted, fingerprint, seen_at) = match offer {
+            Offer::Cached(admitted) => (admitted, None, Instant::now()),
+            Offer::Fresh(update) => (self.guard.admit(update.set), update.fingerprint, update.seen_at),
+        };
+        let generation = self.publisher.publish(&admitted, SystemTime::now(), &|path| self.files.read(path));
+        self.publisher.applied(seen_at.elapsed(), Instant::now());
+        let is_new = is_fresh && !admitted.is_held_back;
+        let running = admitted.set.revision;
+        let done = Published {
+            running,
+            offered: admitted.offered,
+            problems: generation.problems.len(),
+            documents: fingerprint.filter(|_| is_new),
+            good: (is_new && self.is_kept)
+                .then(|| Good { revision: running, documents: Arc::new(self.publisher.good_texts()) }),
+        };
+        (self, done)
+    }
+}

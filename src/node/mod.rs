@@ -1,0 +1,241 @@
+//! The node: the proxy's rooms wired together, and the life of the process they run in.
+//!
+//! Answers: what does `graygate run` consist of, from top to bottom? Owns: the order of the start, the loop that puts
+//! documents in force, the signals, the hand-over to a successor and the only end. Never: a decision of any room.
+//! Start at [`run`].
+
+mod background;
+mod end;
+mod files;
+mod follow;
+mod handover;
+mod signals;
+mod succession;
+mod systemd;
+mod views;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::{Opt, ServerConf};
+use pingora::server::{RunArgs, Server};
+use pingora::services::background::background_service;
+use pingora::services::listening::Service;
+
+use self::background::Background;
+use self::end::Drain;
+use self::follow::Member;
+use self::handover::Successor;
+use self::signals::{Ending, SecondSignal};
+use self::succession::{Listeners, Succession, can_listen};
+use self::views::FollowCertificates;
+use crate::admin::{self, Admin, ListenerHandoff};
+use crate::config::Config;
+use crate::live::{Live, Publisher};
+use crate::pools::Registry;
+use crate::proxy::{CertificateSets, Edge, Gate, Listener};
+use crate::sources::SourceStatus;
+use crate::sources::cache::Cache;
+use crate::telemetry::{AccessLog, Metrics, start_log};
+
+/// Unused upstream connections kept for each thread.
+const UPSTREAM_POOL: usize = 1_024;
+/// Tries the framework allows one request; our own budget is always spent first.
+const FRAMEWORK_TRIES: usize = 32;
+/// How much longer than the grace period the framework waits, seconds: the last writes of `Background` come before its end.
+const FRAMEWORK_GRACE: u64 = 10;
+/// How long the last log lines may take where the framework ends by itself.
+const LOG_CLOSE: Duration = Duration::from_secs(1);
+
+/// Whether another process serves already and is to be taken over from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    Fresh,
+    Upgrade,
+}
+
+/// Runs until a signal ends the process.
+pub fn run(config: Config, certificates: CertificateSets, start: Start) -> anyhow::Result<ExitCode> {
+    start_log(&config.log)?;
+    let parts = Parts::open(&config, start)?;
+    let access_log = parts.access_log.clone();
+    let services = Services::assemble(config, certificates, parts)?;
+    services.run();
+    if let Some(log) = access_log {
+        log.close(LOG_CLOSE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is opened before anything listens: whatever of it fails, the start fails, and nobody has noticed yet.
+struct Parts {
+    metrics: Metrics,
+    access_log: Option<AccessLog>,
+    cache: Option<Cache>,
+    successor: Option<Successor>,
+}
+
+impl Parts {
+    fn open(config: &Config, start: Start) -> anyhow::Result<Parts> {
+        let cache = open_cache(config)?;
+        let source = &config.documents;
+        source.check().with_context(|| format!("documents.{} cannot be read", source.kind().word()))?;
+        let successor = match start {
+            Start::Upgrade => Some(wait_for_predecessor(config)?),
+            Start::Fresh => None,
+        };
+        if successor.is_none() {
+            let listen = config.proxy.listen.iter().map(|listener| &listener.address);
+            for address in listen.chain([&config.admin.address]) {
+                can_listen(*address)?;
+            }
+        }
+        let metrics = Metrics::new();
+        let access_log = config
+            .access_log
+            .clone()
+            .map(|settings| AccessLog::open(settings, metrics.access_log_dropped()))
+            .transpose()
+            .context("the access log cannot be opened")?;
+        // Connections are files; the shell's first limit is meant for others.
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            tracing::warn!(%error, "the limit on open files stays as it is");
+        }
+        Ok(Parts { metrics, access_log, cache, successor })
+    }
+}
+
+fn open_cache(config: &Config) -> anyhow::Result<Option<Cache>> {
+    let Some(directory) = &config.cache else { return Ok(None) };
+    let cache = Cache::new(directory, &config.documents.origin());
+    cache.check().context("the cache directory cannot be used")?;
+    Ok(Some(cache))
+}
+
+fn wait_for_predecessor(config: &Config) -> anyhow::Result<Successor> {
+    let socket = config.upgrade_socket.as_deref();
+    let socket = socket.context("where to meet the running process? set `upgrade_socket` or `cache`")?;
+    Successor::wait_at(socket)
+}
+
+/// Everything that runs, in the framework's hands.
+struct Services {
+    server: Server,
+    ending: Ending,
+}
+
+impl Services {
+    fn assemble(config: Config, certificates: CertificateSets, parts: Parts) -> anyhow::Result<Services> {
+        let Parts { metrics, access_log, cache, successor } = parts;
+        let settings = Arc::new(config.proxy);
+        let mut server = Server::new_with_opt_and_conf(Opt::default(), server_conf(&settings));
+
+        // What the parts share: the cell with what runs, the pools' memory, and what the process says about itself.
+        let live = Arc::new(Live::default());
+        let registry = Arc::new(Registry::new(rand::random()));
+        let status = Arc::new(SourceStatus::new(config.documents.kind(), Instant::now()));
+        let (listening, ending) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let second = SecondSignal::default();
+        let addresses = settings.listen.iter().map(|listener| listener.address);
+        let listeners = Listeners::new(addresses, ListenerHandoff::new(successor.is_some()));
+
+        // Requests: connections at the edge, and the hooks of one request behind it.
+        let gate = Gate {
+            live: live.clone(),
+            settings: settings.clone(),
+            metrics: metrics.clone(),
+            access_log: access_log.clone(),
+        };
+        let edge = Edge::new(
+            http_proxy(&server.configuration, gate),
+            settings.clone(),
+            certificates.doors(&settings.listen, &metrics)?,
+            metrics.clone(),
+            access_log.clone(),
+        );
+        let open = edge.open_connections();
+        let proxy = listening_service(edge, &settings.listen);
+
+        // Questions about the process.
+        let admin = Admin {
+            live: live.clone(),
+            metrics: metrics.clone(),
+            explain: views::explainer(&live, &settings),
+            started: SystemTime::now(),
+            source: views::source(&status),
+            certificates: views::held_back_certificates(&certificates),
+            listening: listening.clone(),
+            ending: ending.clone(),
+        };
+        let admin = admin::Listener::new(admin, config.admin, listeners.admin.clone());
+
+        // Changes: from the source to the cell, the cache and the fleet.
+        let publisher = Publisher::new(live.clone(), registry.clone(), metrics.clone());
+        let background = Background {
+            member: member(&settings.listen),
+            source: config.documents,
+            status,
+            publisher: parking_lot::Mutex::new(Some(publisher)),
+            registry,
+            cache,
+            access_log,
+            drain: Drain { open, grace: settings.grace, second: second.clone() },
+        };
+
+        server.bootstrap();
+        server.add_service(background_service("background", background));
+        server.add_service(background_service("admin", admin));
+        server.add_service(background_service("certificates", FollowCertificates { certificates, metrics }));
+        // Nothing listens before there is something to serve with, or a predecessor handed its listeners over.
+        let succession = Succession { successor, listeners: listeners.clone(), live, listening };
+        let succession = server.add_boxed_service(Box::new(succession));
+        server.add_service(proxy).add_dependency(&succession);
+        let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket, second };
+        Ok(Services { server, ending })
+    }
+
+    fn run(self) {
+        self.server.run(RunArgs { shutdown_signal: Box::new(self.ending) });
+    }
+}
+
+fn listening_service<A>(edge: A, listen: &[Listener]) -> Service<A> {
+    let mut proxy = Service::new("proxy".into(), edge);
+    for Listener { address, .. } in listen {
+        // Heads and bodies are read straight into their own buffers; another one before them would only be copied from.
+        let buffer = L4BufferSettings::default().read(0);
+        proxy.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffer));
+    }
+    proxy
+}
+
+fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
+    ServerConf {
+        threads: settings.threads,
+        // `Background` ends the process before.
+        grace_period_seconds: Some(settings.grace.as_secs() + FRAMEWORK_GRACE),
+        graceful_shutdown_timeout_seconds: Some(1),
+        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        max_retries: FRAMEWORK_TRIES,
+        // A connection stays on one thread: no other is woken to take its requests over (`loadtest/results/settings.md`).
+        work_stealing: false,
+        ..ServerConf::default()
+    }
+}
+
+/// Who this process is in its fleet.
+fn member(listen: &[Listener]) -> Member {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
+    Member {
+        host: host.trim().to_owned(),
+        address: listen.first().map_or(unspecified, |listener| listener.address),
+        started: SystemTime::now(),
+    }
+}

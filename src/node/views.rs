@@ -1,0 +1,68 @@
+//! What the admin address is shown of the rooms it does not know.
+//!
+//! Owns: the translation into `/status`'s words, and nothing that is translated.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+
+use crate::admin::{Explain, SourceView};
+use crate::live::{self, Live, ProblemReport};
+use crate::proxy::{CertificateSets, HeldBack, Settings};
+use crate::sources::SourceStatus;
+use crate::telemetry::Metrics;
+
+/// Explains a request with what runs at that moment.
+pub fn explainer(live: &Arc<Live>, settings: &Arc<Settings>) -> Box<Explain> {
+    let (live, settings) = (live.clone(), settings.clone());
+    Box::new(move |asked| {
+        let generation = live.running()?;
+        Some(live::explain(&generation, &settings.trust, asked, SystemTime::now()))
+    })
+}
+
+/// Certificates that are held back, in the words of `/status`.
+pub fn held_back_certificates(sets: &CertificateSets) -> Box<dyn Fn() -> Vec<ProblemReport> + Send + Sync> {
+    let sets = sets.clone();
+    Box::new(move || {
+        let report = |(directory, pair): (String, HeldBack)| ProblemReport {
+            document: format!("certificates/{}", pair.name),
+            field: directory,
+            message: pair.message,
+            held_back_since: live::rfc3339(pair.since),
+        };
+        sets.held_back().into_iter().map(report).collect()
+    })
+}
+
+/// How the source of documents is.
+pub fn source(status: &Arc<SourceStatus>) -> Box<dyn Fn() -> SourceView + Send + Sync> {
+    let status = status.clone();
+    Box::new(move || SourceView {
+        kind: status.kind().word(),
+        up: status.up(),
+        stale: status.stale_for(Instant::now()),
+        from_cache: status.from_cache(),
+        mismatches: status.mismatches(),
+    })
+}
+
+/// Takes changed certificates while the process runs.
+pub struct FollowCertificates {
+    pub certificates: CertificateSets,
+    pub metrics: Metrics,
+}
+
+#[async_trait]
+impl BackgroundService for FollowCertificates {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.certificates.follow(&self.metrics) => {}
+            // A dropped sender is an end as well.
+            _ = shutdown.wait_for(|end| *end) => {}
+        }
+    }
+}
