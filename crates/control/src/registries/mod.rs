@@ -1,0 +1,6 @@
+//! Instances from the registries people have: Nacos, ZooKeeper, Eureka and DNS.
+//!
+//! Answers: which instances does a registry show for the services that `discover` them, what of it is believed, and
+//! what has to be written or taken away. Never: the proxy, and documents that a hand wrote. Start at `belief`.
+
+pub mod belief;
