@@ -10,9 +10,8 @@ use std::sync::Arc;
 use icu_casemap::CaseMapper;
 use semver::VersionReq;
 
-use super::access::{Few, Way, ways};
+use super::index::{Few, Pattern, Way, ways};
 use super::list::{NetworkSet, ValueSet};
-use super::literals::Pattern;
 use super::request::{Scratch, Seen};
 use super::version::Version;
 use crate::vocab::{Attribute, Comparison, Decimal};

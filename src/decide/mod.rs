@@ -4,44 +4,32 @@
 //! at run time. Never: IO, a clock, randomness, locks, allocation in a decision, or a look at which instances are
 //! alive. Start at [`Snapshot::decide`].
 
-mod access;
 mod arrival;
 mod bucket;
 mod condition;
-mod intervals;
-mod keys;
+mod index;
 mod list;
-mod literals;
 mod members;
 mod path;
-mod path_texts;
-mod patterns;
-mod postings;
 mod request;
 mod rewrite;
 mod route;
-mod route_index;
-mod rule_index;
-mod rule_table;
 mod snapshot;
 mod trust;
 mod version;
-mod words;
 
 pub use arrival::{Admission, Arrival, BadArrival, Buffers};
 pub use bucket::{bucket, hash};
 pub use condition::{Condition, Predicate, Test, fold};
+pub use index::{Pattern, PatternSets, RuleIndex, reached};
 pub use list::{Hashed, NetworkSet, ValueSet};
-pub use literals::Pattern;
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
-pub use patterns::PatternSets;
 pub use request::{Request, Scratch, Seen, cookies, decode_parameter, parameters};
 pub use rewrite::{BadTarget, Edit, Groups, Rewritten, apply, edits, location, rewrite};
 pub use route::{
     Candidate, HostMatch, PathMatch, PathRewrite, Redirect, RouteId, RoutePlan, Routed, Routes,
     ServiceTarget, Target,
 };
-pub use rule_index::{RuleIndex, reached};
 pub use snapshot::{
     Choice, Decision, IssueCookie, Outcome, Pin, RELEASE, RuleId, RulePlan, ServiceId, ServicePlan, Snapshot,
     Standing, VersionId, VersionPlan,

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, header};
 
+use super::index::Queue;
 use super::path::Path;
-use super::postings::Queue;
 use crate::vocab::Attribute;
 
 /// A request as the decision sees it. Everything untrusted was taken out of `headers` before.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use regex::bytes::Regex;
 
 use super::condition::Condition;
-use super::patterns::PatternSets;
+use super::index::{PatternSets, RouteIndex};
 use super::request::{Request, Scratch, Seen};
-use super::route_index::RouteIndex;
 use super::snapshot::ServiceId;
 use crate::vocab::{Attribute, HeaderEdits, Name, Template, Timeouts};
 

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::access::Remainder;
 use super::bucket::bucket;
 use super::condition::Condition;
+use super::index::{Remainder, RuleIndex};
 use super::request::{Request, Scratch, Seen};
 use super::route::{Routed, Routes, ServiceTarget, Target};
-use super::rule_index::RuleIndex;
 use crate::vocab::{Attribute, Bucket, Label, Name, Reason, Share, Timeouts};
 
 /// Index into [`Snapshot::services`].

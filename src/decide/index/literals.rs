@@ -8,7 +8,7 @@ use regex::bytes::Regex;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Dot, Hir, HirKind, Look, Repetition};
 
-use super::condition::fold;
+use crate::decide::condition::fold;
 
 /// Texts of one set: beyond this they tell little, and each is a key.
 const TEXTS: usize = 64;
@@ -26,14 +26,14 @@ const INNER: usize = 6;
 pub struct Pattern {
     /// Its text says everything, flags too, so that it can be built again inside a set.
     pub regex: Regex,
-    pub(super) texts: Texts,
+    pub(in crate::decide) texts: Texts,
     /// The pattern is this text with any line around it: searching a long value for a text is ten times cheaper.
     around: Option<Box<Finder<'static>>>,
 }
 
 /// Each set holds the alternatives of which a matching value has one.
 #[derive(Default, Debug)]
-pub(super) struct Texts {
+pub(in crate::decide) struct Texts {
     /// Whether the texts are those of values whose case is folded.
     pub fold: bool,
     /// The value is one of these.
@@ -46,7 +46,7 @@ pub(super) struct Texts {
     pub inner: Vec<Set>,
 }
 
-pub(super) type Set = Box<[Box<[u8]>]>;
+pub(in crate::decide) type Set = Box<[Box<[u8]>]>;
 
 impl Pattern {
     pub fn of(regex: Regex) -> Pattern {
@@ -138,7 +138,7 @@ fn looks_around(tree: &Hir) -> bool {
 }
 
 /// Bytes of the shortest text: how much the set tells.
-pub(super) fn shortest(set: &[Box<[u8]>]) -> usize {
+pub(in crate::decide) fn shortest(set: &[Box<[u8]>]) -> usize {
     set.iter().map(|text| text.len()).min().unwrap_or(0)
 }
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::condition::{Condition, Predicate, Test};
 use super::intervals::{self, Interval, Number, Triple};
 use super::keys::Text;
-use super::list::{NetworkSet, ValueSet};
 use super::literals::{Set, Texts};
+use crate::decide::condition::{Condition, Predicate, Test};
+use crate::decide::list::{NetworkSet, ValueSet};
 use crate::vocab::Attribute;
 
 /// Something a request has or has not, of one attribute.
@@ -268,7 +268,7 @@ fn best_part(parts: &[Condition], popularity: &Shared<'_>) -> Option<(usize, Wei
 }
 
 /// The sets of keys a predicate can be found by, each by itself; none when it may hold whatever the request has.
-pub(super) fn ways(attribute: &Attribute, test: &Test, fold: bool) -> Few<Way> {
+pub(in crate::decide) fn ways(attribute: &Attribute, test: &Test, fold: bool) -> Few<Way> {
     let way = |kinds, remainder| Way::of(attribute, kinds, remainder);
     let one = |kind| vec![way(vec![kind], Remainder::Nothing)];
     let ways = match test {
@@ -328,7 +328,7 @@ fn by_texts(texts: &Texts) -> Vec<(Vec<Kind>, Remainder)> {
 
 impl Condition {
     /// Whether it holds, given that what `remainder` leaves out does.
-    pub(super) fn rest(&self, remainder: Remainder) -> Rest<'_> {
+    pub(in crate::decide) fn rest(&self, remainder: Remainder) -> Rest<'_> {
         match (remainder, self) {
             (Remainder::Nothing, _) => Rest { parts: &[], but: usize::MAX },
             (Remainder::AllBut(at), Condition::All(parts)) => Rest { parts, but: at as usize },
@@ -339,7 +339,7 @@ impl Condition {
 
 /// The parts that are still to be asked.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rest<'c> {
+pub(in crate::decide) struct Rest<'c> {
     parts: &'c [Condition],
     but: usize,
 }

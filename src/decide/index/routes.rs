@@ -13,8 +13,8 @@ use super::keys::{ByLength, Exact, Text};
 use super::path_texts::{ByPattern, PathTexts};
 use super::patterns::{PatternGroup, PatternSets};
 use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
-use super::request::{Request, Scratch};
-use super::route::{Candidate, HostMatch, PathMatch};
+use crate::decide::request::{Request, Scratch};
+use crate::decide::route::{Candidate, HostMatch, PathMatch};
 
 #[derive(Default, Debug)]
 pub struct RouteIndex {

@@ -10,17 +10,17 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::access::{Kind, Popularity, Remainder, Shared, each_key, weigh};
-use super::condition::{Condition, fold};
 use super::intervals::{Interval, Intervals, Number, Triple};
 use super::keys::{ByLength, Exact, TextLists};
-use super::list::{NetworkSet, ValueSet};
 use super::patterns::{PatternGroup, PatternSets};
 use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
-use super::request::{Scratch, Seen};
-use super::snapshot::{RulePlan, Standing};
-use super::version::Version;
+use super::ways::{Kind, Popularity, Remainder, Shared, each_key, weigh};
 use super::words::Words;
+use crate::decide::condition::{Condition, fold};
+use crate::decide::list::{NetworkSet, ValueSet};
+use crate::decide::request::{Scratch, Seen};
+use crate::decide::snapshot::{RulePlan, Standing};
+use crate::decide::version::Version;
 use crate::vocab::{Attribute, Decimal};
 
 /// A search through a set of patterns takes about as long as this many lookups in tables.

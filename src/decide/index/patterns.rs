@@ -103,7 +103,7 @@ impl PatternSets {
     }
 
     /// The texts of an anchored pattern, which are read once.
-    pub(super) fn texts(&mut self, pattern: &str) -> Arc<Texts> {
+    pub(in crate::decide) fn texts(&mut self, pattern: &str) -> Arc<Texts> {
         if let Some(known) = self.used_texts.get(pattern) {
             return known.clone();
         }

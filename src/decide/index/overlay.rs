@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::condition::Condition;
 use super::patterns::{PATTERNS_IN_SET, PatternSets};
 use super::postings::Rank;
-use super::request::{Scratch, Seen};
-use super::rule_table::{Asked, Basis, RuleTable};
-use super::snapshot::{RuleId, RulePlan};
+use super::table::{Asked, Basis, RuleTable};
+use crate::decide::condition::Condition;
+use crate::decide::request::{Scratch, Seen};
+use crate::decide::snapshot::{RuleId, RulePlan};
 
 /// Fewer rules than this are indexed in less time than it takes to notice.
 const FEW_RULES: usize = 256;
@@ -198,7 +198,7 @@ impl RuleIndex {
     }
 
     /// The first rule that matches.
-    pub(super) fn find(
+    pub(in crate::decide) fn find(
         &self,
         rules: &[Arc<RulePlan>],
         seen: Seen<'_>,
@@ -357,13 +357,13 @@ fn in_order(ranks: &[Option<Rank>]) -> Vec<Option<Rank>> {
 mod tests {
     use http::HeaderMap;
 
-    use super::super::access::Remainder;
-    use super::super::condition::{Predicate, Test};
     use super::super::literals::Pattern;
-    use super::super::path::Path;
-    use super::super::request::Request;
-    use super::super::snapshot::{Outcome, Standing};
+    use super::super::ways::Remainder;
     use super::*;
+    use crate::decide::condition::{Predicate, Test};
+    use crate::decide::path::Path;
+    use crate::decide::request::Request;
+    use crate::decide::snapshot::{Outcome, Standing};
     use crate::vocab::{Attribute, Name};
 
     const SEEDS: u64 = 100;
