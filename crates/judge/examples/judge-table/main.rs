@@ -1,0 +1,3 @@
+//! False alarms and delays of the judge, as a table.
+
+fn main() {}
