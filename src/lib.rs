@@ -16,6 +16,7 @@
 //! | [`documents`] | what operators write, as types; every mistake with its place |
 //! | [`decide`] | which version gets a request, and why: a pure function of a snapshot and a request |
 //! | [`compile`] | what a set of documents means together; the only validator |
+//! | [`replay`] | who would move if documents changed |
 //! | [`sources`] | where documents come from: a directory, etcd, the cache; and the writer behind `push` |
 //! | [`pools`] | which instance takes a request: health, ejection, balance, fallback |
 //! | [`live`] | what runs now: one cell, generations, the single publisher, explanations |
@@ -68,6 +69,7 @@ pub mod live;
 pub mod node;
 pub mod pools;
 pub mod proxy;
+pub mod replay;
 pub mod sources;
 pub mod telemetry;
 pub mod vocab;

@@ -11,11 +11,12 @@ const LINE_LIMIT: usize = 700;
 /// Each room and the rooms it may use; a new arrow is a decision, and is drawn here and in `src/lib.rs`.
 ///
 /// `config` reads the operator's text with the reader of `documents`, and fills the `Settings` of the rooms it names.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("vocab", &[]),
     ("documents", &["vocab"]),
     ("decide", &["vocab"]),
     ("compile", &["documents", "decide", "pools", "vocab"]),
+    ("replay", &["decide", "vocab"]),
     ("sources", &["documents", "vocab"]),
     ("pools", &["vocab", "telemetry"]),
     ("live", &["compile", "decide", "pools", "documents", "telemetry", "vocab"]),
@@ -36,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "live",
             "pools",
             "proxy",
+            "replay",
             "telemetry",
             "vocab",
         ],
@@ -46,7 +48,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 const WIRING: [&str; 1] = ["node"];
 
 /// Words a room's code may not have, beyond the rooms it may not use.
-const ABSENT: [(&str, &[&str]); 3] = [
+const ABSENT: [(&str, &[&str]); 4] = [
     (
         "decide",
         &[
@@ -62,6 +64,7 @@ const ABSENT: [(&str, &[&str]); 3] = [
             "std::net::Tcp",
         ],
     ),
+    ("replay", &["tokio", "pingora", "std::fs", "SystemTime", "Instant", "rand::"]),
     ("documents", &["tokio", "pingora", "std::fs", "SystemTime", "Instant"]),
     ("compile", &["tokio", "pingora", "std::fs", "SystemTime", "Instant"]),
 ];

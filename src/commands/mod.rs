@@ -12,6 +12,7 @@ mod fleet;
 mod manuals;
 mod pull;
 mod push;
+mod replay;
 mod run;
 
 use std::net::{IpAddr, SocketAddr};
@@ -57,6 +58,8 @@ enum Command {
     },
     /// Tell which version a request would get, and why
     Explain(ExplainArguments),
+    /// Tell which requests would get another version if a draft became the documents, rule by rule
+    Replay(ReplayArguments),
     /// Check a document directory, show what differs in etcd, and write it
     Push {
         #[arg(value_name = "DIR")]
@@ -133,6 +136,31 @@ struct ExplainArguments {
     url: String,
 }
 
+/// Two states of the documents, and the requests to decide by both.
+#[derive(Args, Debug)]
+struct ReplayArguments {
+    /// The document directory as it is
+    #[arg(long, value_name = "DIR")]
+    documents: PathBuf,
+    /// The document directory as it would be
+    #[arg(long, value_name = "DIR")]
+    draft: PathBuf,
+    /// An access log of graygate; `-` is standard input
+    #[arg(
+        long,
+        value_name = "ACCESS_LOG",
+        required_unless_present = "identities",
+        conflicts_with = "identities"
+    )]
+    log: Option<PathBuf>,
+    /// Make up so many users for every service
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::replay::IDENTITY_LIMIT)))]
+    identities: Option<u32>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 /// Which etcd, and where in it.
 #[derive(Args, Debug)]
 struct StoreArguments {
@@ -172,6 +200,7 @@ pub fn main() -> ExitCode {
         Command::Demo => demo::demo(),
         Command::Check { directory, config } => check::check(directory, config),
         Command::Explain(arguments) => explain::explain(arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
         Command::Push { directory, store, dry_run, prune } => push::push(&directory, &store, dry_run, prune),
         Command::Pull { directory, store } => pull::pull(&directory, &store),
         Command::Fleet { store, json } => fleet::fleet(&store, json),

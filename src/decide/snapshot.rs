@@ -186,6 +186,12 @@ impl Snapshot {
         self.decide_by(Search::Linear, request, scratch)
     }
 
+    /// What the rules of one service decide for a request, whatever leads there.
+    pub fn decide_in(&self, service: &Name, request: &Request<'_>, scratch: &mut Scratch) -> Option<Choice> {
+        let id = self.services.iter().position(|plan| plan.name == *service)?;
+        Some(self.service(id)?.choose(id, Search::Indexed, request, scratch))
+    }
+
     fn decide_by(&self, search: Search, request: &Request<'_>, scratch: &mut Scratch) -> Decision<'_> {
         let routed = match search {
             Search::Indexed => self.routes.find(request, scratch),

@@ -14,5 +14,6 @@ mod demo;
 mod explaining;
 mod printing;
 mod pushing;
+mod replaying;
 mod running;
 mod typed;
