@@ -3,10 +3,10 @@
 //! # The rooms, in reading order
 //!
 //! ```text
-//!    operators -> sources -> documents -> compile -> live -> proxy -> upstream
-//!                 (file,      (text as     (pure)    (one     |  (the framework's hooks; uses decide and pools)
-//!                  etcd,       types)                 cell)   v
-//!                  cache)                                   telemetry
+//!    operators -> sources -> documents -> compile -> live -> request -> upstream
+//!                 (file,      (text as     (pure)    (one    ^ |  (the framework's hooks; uses decide and pools)
+//!                  etcd,       types)                 cell)  | v
+//!                  cache)                     clients -> edge  telemetry
 //!                                 vocab: the words every room shares
 //! ```
 //!
@@ -20,7 +20,9 @@
 //! | [`sources`] | where documents come from: a directory, etcd, the cache; and the writer behind `push` |
 //! | [`pools`] | which instance takes a request: health, ejection, balance, fallback |
 //! | [`live`] | what runs now: one cell, generations, the single publisher, explanations |
-//! | [`proxy`] | a request from its first byte to its log line |
+//! | [`edge`] | connections: who may stay, what is spoken, where a request begins and ends, how long anyone waits |
+//! | [`request`] | one request from its head to its log line |
+//! | [`responses`] | what a client reads when the proxy answers by itself |
 //! | [`telemetry`] | metrics, access log, process log |
 //! | [`admin`] | health, readiness, status, metrics, explain |
 //! | [`config`] | the process file |
@@ -32,12 +34,13 @@
 //!
 //! # The life of a request
 //!
-//! `proxy::listener` agrees on TLS and HTTP/2 where a listener speaks them. `proxy::edge`, or `proxy::h2`, reads the
-//! whole head against a deadline and refuses what could be read in two ways. `proxy::intake` removes what an untrusted
-//! client must not say ([`decide::Trust`]), loads the running generation once, normalises the target, and calls
-//! [`decide::Snapshot::decide`]. [`pools::ServicePools::pick`] chooses an instance along the decided
-//! version's fallback chain. `proxy::upstream` edits what the upstream gets, and says what a failure means: another
-//! try, or an answer of our own. `proxy::report` counts the request once and writes its one line.
+//! `edge::listener` agrees on TLS and HTTP/2 where a listener speaks them. `edge::h1`, or `edge::h2`, reads the whole
+//! head against a deadline and refuses what could be read in two ways. `request::intake` loads the running generation,
+//! once, and lets the request in by [`decide::Arrival::admit`], which removes what an untrusted client must not say
+//! ([`decide::Trust`]) and normalises host and path; [`decide::Snapshot::decide`] decides it.
+//! [`pools::ServicePools::pick`] chooses an instance along the decided version's fallback chain. `request::headers` edits
+//! what the upstream gets, and `request::attempt` says what a failure means: another try, or an answer of our own.
+//! `request::report` counts the request once and writes its one line.
 //!
 //! # The life of a change
 //!
@@ -65,11 +68,13 @@ pub mod config;
 pub mod decide;
 pub mod documents;
 pub mod echo;
+pub mod edge;
 pub mod live;
 pub mod node;
 pub mod pools;
-pub mod proxy;
 pub mod replay;
+pub mod request;
+pub mod responses;
 pub mod sources;
 pub mod telemetry;
 pub mod vocab;

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use crate::config::Config;
 use crate::documents::fields::Notes;
 use crate::echo;
+use crate::edge::CertificateSets;
 use crate::node::{self, Start};
-use crate::proxy::CertificateSets;
 
 /// The sample documents, as they lie in `conf/documents`.
 const SAMPLES: [(&str, &str); 6] = [

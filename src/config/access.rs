@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::documents::fields::{Field, Map};
-use crate::proxy::{HEADERS_LIMIT, Limits};
+use crate::edge::{HEADERS_LIMIT, Limits};
 use crate::telemetry::{AccessLogSettings, LogFormat, LogPath, LogSettings};
 use crate::vocab::{ByteSize, Share};
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::documents::fields::{Emptiness, Field};
-use crate::proxy::{Listener, Tls, TlsVersion};
+use crate::edge::{Listener, Tls, TlsVersion};
 
 pub fn read(field: &Field<'_>) -> Option<Vec<Listener>> {
     let listeners = field.list_of(Emptiness::Refused, read_one)?;

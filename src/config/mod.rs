@@ -18,7 +18,8 @@ use crate::admin;
 use crate::decide::{NetworkSet, Trust};
 use crate::documents::fields::{Emptiness, Field, Map, Notes};
 use crate::documents::text::{self, Syntax};
-use crate::proxy::{self, CertificateSets, Listener, RespondVersion};
+use crate::edge::{self, CertificateSets, Listener};
+use crate::request::{self, RespondVersion};
 use crate::sources::Source;
 use crate::telemetry::{AccessLogSettings, LogSettings};
 use crate::vocab::{Problem, canonical_net};
@@ -33,7 +34,7 @@ const ADMIN: &str = "127.0.0.1:9090";
 /// Everything the process file says, with its defaults.
 #[derive(Debug)]
 pub struct Config {
-    pub proxy: proxy::Settings,
+    pub proxy: request::Settings,
     pub admin: admin::Settings,
     pub documents: Source,
     /// Where the last good state is kept; `None`: nowhere.
@@ -107,7 +108,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
     let access_log = access::read_log(&mut map);
     let log = map.or("log", LogSettings::default(), access::read_process_log);
     let upgrade_socket = map.get("upgrade_socket").and_then(|f| f.text().map(PathBuf::from));
-    let limits = map.or("limits", proxy::Limits::default(), access::read_limits);
+    let limits = map.or("limits", edge::Limits::default(), access::read_limits);
     let grace = map.or("shutdown", GRACE, |f| {
         let mut inner = f.map()?;
         let grace = inner.or("grace", GRACE, |f| f.duration());
@@ -124,7 +125,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         );
     }
     Some(Config {
-        proxy: proxy::Settings { threads, listen, trust, respond_version, limits, grace },
+        proxy: request::Settings { threads, listen, trust, respond_version, limits, grace },
         admin: admin::Settings { address: admin },
         documents: documents?,
         upgrade_socket: upgrade_socket.or_else(|| derived_socket(cache.as_deref())),

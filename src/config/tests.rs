@@ -32,7 +32,7 @@ shutdown: {grace: 20s}
     )
     .unwrap();
     assert_eq!(config.proxy.threads, 2);
-    assert_eq!(config.proxy.limits, proxy::Limits::default());
+    assert_eq!(config.proxy.limits, edge::Limits::default());
     assert_eq!(config.proxy.respond_version, RespondVersion::Trusted);
     let address = |text: &str| text.parse().unwrap();
     assert!(config.proxy.trust.forwarded.contains(address("127.0.0.1")));
@@ -99,7 +99,7 @@ fn listeners_say_what_they_speak() {
     )
     .unwrap();
     let address = |text: &str| text.parse().unwrap();
-    let tls = proxy::Tls { certificates: "/c".into(), min_version: proxy::TlsVersion::Tls12 };
+    let tls = edge::Tls { certificates: "/c".into(), min_version: edge::TlsVersion::Tls12 };
     let encrypted = Listener { tls: Some(tls), ..Listener::plain(address("127.0.0.1:1")) };
     let behind = Listener { h2c: true, proxy_protocol: true, ..Listener::plain(address("127.0.0.1:2")) };
     assert_eq!(config.proxy.listen, [encrypted, behind]);

@@ -37,9 +37,10 @@ use self::succession::{Listeners, Succession, can_listen};
 use self::views::FollowCertificates;
 use crate::admin::{self, Admin, ListenerHandoff};
 use crate::config::Config;
+use crate::edge::{CertificateSets, Edge, Listener, Refused};
 use crate::live::{Live, Publisher};
 use crate::pools::Registry;
-use crate::proxy::{CertificateSets, Edge, Gate, Listener};
+use crate::request::{Gate, Settings};
 use crate::sources::SourceStatus;
 use crate::sources::cache::Cache;
 use crate::telemetry::{AccessLog, Metrics, start_log};
@@ -154,10 +155,9 @@ impl Services {
         };
         let edge = Edge::new(
             http_proxy(&server.configuration, gate),
-            settings.clone(),
-            certificates.doors(&settings.listen, &metrics)?,
-            metrics.clone(),
-            access_log.clone(),
+            settings.limits,
+            certificates.bind(&settings.listen, &metrics)?,
+            Refused::new(metrics.clone(), access_log.clone()),
         );
         let open = edge.open_connections();
         let proxy = listening_service(edge, &settings.listen);
@@ -215,7 +215,7 @@ fn listening_service<A>(edge: A, listen: &[Listener]) -> Service<A> {
     proxy
 }
 
-fn server_conf(settings: &crate::proxy::Settings) -> ServerConf {
+fn server_conf(settings: &Settings) -> ServerConf {
     ServerConf {
         threads: settings.threads,
         // `Background` ends the process before.

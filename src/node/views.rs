@@ -10,8 +10,9 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
 use crate::admin::{Explain, SourceView};
+use crate::edge::{CertificateSets, HeldBack};
 use crate::live::{self, Live, ProblemReport};
-use crate::proxy::{CertificateSets, HeldBack, Settings};
+use crate::request::Settings;
 use crate::sources::SourceStatus;
 use crate::telemetry::Metrics;
 

@@ -26,7 +26,7 @@ use tokio_rustls::server::TlsStream;
 
 /// A connection of which bytes were read ahead.
 #[derive(Debug)]
-pub struct Front {
+pub struct ClientIo {
     io: Layer,
     /// Read already, and still to be given out.
     ahead: BytesMut,
@@ -38,13 +38,13 @@ pub struct Front {
 #[derive(Debug)]
 enum Layer {
     Plain(Stream),
-    Encrypted(Box<TlsStream<Front>>),
+    Encrypted(Box<TlsStream<ClientIo>>),
 }
 
-impl Front {
-    pub fn new(stream: Stream) -> Front {
+impl ClientIo {
+    pub fn new(stream: Stream) -> ClientIo {
         let socket = stream.get_socket_digest();
-        Front { io: Layer::Plain(stream), ahead: BytesMut::new(), socket, tls: None, is_announced: false }
+        ClientIo { io: Layer::Plain(stream), ahead: BytesMut::new(), socket, tls: None, is_announced: false }
     }
 
     pub fn peer(&self) -> Option<SocketAddr> {
@@ -80,7 +80,7 @@ impl Front {
     }
 
     /// Shakes hands; the name of the chosen protocol is asked afterwards.
-    pub async fn encrypt(self, config: Arc<ServerConfig>) -> io::Result<Front> {
+    pub async fn encrypt(self, config: Arc<ServerConfig>) -> io::Result<ClientIo> {
         let socket = self.socket.clone();
         let stream = TlsAcceptor::from(config).accept(self).await?;
         let (_, session) = stream.get_ref();
@@ -89,7 +89,7 @@ impl Front {
         let digest =
             SslDigest::new(cipher.unwrap_or_default(), version.unwrap_or_default(), None, None, Vec::new());
         let io = Layer::Encrypted(Box::new(stream));
-        Ok(Front { io, ahead: BytesMut::new(), socket, tls: Some(Arc::new(digest)), is_announced: false })
+        Ok(ClientIo { io, ahead: BytesMut::new(), socket, tls: Some(Arc::new(digest)), is_announced: false })
     }
 
     /// Whether HTTP/2 was agreed on.
@@ -103,8 +103,10 @@ impl Front {
     /// The connection for HTTP; without this layer where there is nothing to it.
     pub fn into_stream(self) -> Stream {
         match self {
-            Front { io: Layer::Plain(stream), ahead, is_announced: false, .. } if ahead.is_empty() => stream,
-            front => Box::new(front),
+            ClientIo { io: Layer::Plain(stream), ahead, is_announced: false, .. } if ahead.is_empty() => {
+                stream
+            }
+            encrypted_or_ahead => Box::new(encrypted_or_ahead),
         }
     }
 
@@ -116,7 +118,7 @@ impl Front {
     }
 }
 
-impl AsyncRead for Front {
+impl AsyncRead for ClientIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -134,7 +136,7 @@ impl AsyncRead for Front {
     }
 }
 
-impl AsyncWrite for Front {
+impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Layer::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -176,7 +178,7 @@ impl AsyncWrite for Front {
 }
 
 #[async_trait]
-impl Shutdown for Front {
+impl Shutdown for ClientIo {
     async fn shutdown(&mut self) {
         // Whoever closes has nothing left to say to a client that is gone.
         let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
@@ -184,21 +186,21 @@ impl Shutdown for Front {
 }
 
 #[async_trait]
-impl Peek for Front {}
+impl Peek for ClientIo {}
 
-impl UniqueID for Front {
+impl UniqueID for ClientIo {
     fn id(&self) -> UniqueIDType {
         self.wire().id()
     }
 }
 
-impl Ssl for Front {
+impl Ssl for ClientIo {
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
         self.tls.clone()
     }
 }
 
-impl GetTimingDigest for Front {
+impl GetTimingDigest for ClientIo {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         self.wire().get_timing_digest()
     }
@@ -212,13 +214,13 @@ impl GetTimingDigest for Front {
     }
 }
 
-impl GetProxyDigest for Front {
+impl GetProxyDigest for ClientIo {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.wire().get_proxy_digest()
     }
 }
 
-impl GetSocketDigest for Front {
+impl GetSocketDigest for ClientIo {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.socket.clone()
     }

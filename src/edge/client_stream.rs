@@ -20,7 +20,6 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -35,7 +34,7 @@ const AHEAD_LIMIT: usize = 16 << 10;
 
 /// What the hooks, the connection's loop and the stream itself share about one connection.
 #[derive(Default)]
-pub struct Line {
+pub struct ConnectionState {
     pub waits: Arc<Waits>,
     state: Mutex<State>,
 }
@@ -51,13 +50,7 @@ struct State {
     given_up: Option<Stream>,
 }
 
-/// The line of a request's connection; a request over HTTP/2 has none.
-pub fn line(session: &Session) -> Option<&Line> {
-    let stream = (**session.as_ref().stream()?).as_any();
-    stream.downcast_ref::<ClientStream>().map(|stream| &*stream.line)
-}
-
-impl Line {
+impl ConnectionState {
     /// A request begins, of which `rest` bytes are still to come.
     fn begin(&self, rest: Option<u64>, rate: u64) {
         self.waits.begin(if rest == Some(0) { 0 } else { rate });
@@ -81,7 +74,7 @@ impl Line {
 pub struct ClientStream {
     /// `None` only while it is being dropped.
     inner: Option<Stream>,
-    line: Arc<Line>,
+    shared: Arc<ConnectionState>,
     stall: Duration,
     watch: Watch,
     /// Counts frames where the connection speaks HTTP/2.
@@ -96,10 +89,14 @@ impl ClientStream {
         ClientStream::with(stream, Arc::default(), stall)
     }
 
-    fn with(inner: Stream, line: Arc<Line>, stall: Duration) -> Box<ClientStream> {
-        let watch = Watch::over(line.waits.clone());
+    fn with(inner: Stream, shared: Arc<ConnectionState>, stall: Duration) -> Box<ClientStream> {
+        let watch = Watch::over(shared.waits.clone());
         let (inner, meter, stalled) = (Some(inner), None, None);
-        Box::new(ClientStream { inner, line, stall, watch, meter, stalled, is_stalling: false })
+        Box::new(ClientStream { inner, shared, stall, watch, meter, stalled, is_stalling: false })
+    }
+
+    pub fn state(&self) -> &ConnectionState {
+        &self.shared
     }
 
     /// Ends the connection when too many control frames come on it.
@@ -109,11 +106,11 @@ impl ClientStream {
     }
 
     /// Hands the connection to a request, of which `rest` bytes are still to come, `None` where only reading tells, at
-    /// no less than `rate` bytes a second. The ticket gets it back.
-    pub fn begin(self: Box<Self>, rest: Option<u64>, rate: u64) -> (Stream, Ticket) {
-        self.line.begin(rest, rate);
-        let ticket = Ticket { line: self.line.clone(), stall: self.stall };
-        (self, ticket)
+    /// no less than `rate` bytes a second. The [`Return`] gets it back.
+    pub fn begin(self: Box<Self>, rest: Option<u64>, rate: u64) -> (Stream, Return) {
+        self.shared.begin(rest, rate);
+        let way_back = Return { shared: self.shared.clone(), stall: self.stall };
+        (self, way_back)
     }
 
     fn inner(&mut self) -> io::Result<Pin<&mut Stream>> {
@@ -122,7 +119,7 @@ impl ClientStream {
 
     /// Gives out what came ahead, if it belongs to the request.
     fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        let state = &mut *self.line.state.lock();
+        let state = &mut *self.shared.state.lock();
         let most = state.rest.map_or(usize::MAX, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
         let count = state.ahead.len().min(buf.remaining()).min(most);
         if let Some(bytes) = state.ahead.get(..count) {
@@ -142,8 +139,8 @@ impl ClientStream {
         {
             return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, "too many control frames")));
         }
-        self.line.waits.got(buf.filled().len() - before);
-        let state = &mut *self.line.state.lock();
+        self.shared.waits.got(buf.filled().len() - before);
+        let state = &mut *self.shared.state.lock();
         if let Some(rest) = state.rest {
             let count = buf.filled().len() - before;
             let own = count.min(usize::try_from(rest).unwrap_or(usize::MAX));
@@ -159,13 +156,13 @@ impl ClientStream {
     /// The request is read whole: only the connection's end is news; bytes are kept for the next request.
     fn watch_for_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut piece = [0; 1024];
-        while self.line.state.lock().ahead.len() < AHEAD_LIMIT {
+        while self.shared.state.lock().ahead.len() < AHEAD_LIMIT {
             let mut buf = ReadBuf::new(&mut piece);
             ready!(self.inner()?.poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.line.state.lock().ahead.extend_from_slice(buf.filled());
+            self.shared.state.lock().ahead.extend_from_slice(buf.filled());
         }
         Poll::Pending
     }
@@ -195,28 +192,28 @@ impl ClientStream {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
-        let mut state = self.line.state.lock();
+        let mut state = self.shared.state.lock();
         state.given_up = self.inner.take().filter(|_| state.is_kept);
     }
 }
 
 /// Gets a connection back after a request.
-pub struct Ticket {
-    line: Arc<Line>,
+pub struct Return {
+    shared: Arc<ConnectionState>,
     stall: Duration,
 }
 
-impl Ticket {
+impl Return {
     /// The connection for the next request, if there is to be one; `returned` is what the framework gave back.
-    pub fn redeem(self, returned: Option<Stream>) -> Option<Box<ClientStream>> {
+    pub fn take(self, returned: Option<Stream>) -> Option<Box<ClientStream>> {
         let stream = match returned {
             Some(stream) => stream.into_any().downcast::<ClientStream>().ok()?,
             None => {
-                let given_up = self.line.state.lock().given_up.take()?;
-                ClientStream::with(given_up, self.line.clone(), self.stall)
+                let given_up = self.shared.state.lock().given_up.take()?;
+                ClientStream::with(given_up, self.shared.clone(), self.stall)
             }
         };
-        self.line.begin(None, 0);
+        self.shared.begin(None, 0);
         Some(stream)
     }
 }
@@ -230,7 +227,7 @@ impl AsyncRead for ClientStream {
         if self.read_ahead(buf) {
             return Poll::Ready(Ok(()));
         }
-        let is_whole = self.line.state.lock().rest == Some(0);
+        let is_whole = self.shared.state.lock().rest == Some(0);
         let read = match is_whole {
             true => self.watch_for_end(cx),
             false => self.read_own(cx, buf),
@@ -363,12 +360,12 @@ mod tests {
     const RATE: u64 = 10;
 
     /// A connection whose request has `rest` bytes to come, and the client's end of it.
-    fn lent(rest: Option<u64>) -> (Stream, Ticket, Arc<Line>, DuplexStream) {
+    fn lent(rest: Option<u64>) -> (Stream, Return, Arc<ConnectionState>, DuplexStream) {
         let (own, client) = duplex(64);
         let stream = ClientStream::open(Box::new(own), STALL);
-        let line = stream.line.clone();
-        let (lent, ticket) = stream.begin(rest, RATE);
-        (lent, ticket, line, client)
+        let shared = stream.shared.clone();
+        let (lent, way_back) = stream.begin(rest, RATE);
+        (lent, way_back, shared, client)
     }
 
     async fn read(stream: &mut Stream) -> io::Result<Vec<u8>> {
@@ -380,34 +377,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_late_response_ends_the_wait_once() {
-        let (mut stream, _ticket, line, _client) = lent(Some(0));
+        let (mut stream, _back, shared, _client) = lent(Some(0));
         let begun = Instant::now();
         for seconds in [5, 60, 3] {
             let due = Instant::now() + Duration::from_secs(seconds);
-            line.waits.expect_response(due.into_std());
+            shared.waits.expect_response(due.into_std());
             assert_eq!(read(&mut stream).await.unwrap_err().kind(), ErrorKind::TimedOut);
             assert_eq!(Instant::now(), due);
-            assert!(line.waits.take_late());
-            assert!(!line.waits.take_late());
+            assert!(shared.waits.take_late());
+            assert!(!shared.waits.take_late());
         }
         assert_eq!(begun.elapsed(), Duration::from_secs(68));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_response_that_began_is_never_late() {
-        let (mut stream, _ticket, line, mut client) = lent(None);
-        line.waits.expect_response((Instant::now() + Duration::from_secs(5)).into_std());
-        line.waits.response_began();
+        let (mut stream, _back, shared, mut client) = lent(None);
+        shared.waits.expect_response((Instant::now() + Duration::from_secs(5)).into_std());
+        shared.waits.response_began();
         let hour = Duration::from_secs(3_600);
         assert!(tokio::time::timeout(hour, read(&mut stream)).await.is_err());
         client.write_all(b"more").await.unwrap();
         assert_eq!(read(&mut stream).await.unwrap(), b"more");
-        assert!(!line.waits.take_late());
+        assert!(!shared.waits.take_late());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_drips_is_left_and_one_that_flows_is_not() {
-        let (mut stream, _ticket, line, mut client) = lent(Some(10_000));
+        let (mut stream, _back, shared, mut client) = lent(Some(10_000));
         // Twice the rate, for a minute.
         for _ in 0..60 {
             let (read, ()) = tokio::join!(read(&mut stream), async {
@@ -432,13 +429,13 @@ mod tests {
         assert_eq!(failed.kind(), ErrorKind::TimedOut);
         let taken = begun.elapsed().as_secs();
         assert!((65..=80).contains(&taken), "{taken}");
-        assert!(line.waits.take_slow());
-        assert!(!line.waits.take_slow());
+        assert!(shared.waits.take_slow());
+        assert!(!shared.waits.take_slow());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_left() {
-        let (mut stream, _ticket, _line, mut client) = lent(Some(0));
+        let (mut stream, _back, _shared, mut client) = lent(Some(0));
         stream.write_all(&[0; 64]).await.unwrap();
         let begun = Instant::now();
         // As long as it takes something now and then, it is waited for.
@@ -456,15 +453,15 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_behind_a_request_are_kept_for_the_next_one() {
-        let (mut stream, ticket, line, mut client) = lent(Some(4));
+        let (mut stream, way_back, shared, mut client) = lent(Some(4));
         client.write_all(b"bodyGET /").await.unwrap();
         assert_eq!(read(&mut stream).await.unwrap(), b"body");
         client.write_all(b"next").await.unwrap();
         let waited = tokio::time::timeout(Duration::from_millis(1), read(&mut stream)).await;
         assert!(waited.is_err(), "the request is over: {waited:?}");
-        line.keep();
+        shared.keep();
         drop(stream);
-        let mut again = ticket.redeem(None).unwrap();
+        let mut again = way_back.take(None).unwrap();
         let mut bytes = [0; 9];
         again.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"GET /next");
@@ -472,15 +469,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_kept_is_closed() {
-        let (stream, ticket, _line, mut client) = lent(Some(0));
+        let (stream, way_back, _shared, mut client) = lent(Some(0));
         drop(stream);
-        assert!(ticket.redeem(None).is_none());
+        assert!(way_back.take(None).is_none());
         assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
     }
 
     #[tokio::test]
     async fn the_end_of_the_connection_shows_at_once() {
-        let (mut stream, _ticket, _line, client) = lent(Some(0));
+        let (mut stream, _back, _shared, client) = lent(Some(0));
         drop(client);
         assert_eq!(read(&mut stream).await.unwrap(), b"");
     }

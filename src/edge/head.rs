@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 
 use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 
+use super::settings::Limits;
 use crate::vocab::ErrorReason;
 
 /// What was found of a head in the bytes so far.
@@ -36,17 +37,16 @@ pub const HEADERS_LIMIT: usize = 256;
 const END: &[u8] = b"\r\n\r\n";
 
 /// Looks for a head in `bytes`, of which `seen` were looked at before.
-pub fn find(bytes: &[u8], seen: usize, limits: (u64, usize)) -> Head {
-    let (most_bytes, most_headers) = limits;
+pub fn find(bytes: &[u8], seen: usize, limits: &Limits) -> Head {
     // An empty line or two before a request is allowed; an endless row of them is not a request.
     let from = seen.saturating_sub(END.len() - 1);
     let found = bytes.get(from..).and_then(|rest| memchr::memmem::find(rest, END));
     let length = found.map(|at| from + at + END.len());
-    if length.unwrap_or(bytes.len()) as u64 > most_bytes {
+    if length.unwrap_or(bytes.len()) as u64 > limits.header_bytes.0 {
         return Head::Refused(ErrorReason::HeadersTooLarge);
     }
     match length.and_then(|length| bytes.get(..length)) {
-        Some(head) => read(head, most_headers),
+        Some(head) => read(head, limits.headers),
         // Lines that end without a carriage return would never end for us, though others might read them.
         None if memchr::memmem::find(bytes, b"\n\n").is_some() => Head::Refused(ErrorReason::BadRequest),
         None => Head::Partial,
@@ -170,9 +170,14 @@ fn body(headers: &[httparse::Header<'_>], new: bool) -> Option<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocab::ByteSize;
+
+    fn limits(bytes: u64, headers: usize) -> Limits {
+        Limits { header_bytes: ByteSize(bytes), headers, ..Limits::default() }
+    }
 
     fn check(head: &str, expected: Head) {
-        assert_eq!(find(head.as_bytes(), 0, (1000, 5)), expected, "{head:?}");
+        assert_eq!(find(head.as_bytes(), 0, &limits(1000, 5)), expected, "{head:?}");
     }
 
     #[test]
@@ -233,7 +238,7 @@ mod tests {
             ("PUT http://a?q HTTP/1.0", "b", "PUT /?q HTTP/1.0\r\nHost: a"),
         ] {
             let head = format!("{line}\r\nX: 1\r\nhost: {host}\r\nY:  2\r\n\r\n");
-            assert!(matches!(find(head.as_bytes(), 0, (1000, 5)), Head::Complete { .. }), "{head:?}");
+            assert!(matches!(find(head.as_bytes(), 0, &limits(1000, 5)), Head::Complete { .. }), "{head:?}");
             let written = origin_form(head.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(written).unwrap(), format!("{expected}\r\nX: 1\r\nY: 2\r\n\r\n"));
         }
@@ -243,10 +248,10 @@ mod tests {
     #[test]
     fn large_heads_are_refused() {
         let large = Head::Refused(ErrorReason::HeadersTooLarge);
-        assert_eq!(find(&[b'a'; 1001], 0, (1000, 5)), large);
+        assert_eq!(find(&[b'a'; 1001], 0, &limits(1000, 5)), large);
         let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(5));
-        assert_eq!(find(many.as_bytes(), 0, (1000, 5)), large);
+        assert_eq!(find(many.as_bytes(), 0, &limits(1000, 5)), large);
         let far = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(300));
-        assert_eq!(find(far.as_bytes(), 0, (10_000, 256)), large);
+        assert_eq!(find(far.as_bytes(), 0, &limits(10_000, 256)), large);
     }
 }

@@ -3,85 +3,39 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Version, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::{HeaderValue, Method, header};
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
+use crate::responses::{error_header, grpc_error_header, is_grpc};
 use crate::vocab::ErrorReason;
-
-/// The header that says why the proxy answered by itself.
-pub const ERROR_HEADER: &str = "x-graygate-error";
 
 /// Bodies larger than this are not read to the end just to keep a connection.
 const DRAIN_LIMIT: u64 = 64 << 10;
 /// Nor is an answer held back for longer than this.
 const DRAIN_WAIT: Duration = Duration::from_millis(500);
 
-/// The response header of an error.
-pub fn error_header(reason: ErrorReason) -> Result<ResponseHeader> {
-    let mut response = ResponseHeader::build(reason.status(), Some(4))?;
-    response.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))?;
-    response.insert_header(header::CONTENT_LENGTH, reason.line().len())?;
-    response.insert_header(ERROR_HEADER, HeaderValue::from_static(reason.as_str()))?;
-    Ok(response)
+/// Whether more follows before the response proper.
+pub fn is_interim(response: &ResponseHeader) -> bool {
+    response.status.is_informational() && response.status != 101
 }
 
-/// Whether a gRPC client asks; it looks for its error in a trailer, and for nothing else.
-pub fn is_grpc(request: &RequestHeader) -> bool {
-    let kind = request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
-    request.version == Version::HTTP_2
-        && rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+/// Whether nothing of the request is left on its connection. Behind a chunked body part of the next request may have
+/// been read already.
+pub fn is_read_whole(session: &mut Session) -> bool {
+    !session.req_header().headers.contains_key(header::TRANSFER_ENCODING) && session.as_mut().is_body_done()
 }
 
-/// The same for a gRPC client: a response that is nothing but trailers.
-pub fn grpc_error_header(reason: ErrorReason) -> Result<ResponseHeader> {
-    let mut response = ResponseHeader::build(200, Some(5))?;
-    response.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))?;
-    response.insert_header("grpc-status", grpc_status(reason))?;
-    response.insert_header("grpc-message", HeaderValue::from_static(reason.line().trim_ascii_end()))?;
-    response.insert_header(ERROR_HEADER, HeaderValue::from_static(reason.as_str()))?;
-    Ok(response)
-}
-
-/// As Envoy does it for the status of HTTP, but for what gRPC has a better word for.
-fn grpc_status(reason: ErrorReason) -> u16 {
-    const DEADLINE_EXCEEDED: u16 = 4;
-    const RESOURCE_EXHAUSTED: u16 = 8;
-    const UNIMPLEMENTED: u16 = 12;
-    const INTERNAL: u16 = 13;
-    const UNAVAILABLE: u16 = 14;
-    match reason {
-        ErrorReason::BadRequest | ErrorReason::Internal => INTERNAL,
-        ErrorReason::NoRoute => UNIMPLEMENTED,
-        ErrorReason::Timeout | ErrorReason::UpstreamTimeout => DEADLINE_EXCEEDED,
-        ErrorReason::BodyTooLarge | ErrorReason::HeadersTooLarge => RESOURCE_EXHAUSTED,
-        ErrorReason::UpstreamError
-        | ErrorReason::NoInstance
-        | ErrorReason::NoService
-        | ErrorReason::Overloaded => UNAVAILABLE,
-    }
-}
-
-/// The same answer as bytes, for a connection whose request never became one.
-pub fn error_bytes(reason: ErrorReason) -> Vec<u8> {
-    let status = reason.status();
-    let phrase = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-    format!(
-        "HTTP/1.1 {status} {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
-         {ERROR_HEADER}: {reason}\r\nconnection: close\r\n\r\n{}",
-        phrase.unwrap_or_default(),
-        reason.line().len(),
-        reason.line()
-    )
-    .into_bytes()
+/// Whether the client has seen more than interim answers.
+pub fn has_begun(session: &Session) -> bool {
+    session.response_written().is_some_and(|written| !is_interim(written))
 }
 
 /// Answers with an error. A response that has begun cannot be taken back; then the connection ends.
 pub async fn error(session: &mut Session, reason: ErrorReason) -> Result<()> {
-    if super::upstream::has_begun(session) {
+    if has_begun(session) {
         session.set_keepalive(None);
         return Ok(());
     }

@@ -11,13 +11,13 @@ use rustls::version::{TLS12, TLS13};
 use tokio::time::timeout;
 
 use super::certificates::{Certificates, HeldBack, LOOK_EVERY, QUIET};
-use super::front::Front;
-use super::h2::PREFACE;
+use super::client_io::ClientIo;
+use super::frames::PREFACE;
 use super::settings::{Listener, Tls, TlsVersion};
 use crate::telemetry::{Counter, Gauge, Metrics};
 
 /// One listener at work.
-pub struct Door {
+pub struct BoundListener {
     pub listener: Listener,
     pub connections: Arc<Gauge>,
     tls: Option<Arc<ServerConfig>>,
@@ -45,7 +45,7 @@ pub enum Speaks {
     Http2,
 }
 
-impl Door {
+impl BoundListener {
     pub fn refuse(&self, refusal: Refusal) {
         if let Some(counter) = self.refused.get(refusal as usize) {
             counter.increment();
@@ -53,36 +53,36 @@ impl Door {
     }
 
     /// Shakes hands where the listener encrypts, and finds out what is spoken; `None`: nothing.
-    pub async fn agree(&self, mut front: Front, limit: Duration) -> Option<(Front, Speaks)> {
+    pub async fn agree(&self, mut io: ClientIo, limit: Duration) -> Option<(ClientIo, Speaks)> {
         if let Some(config) = &self.tls {
-            let Ok(Ok(front)) = timeout(limit, front.encrypt(config.clone())).await else {
+            let Ok(Ok(io)) = timeout(limit, io.encrypt(config.clone())).await else {
                 self.refuse(Refusal::Tls);
                 return None;
             };
-            let speaks = if front.chose_h2() { Speaks::Http2 } else { Speaks::Http1 };
-            return Some((front, speaks));
+            let speaks = if io.chose_h2() { Speaks::Http2 } else { Speaks::Http1 };
+            return Some((io, speaks));
         }
         if !self.listener.h2c {
-            return Some((front, Speaks::Http1));
+            return Some((io, Speaks::Http1));
         }
         // Who stops within the preface is a client of HTTP/1 that is slow, and is told so.
-        match timeout(limit, knows_h2(&mut front)).await {
-            Ok(true) => Some((front, Speaks::Http2)),
-            Ok(false) => Some((front, Speaks::Http1)),
-            Err(_) if front.ahead().is_empty() => None,
-            Err(_) => Some((front, Speaks::Http1)),
+        match timeout(limit, knows_h2(&mut io)).await {
+            Ok(true) => Some((io, Speaks::Http2)),
+            Ok(false) => Some((io, Speaks::Http1)),
+            Err(_) if io.ahead().is_empty() => None,
+            Err(_) => Some((io, Speaks::Http1)),
         }
     }
 }
 
 /// Whether the connection begins as HTTP/2 does; nothing of it is used up.
-async fn knows_h2(front: &mut Front) -> bool {
+async fn knows_h2(io: &mut ClientIo) -> bool {
     loop {
-        let seen = front.ahead();
+        let seen = io.ahead();
         if seen.starts_with(PREFACE) {
             return true;
         }
-        if !PREFACE.starts_with(seen) || !front.read_ahead().await.is_ok_and(|count| count > 0) {
+        if !PREFACE.starts_with(seen) || !io.read_ahead().await.is_ok_and(|count| count > 0) {
             return false;
         }
     }
@@ -114,19 +114,23 @@ impl CertificateSets {
     }
 
     /// The listeners at work.
-    pub fn doors(&self, listeners: &[Listener], metrics: &Metrics) -> Result<Vec<Door>, rustls::Error> {
+    pub fn bind(
+        &self,
+        listeners: &[Listener],
+        metrics: &Metrics,
+    ) -> Result<Vec<BoundListener>, rustls::Error> {
         self.measure(metrics);
-        let door = |listener: &Listener| {
+        let bind = |listener: &Listener| {
             let name = listener.address.to_string();
             let tls = listener.tls.as_ref().and_then(|tls| Some((tls, self.of(tls)?)));
-            Ok(Door {
+            Ok(BoundListener {
                 connections: metrics.connections(&name),
                 tls: tls.map(|(tls, set)| server_config(tls, set, listener.h2)).transpose()?,
                 refused: Refusal::ALL.map(|reason| metrics.connections_refused(&name, reason)),
                 listener: listener.clone(),
             })
         };
-        listeners.iter().map(door).collect()
+        listeners.iter().map(bind).collect()
     }
 
     /// The pairs that are held back, with the directory each is in.

@@ -11,19 +11,16 @@ use bytes::Bytes;
 use http::Version;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
-use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
-use super::answer;
-use super::client::{WRITE_STALL, line};
+use super::answer::is_interim;
 use super::context::Context;
-use super::intake::{self, Verdict};
-use super::report;
+use super::intake::{Intake, Verdict};
 use super::settings::Settings;
-use super::upstream;
-use super::waits::waits;
+use super::{answer, attempt, headers, peer, report};
+use crate::edge::{WRITE_STALL, connection, waits};
 use crate::live::Live;
 use crate::telemetry::{AccessLog, Metrics};
 use crate::vocab::ErrorReason;
@@ -67,7 +64,7 @@ impl ProxyHttp for Gate {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let verdict = intake::take_in(self, session, context).await;
+        let verdict = Intake { live: &self.live, settings: &self.settings }.take_in(session, context);
         match verdict {
             Verdict::Proxy => return Ok(false),
             Verdict::Redirect(status, location) => answer::redirect(session, status, &location).await?,
@@ -86,14 +83,15 @@ impl ProxyHttp for Gate {
         end: bool,
         context: &mut Context,
     ) -> Result<()> {
+        let passage = context.routed()?;
         if end {
-            upstream::sent_whole(session, context, Instant::now());
+            attempt::sent_whole(session, passage, Instant::now());
             if let Some(waits) = waits(session) {
                 waits.body_ended();
             }
         }
-        context.body_seen += body.as_ref().map_or(0, |body| body.len() as u64);
-        if context.body_seen > context.body_limit {
+        passage.body.seen += body.as_ref().map_or(0, |body| body.len() as u64);
+        if passage.body.seen > passage.body.limit {
             context.error = Some(ErrorReason::BodyTooLarge);
             let error = Error::explain(ErrorType::HTTPStatus(413), "the request body is too large");
             return Err(error.into_down());
@@ -102,7 +100,7 @@ impl ProxyHttp for Gate {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        upstream::next_peer(session, context, Instant::now())
+        peer::next_peer(session, context, Instant::now())
     }
 
     fn fail_to_connect(
@@ -112,19 +110,10 @@ impl ProxyHttp for Gate {
         context: &mut Context,
         error: Box<Error>,
     ) -> Box<Error> {
-        upstream::failed_to_connect(context, error, Instant::now())
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        _session: &mut Session,
-        _reused: bool,
-        _peer: &HttpPeer,
-        #[cfg(unix)] _fd: std::os::unix::io::RawFd,
-        _digest: Option<&Digest>,
-        _context: &mut Context,
-    ) -> Result<()> {
-        Ok(())
+        match context.passage_mut() {
+            Some(passage) => attempt::failed_to_connect(passage, error, Instant::now()),
+            None => error,
+        }
     }
 
     async fn upstream_request_filter(
@@ -133,7 +122,7 @@ impl ProxyHttp for Gate {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        upstream::edit_request(&self.settings, session, request, context)
+        headers::edit_request(&self.settings, session, request, context.routed()?)
     }
 
     fn error_while_proxy(
@@ -145,7 +134,10 @@ impl ProxyHttp for Gate {
         reused: bool,
     ) -> Box<Error> {
         let error = error.more_context(format!("peer {peer}"));
-        upstream::failed_after_sending(session, context, error, reused)
+        match context.passage_mut() {
+            Some(passage) => attempt::failed_after_sending(session, passage, error, reused),
+            None => error,
+        }
     }
 
     async fn upstream_response_filter(
@@ -154,22 +146,22 @@ impl ProxyHttp for Gate {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        if upstream::is_interim(response) {
-            if context.due.is_some() {
-                upstream::sent_whole(session, context, Instant::now());
+        let passage = context.routed()?;
+        if is_interim(response) {
+            if passage.due.is_some() {
+                attempt::sent_whole(session, passage, Instant::now());
             }
             return Ok(());
         }
-        upstream::answered(context, response.status.as_u16(), Instant::now());
-        context.has_answered = true;
+        attempt::answered(passage, response.status.as_u16(), Instant::now());
         if let Some(waits) = waits(session) {
             waits.response_began();
         }
         if response.status == 101 {
             // What follows is no longer a request with an end: silence is allowed, and every byte is passed on.
             session.set_read_timeout(None);
-            if let Some(line) = line(session) {
-                line.pass_everything();
+            if let Some(connection) = connection(session) {
+                connection.pass_everything();
             }
         }
         Ok(())
@@ -181,10 +173,10 @@ impl ProxyHttp for Gate {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        if upstream::is_interim(response) {
+        if is_interim(response) {
             return Ok(());
         }
-        upstream::edit_response(&self.settings, response, context)
+        headers::edit_response(&self.settings, response, context.routed()?)
     }
 
     async fn fail_to_proxy(
@@ -193,22 +185,22 @@ impl ProxyHttp for Gate {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let reason = context.error.or_else(|| upstream::reason_of(error));
+        let reason = context.error.or_else(|| attempt::reason_of(error));
         context.error = reason;
         let Some(reason) = reason else {
             // The client is gone: nobody is there to answer.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        if upstream::has_begun(session) {
+        if answer::has_begun(session) {
             // What has begun cannot be taken back: only the connection's end says that it is not whole.
             session.set_keepalive(None);
         }
         match answer::error(session, reason).await {
             // The framework gives the connection up after every failed upstream; a client whose request was read
             // whole need not pay for that with a new one.
-            Ok(()) if session.get_keepalive().is_some() && upstream::is_read_whole(session) => {
-                if let Some(line) = line(session) {
-                    line.keep();
+            Ok(()) if session.get_keepalive().is_some() && answer::is_read_whole(session) => {
+                if let Some(connection) = connection(session) {
+                    connection.keep();
                 }
             }
             Ok(()) => {}
@@ -217,9 +209,11 @@ impl ProxyHttp for Gate {
         FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
-        upstream::end(context, Instant::now());
-        report::finish(self, session, error, context);
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
+        if let Some(passage) = context.passage_mut() {
+            attempt::end(passage, Instant::now());
+        }
+        report::finish(&self.metrics, self.access_log.as_ref(), session, context);
     }
 
     fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {

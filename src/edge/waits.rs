@@ -10,10 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pingora::proxy::Session;
 use tokio::time::{Instant, Sleep, sleep_until};
-
-use super::client::line;
 
 /// A body may be slower than the limit for this long: connections take a while to get going.
 const BODY_GRACE: Duration = Duration::from_secs(5);
@@ -56,13 +53,6 @@ impl Awaited {
         self.bytes += bytes as u64;
         self.waited += self.since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
     }
-}
-
-/// What a request waits for.
-pub fn waits(session: &Session) -> Option<&Waits> {
-    // Over HTTP/2 a request brings its own; over HTTP/1 the connection has those of its one request.
-    let own = || session.req_header().extensions.get::<Arc<Waits>>();
-    line(session).map(|line| &*line.waits).or_else(|| own().map(|waits| &**waits))
 }
 
 impl Waits {

@@ -9,59 +9,59 @@ use parking_lot::Mutex;
 
 /// The connections that are open.
 #[derive(Default)]
-pub struct Places {
+pub struct OpenConnections {
     open: Arc<AtomicUsize>,
     by_address: Mutex<HashMap<IpAddr, usize, foldhash::fast::RandomState>>,
 }
 
 /// One open connection, also where a defect unwinds.
-pub struct Place {
+pub struct Slot {
     open: Arc<AtomicUsize>,
     /// How many there were before it.
     pub before: usize,
 }
 
 /// One connection of an address that is counted.
-pub struct AddressPlace<'p>(&'p Places, IpAddr);
+pub struct AddressSlot<'p>(&'p OpenConnections, IpAddr);
 
-impl Places {
+impl OpenConnections {
     /// How many are open, for those who wait for the last one.
-    pub fn open(&self) -> Arc<AtomicUsize> {
+    pub fn count(&self) -> Arc<AtomicUsize> {
         self.open.clone()
     }
 
-    pub fn take(&self) -> Place {
+    pub fn take(&self) -> Slot {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        Place { open: self.open.clone(), before }
+        Slot { open: self.open.clone(), before }
     }
 
     /// `None` where the address has `limit` connections already.
-    pub fn take_for(&self, address: IpAddr, limit: usize) -> Option<AddressPlace<'_>> {
+    pub fn take_for(&self, address: IpAddr, limit: usize) -> Option<AddressSlot<'_>> {
         let address = address.to_canonical();
-        let mut places = self.by_address.lock();
-        let count = places.entry(address).or_default();
+        let mut counts = self.by_address.lock();
+        let count = counts.entry(address).or_default();
         if *count >= limit {
             return None;
         }
         *count += 1;
-        Some(AddressPlace(self, address))
+        Some(AddressSlot(self, address))
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for AddressPlace<'_> {
+impl Drop for AddressSlot<'_> {
     fn drop(&mut self) {
-        let mut places = self.0.by_address.lock();
-        let Some(count) = places.get_mut(&self.1) else { return };
+        let mut counts = self.0.by_address.lock();
+        let Some(count) = counts.get_mut(&self.1) else { return };
         *count -= 1;
         // Only addresses that are connected take room.
         if *count == 0 {
-            places.remove(&self.1);
+            counts.remove(&self.1);
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
-use pingora::apps::HttpServerApp as _;
+use pingora::apps::HttpServerApp;
 use pingora::http::RequestHeader;
 use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 use pingora::protocols::http::ServerSession;
@@ -23,15 +23,12 @@ use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::answer::{error_header, grpc_error_header, is_grpc};
-use super::client::{ClientStream, WRITE_STALL};
-use super::edge::{Edge, ending};
+use super::client_stream::{ClientStream, WRITE_STALL};
+use super::h2_stream::{Client, H2Stream};
+use super::serving::{Serving, ending};
 use super::settings::Limits;
-use super::stream::H2Stream;
+use crate::responses::{error_header, grpc_error_header, is_grpc};
 use crate::vocab::ErrorReason;
-
-/// What a client begins HTTP/2 with.
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Requests on one connection at a time; browsers and gRPC clients expect about as many.
 const STREAMS: u32 = 128;
@@ -97,81 +94,83 @@ impl Drop for Active {
     }
 }
 
-impl Edge {
-    /// Serves a connection until it ends, is idle for too long, or the process ends.
-    pub(super) async fn serve_h2(self: &Arc<Self>, stream: Box<ClientStream>, shutdown: &ShutdownWatch) {
-        let limits = &self.settings.limits;
-        let digest = Arc::new(Digest {
-            ssl_digest: stream.get_ssl_digest(),
-            timing_digest: stream.get_timing_digest(),
-            proxy_digest: None,
-            socket_digest: stream.get_socket_digest(),
-        });
-        let shaken = timeout(limits.header_timeout, options(limits).handshake(stream)).await;
-        let Ok(Ok(mut connection)) = shaken else { return };
-        let streams = Arc::new(Streams::default());
-        let (mut malformed, mut is_ending) = (0, false);
-        let mut wait = limits.header_timeout;
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = ending(shutdown), if !is_ending => {
-                    connection.graceful_shutdown();
-                    (is_ending, wait) = (true, FAREWELL);
-                    continue;
-                }
-                accepted = connection.accept() => accepted,
-                () = streams.idle_for(wait) => {
-                    if is_ending {
-                        return;
-                    }
-                    connection.graceful_shutdown();
-                    (is_ending, wait) = (true, FAREWELL);
-                    continue;
-                }
-            };
-            let Some(Ok((request, respond))) = accepted else { return };
-            if !is_ending {
-                wait = limits.keepalive;
+/// Serves a connection until it ends, is idle for too long, or the process ends.
+pub async fn serve<A: HttpServerApp + Send + Sync + 'static>(
+    serving: &Serving<A>,
+    stream: Box<ClientStream>,
+    shutdown: &ShutdownWatch,
+) {
+    let limits = &serving.limits;
+    let digest = Arc::new(Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: None,
+        socket_digest: stream.get_socket_digest(),
+    });
+    let shaken = timeout(limits.header_timeout, options(limits).handshake(stream)).await;
+    let Ok(Ok(mut connection)) = shaken else { return };
+    let streams = Arc::new(Streams::default());
+    let (mut malformed, mut is_ending) = (0, false);
+    let mut wait = limits.header_timeout;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = ending(shutdown), if !is_ending => {
+                connection.graceful_shutdown();
+                (is_ending, wait) = (true, FAREWELL);
+                continue;
             }
-            let (stream, admitted) = self.admit(request, respond, &digest);
-            malformed += usize::from(admitted == Err(ErrorReason::BadRequest));
-            if malformed >= MALFORMED {
-                return;
-            }
-            let (edge, shutdown, active) = (self.clone(), shutdown.clone(), streams.begin());
-            tokio::spawn(async move {
-                let _active = active;
-                match admitted {
-                    Ok(()) => {
-                        let session = ServerSession::new_custom(Box::new(stream));
-                        edge.proxy.process_new_http(session, &shutdown).await;
-                    }
-                    // A client that is gone does not miss the answer.
-                    Err(reason) => drop(refuse(stream, reason).await),
+            accepted = connection.accept() => accepted,
+            () = streams.idle_for(wait) => {
+                if is_ending {
+                    return;
                 }
-            });
+                connection.graceful_shutdown();
+                (is_ending, wait) = (true, FAREWELL);
+                continue;
+            }
+        };
+        let Some(Ok((request, respond))) = accepted else { return };
+        if !is_ending {
+            wait = limits.keepalive;
         }
-    }
-
-    /// A request as the framework will see it, and whether it gets there. What does not is counted.
-    fn admit(
-        &self,
-        request: Request<RecvStream>,
-        respond: SendResponse<Bytes>,
-        digest: &Arc<Digest>,
-    ) -> (H2Stream, Result<(), ErrorReason>) {
-        let limits = &self.settings.limits;
-        let (head, body) = request.into_parts();
-        let mut head = RequestHeader::from(head);
-        let admitted = admit(&mut head, limits);
+        let (stream, admitted) = take_in(request, respond, limits, digest.clone());
+        malformed += usize::from(admitted == Err(ErrorReason::BadRequest));
         if let Err(reason) = admitted {
-            self.count_refused(digest.socket_digest.as_deref(), reason);
+            serving.refused.report(digest.socket_digest.as_deref(), reason);
         }
-        // Calls of gRPC are conversations.
-        let rate = if is_grpc(&head) { 0 } else { limits.body_rate.0 };
-        (H2Stream::new(head, body, respond, (digest.clone(), rate)), admitted)
+        if malformed >= MALFORMED {
+            return;
+        }
+        let (app, shutdown, active) = (serving.app.clone(), shutdown.clone(), streams.begin());
+        tokio::spawn(async move {
+            let _active = active;
+            match admitted {
+                Ok(()) => {
+                    let session = ServerSession::new_custom(Box::new(stream));
+                    app.process_new_http(session, &shutdown).await;
+                }
+                // A client that is gone does not miss the answer.
+                Err(reason) => drop(refuse(stream, reason).await),
+            }
+        });
     }
+}
+
+/// A request as the framework will see it, and whether it gets there.
+fn take_in(
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    limits: &Limits,
+    digest: Arc<Digest>,
+) -> (H2Stream, Result<(), ErrorReason>) {
+    let (head, body) = request.into_parts();
+    let mut request = RequestHeader::from(head);
+    let admitted = admit(&mut request, limits);
+    // Calls of gRPC are conversations.
+    let rate = if is_grpc(&request) { 0 } else { limits.body_rate.0 };
+    let client = Client { digest, respond };
+    (H2Stream::new(request, body, client, rate), admitted)
 }
 
 async fn refuse(mut stream: H2Stream, reason: ErrorReason) -> pingora::Result<()> {

@@ -1,7 +1,9 @@
-//! W3C trace context: a request without a good `traceparent` gets one, so that everything behind the edge can be joined.
+//! What joins everything behind the edge: the request's id, and its W3C trace context where it came without a good one.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
+
+pub const REQUEST_ID: &str = "x-request-id";
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -25,6 +27,18 @@ pub fn set(request: &mut RequestHeader, context: HeaderValue) {
     request.remove_header(&TRACESTATE);
     // Name and value are well-formed.
     let _ = request.insert_header("traceparent", context);
+}
+
+/// The request's id, made where it has none, so that rules can hash it and the upstream can log it.
+pub fn request_id(request: &mut RequestHeader) -> HeaderValue {
+    if let Some(id) = request.headers.get(REQUEST_ID).filter(|id| !id.is_empty()) {
+        return id.clone();
+    }
+    let id = hex::<32>(rand::random());
+    let id = HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("none"));
+    // A name and a value made here are well-formed.
+    let _ = request.insert_header(REQUEST_ID, id.clone());
+    id
 }
 
 /// The last `N` hexadecimal digits of a number.

@@ -1,23 +1,10 @@
-//! What the process file says about the proxy.
+//! What the process file says about listeners and clients.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::decide::Trust;
 use crate::vocab::ByteSize;
-
-#[derive(Debug)]
-pub struct Settings {
-    /// Threads that serve requests.
-    pub threads: usize,
-    pub listen: Vec<Listener>,
-    pub trust: Trust,
-    pub respond_version: RespondVersion,
-    pub limits: Limits,
-    /// How long requests may take to finish after SIGTERM.
-    pub grace: Duration,
-}
 
 /// One address requests come to, and what is spoken there beside HTTP/1.1.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,15 +37,6 @@ impl Listener {
     pub fn plain(address: SocketAddr) -> Listener {
         Listener { address, tls: None, h2: false, h2c: false, proxy_protocol: false }
     }
-}
-
-/// Whether the version and the reason are also put on the response.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RespondVersion {
-    Never,
-    /// For peers that may set the version.
-    Trusted,
-    Always,
 }
 
 /// Limits on what clients may ask of the proxy.

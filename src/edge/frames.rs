@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::h2::PREFACE;
+/// What a client begins HTTP/2 with.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Control frames in one window. A busy client cancels and pings now and then; a hundred a second is no client.
 const BUDGET: u32 = 1_000;

@@ -1,4 +1,4 @@
-//! The PROXY protocol: a balancer in front says whose connection it passes on.
+//! The PROXY protocol: a balancer in io says whose connection it passes on.
 //!
 //! Answers: whose connection is this? Strict: on a listener that expects the header nothing else is a connection.
 
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use proxy_header::{Error, ParseConfig, ProxyHeader};
 
-use super::front::Front;
+use super::client_io::ClientIo;
 
 /// Longest header with extensions that is waited for.
 const LONGEST: usize = 4 << 10;
@@ -21,21 +21,21 @@ enum Found {
 }
 
 /// Takes the header off a connection and believes it. False: there is none, or a broken one.
-pub async fn accept(front: &mut Front) -> bool {
+pub async fn accept(io: &mut ClientIo) -> bool {
     loop {
-        match find(front.ahead()) {
+        match find(io.ahead()) {
             Found::Header(length, client) => {
-                front.skip(length);
+                io.skip(length);
                 if let Some(client) = client {
-                    front.announce(client);
+                    io.announce(client);
                 }
                 return true;
             }
             Found::Broken => return false,
-            Found::Partial if front.ahead().len() > LONGEST => return false,
+            Found::Partial if io.ahead().len() > LONGEST => return false,
             Found::Partial => {}
         }
-        if !front.read_ahead().await.is_ok_and(|count| count > 0) {
+        if !io.read_ahead().await.is_ok_and(|count| count > 0) {
             return false;
         }
     }

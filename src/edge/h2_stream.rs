@@ -59,14 +59,16 @@ pub struct H2Stream {
     drain_timeout: Option<Duration>,
 }
 
+/// Who asked, and how to answer.
+pub struct Client {
+    pub digest: Arc<Digest>,
+    pub respond: SendResponse<Bytes>,
+}
+
 impl H2Stream {
     /// `rate` is the slowest body, bytes a second; 0: in its own time.
-    pub fn new(
-        mut request: RequestHeader,
-        body: RecvStream,
-        respond: SendResponse<Bytes>,
-        (digest, rate): (Arc<Digest>, u64),
-    ) -> H2Stream {
+    pub fn new(mut request: RequestHeader, body: RecvStream, client: Client, rate: u64) -> H2Stream {
+        let Client { digest, respond } = client;
         let waits = Arc::<Waits>::default();
         waits.begin(if body.is_end_stream() { 0 } else { rate });
         request.extensions_mut().insert(waits.clone());
@@ -414,7 +416,7 @@ mod tests {
             proxy_digest: None,
             socket_digest: None,
         });
-        (H2Stream::new(head.into(), body, respond, (digest, 0)), response)
+        (H2Stream::new(head.into(), body, Client { digest, respond }, 0), response)
     }
 
     #[tokio::test(start_paused = true)]

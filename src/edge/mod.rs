@@ -1,0 +1,34 @@
+//! Connections: from accept to the bytes of one request, and back for the next one.
+//!
+//! Answers: who may connect, what is spoken, where does a request begin and end, and for how long is anyone waited for?
+//! `accept` admits a connection, `listener` agrees on TLS and HTTP/2, `h1` and `h2` make requests of its bytes; the
+//! framework gets each as a session over `client_stream` or `h2_stream`. `waits` bounds how long a request waits.
+//! Never: decisions, routes or upstreams. What it refuses itself it answers from `responses` and reports to `refused`.
+
+mod accept;
+mod certificates;
+mod client_io;
+mod client_stream;
+mod frames;
+mod h1;
+mod h2;
+mod h2_stream;
+mod head;
+mod listener;
+mod open_connections;
+mod proxy_protocol;
+mod refused;
+mod serving;
+mod session;
+mod settings;
+mod waits;
+
+pub use accept::Edge;
+pub use certificates::HeldBack;
+pub use client_stream::WRITE_STALL;
+pub use head::{HEADERS_LIMIT, authority};
+pub use listener::CertificateSets;
+pub use refused::Refused;
+pub use session::{connection, waits};
+pub use settings::{Limits, Listener, Tls, TlsVersion};
+pub use waits::Waits;
