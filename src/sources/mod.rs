@@ -1,16 +1,19 @@
 //! Where documents come from: a directory or an etcd prefix, and the cache of what ran last.
 //!
 //! Answers: what do the operators want right now, completely, and at which revision?
-//! Owns: reading, watching, caching, and the writer behind `push` and `pull`.
+//! Owns: reading, watching, caching, and writing: several documents at once (`commit`), whole directories (`push`, `pull`),
+//! and who may write for all (`leader`).
 //! Never: reads a body, judges a document, or decides what runs. A source that is gone changes nothing:
 //! the last [`Update`] simply stays the last. Start at [`Source`] and [`Update`], then
 //! `directory` or `etcd`.
 
 pub mod cache;
+pub mod commit;
 pub mod directory;
 pub mod etcd;
 mod fingerprint;
 pub mod fleet;
+pub mod leader;
 pub mod push;
 mod source;
 mod status;

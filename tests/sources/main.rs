@@ -5,9 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commit;
 mod directory;
 mod etcd;
 mod following;
 mod grpc_proxy;
+mod leader;
 mod push;
 mod relay;

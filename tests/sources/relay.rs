@@ -1,13 +1,16 @@
-//! A relay in front of a store that counts what it sends.
+//! A relay in front of a store that counts what it sends, and that can hold everything back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 pub struct Relay {
     pub endpoint: String,
     sent: Arc<AtomicU64>,
+    /// Whether bytes of clients go on to the store.
+    flows: watch::Sender<bool>,
 }
 
 impl Relay {
@@ -18,13 +21,24 @@ impl Relay {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let sent = Arc::new(AtomicU64::new(0));
         let counter = sent.clone();
+        let (flows, flowing) = watch::channel(true);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let store = TcpStream::connect(&store).await.unwrap();
-                tokio::spawn(relay(client, store, counter.clone()));
+                tokio::spawn(relay(client, store, counter.clone(), flowing.clone()));
             }
         });
-        Relay { endpoint, sent }
+        Relay { endpoint, sent, flows }
+    }
+
+    /// From now on what clients say waits here, as it would in a process that was stopped.
+    pub fn hold(&self) {
+        self.flows.send_replace(false);
+    }
+
+    /// What waited goes on, late.
+    pub fn release(&self) {
+        self.flows.send_replace(true);
     }
 
     /// Bytes that clients got so far.
@@ -33,10 +47,23 @@ impl Relay {
     }
 }
 
-async fn relay(client: TcpStream, store: TcpStream, sent: Arc<AtomicU64>) {
+async fn relay(
+    client: TcpStream,
+    store: TcpStream,
+    sent: Arc<AtomicU64>,
+    mut flowing: watch::Receiver<bool>,
+) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_store, mut to_store) = store.into_split();
-    tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_store).await });
+    tokio::spawn(async move {
+        let mut piece = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from_client.read(&mut piece).await {
+            let _ = flowing.wait_for(|flows| *flows).await;
+            if to_store.write_all(&piece[..count]).await.is_err() {
+                break;
+            }
+        }
+    });
     let mut piece = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from_store.read(&mut piece).await {
         sent.fetch_add(count as u64, Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! Documents from a directory into etcd, and back.
 //!
 //! Answers: what would a push change, and did it happen?
-//! Owns: guarded transactions. Never: checks documents (callers do, before), and never writes over a change it
-//! has not seen: every operation is bound to the revision the comparison saw.
+//! Owns: the comparison and its division into commits. Never: checks documents (callers do, before), and never writes
+//! over a change it has not seen: every operation is bound to the revision the comparison saw.
 //! Start at [`compare`], then [`write`]; a dry run is a comparison that is only printed.
 
 mod plan;
@@ -13,10 +13,10 @@ pub use plan::{Difference, Plan, Surplus};
 pub use pull::{PullError, Pulled, pull};
 
 use super::SourceError;
-use super::etcd::{Connection, EtcdSettings, Extent, Prefix};
+use super::commit::{Change, Commit, CommitError, EtcdStore, Guard, Slot};
+use super::etcd::{Connection, EtcdSettings, Extent};
 use crate::documents::DocumentSet;
 use crate::vocab::{Problem, Revision};
-use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use plan::{Step, Stored};
 
 /// Why nothing, or not everything, was written.
@@ -30,7 +30,7 @@ pub enum PushError {
     Conflict { documents: Vec<String>, done: usize, of: usize },
     /// The last transaction may or may not have been written.
     #[error("{error}; {done} of {of} transactions are known to be written, push again")]
-    Interrupted { error: SourceError, done: usize, of: usize },
+    Interrupted { error: CommitError, done: usize, of: usize },
 }
 
 /// What a push did.
@@ -55,66 +55,36 @@ pub async fn compare(
 
 /// Writes what a comparison found, each key only if it is still as the comparison saw it.
 pub async fn write(settings: &EtcdSettings, plan: &Plan) -> Result<Written, PushError> {
-    let prefix = settings.keys();
-    let transactions = plan.transactions(&prefix);
+    let transactions = plan.transactions(&settings.keys());
     let of = transactions.len();
     let mut written = Written { revision: 0, transactions: 0 };
-    if of == 0 {
-        return Ok(written);
-    }
-    let mut connection = Connection::any(settings).await?;
+    let store = EtcdStore::new(settings.clone(), "");
     for (done, steps) in transactions.into_iter().enumerate() {
-        let answer = connection
-            .transact(transaction(steps, &prefix))
-            .await
-            .map_err(|error| PushError::Interrupted { error, done, of })?;
-        if !answer.succeeded() {
-            let documents = conflicts(steps, &answer);
-            return Err(PushError::Conflict { documents, done, of });
+        match store.commit(&commit(steps)).await {
+            Ok(committed) => written.revision = committed.revision.unwrap_or(0),
+            Err(CommitError::Conflict(slots)) => {
+                let documents = slots.iter().map(Slot::to_string).collect();
+                return Err(PushError::Conflict { documents, done, of });
+            }
+            Err(error) => return Err(PushError::Interrupted { error, done, of }),
         }
-        let revision = answer.header().map_or(0, |header| header.revision());
-        written.revision = Revision::try_from(revision).unwrap_or(0);
         written.transactions = done + 1;
     }
     Ok(written)
 }
 
-impl Connection {
-    async fn transact(&mut self, transaction: Txn) -> Result<TxnResponse, SourceError> {
-        let mut kv = self.kv.clone();
-        self.request(kv.txn(transaction)).await
+/// The steps of one transaction, each bound to what the comparison saw.
+fn commit(steps: &[Step]) -> Commit {
+    let slot = |step: &Step| Slot::Document(step.id.clone());
+    Commit {
+        guards: steps.iter().map(|step| Guard { slot: slot(step), version: step.seen }).collect(),
+        changes: steps
+            .iter()
+            .map(|step| match &step.body {
+                Some(body) => Change::Put(slot(step), body.clone()),
+                None => Change::Delete(slot(step)),
+            })
+            .collect(),
+        ..Commit::default()
     }
-}
-
-fn transaction(steps: &[Step], prefix: &Prefix) -> Txn {
-    let key = |step: &Step| prefix.key(&step.id);
-    let guards = steps.iter().map(|step| Compare::mod_revision(key(step), CompareOp::Equal, step.seen));
-    let operations = steps.iter().map(|step| match &step.body {
-        Some(body) => {
-            // Taking the lease away would make a registered instance immortal.
-            let options = step.leased.then(|| PutOptions::new().with_ignore_lease());
-            TxnOp::put(key(step), body.to_vec(), options)
-        }
-        None => TxnOp::delete(key(step), None),
-    });
-    // If a guard fails, the same request tells which.
-    let look = || Some(GetOptions::new().with_keys_only());
-    let looks = steps.iter().map(|step| TxnOp::get(key(step), look()));
-    Txn::new()
-        .when(guards.collect::<Vec<_>>())
-        .and_then(operations.collect::<Vec<_>>())
-        .or_else(looks.collect::<Vec<_>>())
-}
-
-fn conflicts(steps: &[Step], answer: &TxnResponse) -> Vec<String> {
-    let found = answer.op_responses().into_iter().map(|response| match response {
-        TxnOpResponse::Get(got) => got.kvs().first().map_or(0, |pair| pair.mod_revision()),
-        _ => 0,
-    });
-    steps
-        .iter()
-        .zip(found)
-        .filter(|(step, revision)| step.seen != *revision)
-        .map(|(step, _)| step.id.to_string())
-        .collect()
 }

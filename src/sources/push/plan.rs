@@ -6,17 +6,14 @@
 
 use super::split::{Part, owner, split};
 use crate::documents::{Body, DocumentId, DocumentSet, Kind};
+use crate::sources::commit::{CHANGE_LIMIT, Version, weight};
 use crate::sources::etcd::{Listing, Prefix, Slot};
 use crate::vocab::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Operations of one transaction. etcd refuses more than 128 by default.
-const OPERATIONS: usize = 120;
 /// Bytes of one transaction, keys and overhead included. etcd refuses requests above 1.5 MiB by default.
 const BYTES: usize = 1 << 20;
-/// What an operation and its guard weigh beyond key and value.
-const OVERHEAD: usize = 128;
 /// Largest document but a list, which is split instead.
 const DOCUMENT_LIMIT: usize = BYTES - (64 << 10);
 
@@ -43,7 +40,7 @@ pub(super) struct Stored {
 
 pub(super) struct StoredDocument {
     pub body: Vec<u8>,
-    pub mod_revision: i64,
+    pub version: Version,
     /// Lives as long as somebody's lease: an instance that registered itself.
     pub leased: bool,
 }
@@ -56,7 +53,7 @@ impl Stored {
                 Slot::Document(id) => {
                     let document = StoredDocument {
                         body: listed.value.unwrap_or_default(),
-                        mod_revision: listed.mod_revision,
+                        version: Version(u64::try_from(listed.mod_revision).unwrap_or(0)),
                         leased: listed.lease != 0,
                     };
                     stored.documents.insert(id, document);
@@ -73,18 +70,15 @@ impl Stored {
 #[derive(PartialEq, Debug)]
 pub(super) struct Step {
     pub id: DocumentId,
-    /// The modification revision the comparison saw; 0 for a key that did not exist.
-    pub seen: i64,
-    /// Whether the key keeps a lease that it has.
-    pub leased: bool,
+    /// What the comparison saw.
+    pub seen: Version,
     /// `None` removes it.
     pub body: Option<Body>,
 }
 
 impl Step {
     fn weight(&self, prefix: &Prefix) -> usize {
-        let key = prefix.key(&self.id).len();
-        2 * key + self.body.as_ref().map_or(0, |body| body.len()) + OVERHEAD
+        weight(prefix, &self.id, self.body.as_ref().map_or(0, |body| body.len()))
     }
 }
 
@@ -140,8 +134,7 @@ impl Plan {
         self.differences.insert(owner, difference);
         self.steps.push(Step {
             id: id.clone(),
-            seen: stored.map_or(0, |stored| stored.mod_revision),
-            leased: stored.is_some_and(|stored| stored.leased),
+            seen: stored.map_or(Version::NONE, |stored| stored.version),
             body: Some(body.clone()),
         });
     }
@@ -163,7 +156,7 @@ impl Plan {
             }
         };
         self.differences.insert(owner, difference);
-        self.steps.push(Step { id: id.clone(), seen: stored.mod_revision, leased: false, body: None });
+        self.steps.push(Step { id: id.clone(), seen: stored.version, body: None });
     }
 
     /// The steps in as few transactions as etcd takes them.
@@ -172,7 +165,7 @@ impl Plan {
         let mut rest = self.steps.as_slice();
         while !rest.is_empty() {
             let mut bytes = 0;
-            let fit = rest.iter().take(OPERATIONS).take_while(|step| {
+            let fit = rest.iter().take(CHANGE_LIMIT).take_while(|step| {
                 bytes += step.weight(prefix);
                 bytes <= BYTES
             });
@@ -291,10 +284,10 @@ mod tests {
     }
 
     fn stored(documents: &[(&str, &str)]) -> Stored {
-        let documents = documents.iter().zip(10..).map(|((name, body), mod_revision)| {
+        let documents = documents.iter().zip(10..).map(|((name, body), version)| {
             let leased = name.starts_with("instances/");
             let body = body.as_bytes().to_vec();
-            (id(name), StoredDocument { body, mod_revision, leased })
+            (id(name), StoredDocument { body, version: Version(version), leased })
         });
         Stored { documents: documents.collect(), strays: Vec::new() }
     }
@@ -313,7 +306,7 @@ mod tests {
             told(&plan),
             "~ rules/b; + rules/c; rules/z is only in etcd and stays; --prune removes it"
         );
-        let steps: Vec<_> = plan.steps.iter().map(|step| (step.id.to_string(), step.seen)).collect();
+        let steps: Vec<_> = plan.steps.iter().map(|step| (step.id.to_string(), step.seen.0)).collect();
         assert_eq!(steps, [("rules/b".to_owned(), 11), ("rules/c".to_owned(), 0)]);
         let plan = Plan::of(&here, there(), Surplus::Prune).unwrap();
         assert_eq!(told(&plan), "~ rules/b; + rules/c; - rules/z", "what has a lease is never pruned");
