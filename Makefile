@@ -4,9 +4,13 @@ CARGO ?= cargo
 SHELL := /bin/bash
 # Outside of the repository: a hundred megabytes that only the load test needs.
 ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
+# Where .ci/install-tools puts mdbook, cargo-deny and cargo-fuzz, unless they are there already.
+export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
+export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-instructions fuzz differential availability malformed loadtest settings soak release \
-	install install-files deb deb-files install-tools build-tools test-tools load-tools count-tools fuzz-tools cargo
+.PHONY: help demo test lint doc deny book bench bench-once bench-instructions fuzz differential availability malformed \
+	loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools load-tools \
+	count-tools fuzz-tools deny-tools book-tools cargo
 
 # What `make fuzz` runs, and for how long each.
 FUZZ ?= documents conditions paths cookies lists differential
@@ -35,16 +39,33 @@ lint: cargo build-tools ## check the format and the lints; warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-bench: cargo build-tools ## measure decisions, lists and parsing, and write the README's table
+doc: cargo build-tools ## build the documentation of the code; warnings are errors
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
+
+# Advisories need a database from the network: `cargo deny check advisories`.
+deny: cargo deny-tools ## check licences, sources and versions of what is linked in
+	$(CARGO) deny --offline --locked check --hide-inclusion-graph bans licenses sources
+
+book: book-tools ## build the book from docs into target/book
+	mdbook build docs
+
+bench: cargo build-tools ## measure decisions, lists, compiles and picks
 	$(CARGO) bench --locked --bench decide --bench pick
-	$(CARGO) run --locked --release --example bench-table
+	$(CARGO) build --locked --release --example bench-table
+	@set -e -o pipefail; out=loadtest/results/bench.md; trap 'rm -f $$out.new' EXIT; \
+	{ echo "$$(date -u +%F) · $$(nproc) processors, load average $$(cut -d' ' -f1 /proc/loadavg) ·" \
+		"commit $$(git rev-parse --short HEAD) · $$(rustc --version) · \`make bench\`"; echo; \
+	target/release/examples/bench-table; } | tee $$out.new; mv $$out.new $$out
+
+bench-once: cargo build-tools ## run every bench once, without measuring: whether they still work
+	$(CARGO) test --locked --benches
 
 bench-instructions: cargo build-tools count-tools ## count the instructions of decisions, lists, paths and picks
 	$(CARGO) build --locked --release --example instructions
 	@mkdir -p loadtest/results
 	@set -e -o pipefail; out=loadtest/results/instructions.md; trap 'rm -f $$out.new' EXIT; \
 	{ echo "Instructions of one call, $$(date -u +%F), commit $$(git rev-parse --short HEAD), $$(rustc --version)."; \
-	echo 'Counted by callgrind after a warm-up; `make bench-instructions` writes this anew.'; echo; \
+	echo 'Counted by callgrind after a warm-up; `make bench-instructions` writes this file.'; echo; \
 	target/release/examples/instructions; } | tee $$out.new; mv $$out.new $$out
 
 # Coverage needs flags that a stable compiler keeps behind RUSTC_BOOTSTRAP. No sanitizer: graygate has no unsafe code.
@@ -94,11 +115,9 @@ LOADTEST ?=
 DURATION ?= 30m
 measure-soak: SOAK = --duration $(DURATION)
 
-# What is measured goes to loadtest/results, and between the README's markers of that name.
+# The book includes what is written here.
 measure-%:
 	target/release/examples/loadtest $* $(SOAK) --envoy $(ENVOY) --out loadtest/results/$*.md $(LOADTEST)
-	@sed -i -e '/<!-- $*:begin -->/,/<!-- $*:end -->/{//!d}' \
-		-e '/<!-- $*:begin -->/r loadtest/results/$*.md' README.md
 
 malformed: cargo build-tools ## write what each malformed request gets
 	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \
@@ -149,7 +168,7 @@ deb-files:
 install-tools: ## install the Debian packages that building, tests and load need, where they are missing
 	@.ci/install-tools
 
-# Only what the target at hand needs: nobody without a load generator is kept from the demo.
+# Only what the target at hand needs: the demo runs without a load generator.
 build-tools:
 	@.ci/install-tools build
 
@@ -164,7 +183,12 @@ count-tools:
 
 fuzz-tools:
 	@.ci/install-tools fuzz
-	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+
+deny-tools:
+	@.ci/install-tools deny
+
+book-tools:
+	@.ci/install-tools book
 
 # Said before anything is installed: without a compiler the packages help nobody.
 cargo:

@@ -1,13 +1,11 @@
-//! Turns what `cargo bench` left in `target/criterion` into the README's table, between its two markers.
+//! Prints what `cargo bench` left in `target/criterion` as tables; `make bench` keeps them in `loadtest/results/bench.md`.
 //!
 //! A number that was not measured is a dash, and a row without numbers is left out. Asking one rule after another, measured in the same run, is the baseline.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a tool of the workshop")]
+#![expect(clippy::unwrap_used, reason = "a tool of the workshop")]
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- bench:begin -->\n";
-const END: &str = "<!-- bench:end -->";
 const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 
 /// What a row says, and the directories its numbers are in.
@@ -91,14 +89,7 @@ const OTHERS: [(&str, f64, &[&str]); 12] = [
 ];
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let table = table(&root.join("target/criterion"));
-    print!("{table}");
-    let readme = root.join("README.md");
-    let text = std::fs::read_to_string(&readme).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the README has the marker of the table");
-    let (_, after) = rest.split_once(END).expect("the README has the marker behind the table");
-    std::fs::write(&readme, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    print!("{}", table(&Path::new(env!("CARGO_MANIFEST_DIR")).join("target/criterion")));
 }
 
 fn table(criterion: &Path) -> String {
