@@ -25,7 +25,9 @@ use pages::{Page, Table, code_words, page, pages, read, root};
 /// A document without a problem; the error says what is wrong with it.
 fn document(name: &str, text: &str) -> Result<String, String> {
     let id = DocumentId::parse(name).ok_or(format!("`{name}` names no document"))?;
-    parse(&id, &Raw::yaml(text)).map(|document| format!("{document:?}")).map_err(|problems| format!("{problems:?}"))
+    parse(&id, &Raw::yaml(text))
+        .map(|document| format!("{document:?}"))
+        .map_err(|problems| format!("{problems:?}"))
 }
 
 fn process_file(text: &str) -> Result<Config, String> {
@@ -144,7 +146,8 @@ fn a_line_of_the_access_log_has_the_keys_of_the_reference() {
 /// A table's defaults, written into a document or a process file.
 fn defaults(table: &Table, is_left_out: impl Fn(&str) -> bool) -> String {
     let rows = table.rows.iter().filter(|row| !is_left_out(&code_words(&row[0])[0]));
-    let rows = rows.filter_map(|row| Some((code_words(&row[0])[0].clone(), code_words(&row[2]).first()?.clone())));
+    let rows =
+        rows.filter_map(|row| Some((code_words(&row[0])[0].clone(), code_words(&row[2]).first()?.clone())));
     pages::flow_map(rows)
 }
 
@@ -161,11 +164,12 @@ fn the_process_file_has_the_defaults_of_the_reference() {
 fn documents_have_the_defaults_of_their_pages() {
     let all = |_: &str| false;
     // Defaults that other fields, or the compile, fill in.
-    let service = |key: &str| key == "identity" || key.starts_with("timeouts.") || key.starts_with("health.grpc");
+    let service =
+        |key: &str| key == "identity" || key.starts_with("timeouts.") || key.starts_with("health.grpc");
     let route = |key: &str| key.starts_with("redirect.");
     let cases: [(&str, &str, &str, &dyn Fn(&str) -> bool); 4] = [
         ("routes", "routes/x", "service: x", &route),
-        ("services", "services/x", "health: {http: {}}", &service),
+        ("services", "services/x", "health: {http: {}}, tls: {}", &service),
         ("rules", "rules/x", "version: gray", &all),
         ("instances", "instances/x/y", "address: '10.0.0.1:80', version: gray", &all),
     ];
@@ -200,9 +204,10 @@ fn every_field_is_in_the_reference() {
             let keys = program::keys_read_by(file);
             assert!(!keys.is_empty(), "{file} reads no keys");
             for key in keys {
-                let is_there = [format!("`{key}`"), format!(".{key}`"), format!(".{key}."), format!("`{key}.")]
+                let is_there = [format!("`{key}"), format!(".{key}")]
                     .iter()
-                    .any(|form| text.contains(form.as_str()));
+                    .flat_map(|form| ['`', '.', '['].map(|end| format!("{form}{end}")))
+                    .any(|form| text.contains(&form));
                 assert!(is_there, "{name} has no `{key}`");
             }
         }

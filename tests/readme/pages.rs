@@ -64,7 +64,11 @@ impl Page {
     /// The fenced blocks of a language, without the fences.
     pub fn blocks(&self, language: &str) -> Vec<String> {
         let fence = format!("```{language}\n");
-        self.text.split(&fence).skip(1).filter_map(|rest| Some(rest.split("```").next()?.to_string())).collect()
+        self.text
+            .split(&fence)
+            .skip(1)
+            .filter_map(|rest| Some(rest.split("```").next()?.to_string()))
+            .collect()
     }
 
     /// The first table after a line that begins with `start`.
@@ -117,9 +121,14 @@ impl Page {
         let prose: String = self.text.split("```").step_by(2).collect();
         let link = |rest: &str| rest.split(')').next().map(String::from);
         let links = prose.split("](").skip(1).filter_map(link);
-        let includes = prose.split("{{#include ").skip(1).filter_map(|rest| rest.split("}}").next().map(String::from));
+        let includes =
+            prose.split("{{#include ").skip(1).filter_map(|rest| rest.split("}}").next().map(String::from));
         let is_local = |target: &String| !target.contains("://");
-        links.chain(includes).filter(is_local).filter_map(|target| broken(&folder, &self.text, &target)).collect()
+        links
+            .chain(includes)
+            .filter(is_local)
+            .filter_map(|target| broken(&folder, &self.text, &target))
+            .collect()
     }
 }
 

@@ -24,9 +24,14 @@ fn help(command: &[&str]) -> String {
 /// The commands that `graygate --help` lists.
 pub fn commands() -> Vec<String> {
     let text = help(&[]);
-    let listed = text.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let listed =
+        text.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let name = |line: &str| line.split_whitespace().next().map(String::from);
-    listed.filter(|line| line.starts_with("  ") && !line.starts_with("   ")).filter_map(name).filter(|name| name != "help").collect()
+    listed
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(name)
+        .filter(|name| name != "help")
+        .collect()
 }
 
 /// Whether a command line's command and options exist.
@@ -47,7 +52,8 @@ pub fn understands(line: &str) -> Result<(), String> {
     };
     let is_option = |word: &&&str| word.starts_with('-') && word.trim_start_matches('-').len() > 0;
     let known = |option: &str| {
-        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '<' | '=')).any(|word| word == option)
+        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '<' | '='))
+            .any(|word| word == option)
     };
     match rest.iter().filter(is_option).map(|word| word.trim_matches(['[', ']'])).find(|word| !known(word)) {
         Some(option) => Err(format!("`{command}` has no `{option}`")),
@@ -76,24 +82,29 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 fn texts(code: &str) -> impl Iterator<Item = &str> {
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| line.split('"').skip(1).step_by(2))
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
 }
 
 /// Every metric's name that stands in the code.
 pub fn metric_names() -> BTreeSet<String> {
     let is_name = |text: &&str| {
-        text.strip_prefix("graygate_").is_some_and(|rest| {
-            !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-        })
+        text.strip_prefix("graygate_")
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
     let sources = sources();
-    sources.iter().flat_map(|(_, code)| texts(code).filter(is_name).map(String::from).collect::<Vec<_>>()).collect()
+    sources
+        .iter()
+        .flat_map(|(_, code)| texts(code).filter(is_name).map(String::from).collect::<Vec<_>>())
+        .collect()
 }
 
 /// The keys a reader of documents, or of the process file, asks for.
 pub fn keys_read_by(file: &str) -> BTreeSet<String> {
     let sources = sources();
-    let (_, code) = sources.iter().find(|(path, _)| path.ends_with(file)).unwrap_or_else(|| panic!("no {file}"));
+    let (_, code) =
+        sources.iter().find(|(path, _)| path.ends_with(file)).unwrap_or_else(|| panic!("no {file}"));
     let code: String = code.split_whitespace().collect();
     let mut keys = BTreeSet::new();
     for asks in [".get(\"", ".or(\"", ".required(\"", "one_of(&[\""] {
@@ -140,7 +151,13 @@ impl Proxy {
         let file = folder.path().join("graygate.yaml");
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new(BINARY);
-        command.arg("run").arg("--config").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let proxy = Proxy { child: command.spawn().unwrap(), folder, address };
         until(|| get(admin, "/readyz").filter(|answer| answer.starts_with("HTTP/1.1 200")));
         proxy
