@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use graygate::compile::{Compiled, Memory, compile_next};
 use graygate::decide::{
-    Decision, PathBuffer, PatternSets, Request, RuleIndex, Scratch, Snapshot, ValueSet, normalise_host,
+    Decision, PathBuffer, PatternSets, Request, Scratch, Snapshot, ValueSet, index_rules, normalise_host,
 };
 use graygate::documents::{DocumentId, Raw};
 use http::HeaderValue;
@@ -132,11 +132,11 @@ fn build(criterion: &mut Criterion) {
         let compiled = with_rules(10_000, rule);
         let rules = &compiled.snapshot.services[0].rules;
         let mut sets = PatternSets::default();
-        RuleIndex::build(rules, &mut sets);
+        index_rules(rules, &mut sets);
         sets.turn();
         criterion.bench_function(&format!("index/unchanged/{kind}/10000"), |bencher| {
             bencher.iter(|| {
-                let index = RuleIndex::build(black_box(rules), &mut sets);
+                let index = index_rules(black_box(rules), &mut sets);
                 sets.turn();
                 index
             });

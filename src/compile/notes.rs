@@ -62,8 +62,10 @@ fn never_matching(service: &ServicePlan, now: i128) -> HashMap<RuleId, String> {
         } else if impossible.binary_search(&id).is_ok() {
             reasons.insert(id, "it never matches: it asks for a member of an empty list".into());
         } else if let Some(when) = &rule.when {
-            let alike = earlier.entry(words(when)).or_default();
-            let hides = |other: &&&RulePlan| other.when.as_ref().is_some_and(|other| other.same(when));
+            let alike = earlier.entry(words(when.condition())).or_default();
+            let hides = |other: &&&RulePlan| {
+                other.when.as_ref().is_some_and(|other| other.condition().same(when.condition()))
+            };
             match alike.iter().find(hides) {
                 Some(other) => {
                     let reason = format!("`{}` has the same condition and is asked before it", other.name);

@@ -9,7 +9,7 @@ use super::kept::{Good, Memory, Order};
 use super::lists::Lists;
 use super::problem;
 use super::service::Services;
-use crate::decide::{self, ValueSet};
+use crate::decide::{Indexed, ValueSet};
 use crate::documents::{Document, DocumentId, Kind, Rule};
 use crate::vocab::{Label, Name, Problem};
 
@@ -42,7 +42,7 @@ fn rule(good: &Good) -> Option<&Rule> {
 #[derive(Debug)]
 pub struct Prepared {
     pub name: Name,
-    pub when: Option<Arc<decide::Condition>>,
+    pub when: Option<Arc<Indexed>>,
     /// The lists its condition asks; held, so that no other list can have the same place in memory.
     lists: Box<[(Label, Arc<ValueSet>)]>,
 }
@@ -116,7 +116,8 @@ impl Gathering<'_> {
         let when = match when {
             Ok(when) => when.map(|when| {
                 let before = good.before.as_ref().and_then(|before| before.when.as_ref());
-                before.filter(|before| before.same(&when)).cloned().unwrap_or_else(|| Arc::new(when))
+                let same = before.filter(|before| before.condition().same(&when)).cloned();
+                same.unwrap_or_else(|| Arc::new(Indexed::of(when)))
             }),
             Err(more) => {
                 dangling.extend(more);

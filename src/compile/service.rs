@@ -111,7 +111,7 @@ pub fn build(
         let (rules, mut planned) = before.next(&concerned, named);
         // Its own index of before, or that of a service which has the same rules.
         let known = own_index.iter().chain(plans.snapshot.last().map(|last| &last.index));
-        let index = RuleIndex::next(known, &rules, sets);
+        let index = decide::index_from(known, &rules, sets);
         planned.index = Some(index.clone());
         let spec = spec(name, gathered, &planned.words, &transport);
         plans.snapshot.push(plan((name, gathered), &planned.words, (rules, index)));

@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use icu_casemap::CaseMapper;
 use semver::VersionReq;
 
-use super::index::{Few, Pattern, Way, ways};
 use super::list::{NetworkSet, ValueSet};
-use super::request::{Scratch, Seen};
+use super::pattern::Pattern;
+use super::request::{Seen, Values};
+use super::text::fold;
 use super::version::Version;
 use crate::vocab::{Attribute, Comparison, Decimal};
 
@@ -37,8 +37,6 @@ pub struct Predicate {
     pub fold: bool,
     /// As the operator wrote it, for explanations: "equals `a`".
     pub words: String,
-    /// The ways an index can find it.
-    pub(super) ways: Few<Way>,
 }
 
 #[derive(Debug)]
@@ -57,14 +55,35 @@ pub enum Test {
     Compare(Comparison, Box<str>),
 }
 
+/// What is still to be asked of a condition once an index has found it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remainder {
+    Nothing,
+    /// All but this part of an `all`.
+    AllBut(u32),
+    Everything,
+}
+
 impl Condition {
     /// Whether it holds for what is seen of a request.
-    pub fn holds(&self, seen: Seen<'_>, scratch: &mut Scratch) -> bool {
+    pub fn holds(&self, seen: Seen<'_>, values: &mut Values) -> bool {
         match self {
-            Condition::All(inner) => inner.iter().all(|c| c.holds(seen, scratch)),
-            Condition::Any(inner) => inner.iter().any(|c| c.holds(seen, scratch)),
-            Condition::Not(inner) => !inner.holds(seen, scratch),
-            Condition::Is(predicate) => predicate.holds(seen, scratch),
+            Condition::All(inner) => inner.iter().all(|c| c.holds(seen, values)),
+            Condition::Any(inner) => inner.iter().any(|c| c.holds(seen, values)),
+            Condition::Not(inner) => !inner.holds(seen, values),
+            Condition::Is(predicate) => predicate.holds(seen, values),
+        }
+    }
+
+    /// Whether it holds, given that what `remainder` leaves out does.
+    pub fn holds_beyond(&self, remainder: Remainder, seen: Seen<'_>, values: &mut Values) -> bool {
+        match (remainder, self) {
+            (Remainder::Nothing, _) => true,
+            (Remainder::AllBut(known), Condition::All(parts)) => {
+                let open = parts.iter().enumerate().filter(|(at, _)| *at != known as usize);
+                open.map(|(_, part)| part).all(|part| part.holds(seen, values))
+            }
+            _ => self.holds(seen, values),
         }
     }
 
@@ -83,41 +102,40 @@ impl Condition {
     }
 
     /// Why it holds, or does not: the part that decided, in words. For people, so it may allocate.
-    pub fn because(&self, seen: Seen<'_>, scratch: &mut Scratch) -> String {
+    pub fn because(&self, seen: Seen<'_>, values: &mut Values) -> String {
         match self {
-            Condition::Is(predicate) => predicate.because(seen, scratch),
-            Condition::Not(inner) => inner.because(seen, scratch),
-            Condition::All(inner) => match inner.iter().find(|c| !c.holds(seen, scratch)) {
-                Some(failed) => failed.because(seen, scratch),
-                None => join(inner, " and ", seen, scratch),
+            Condition::Is(predicate) => predicate.because(seen, values),
+            Condition::Not(inner) => inner.because(seen, values),
+            Condition::All(inner) => match inner.iter().find(|c| !c.holds(seen, values)) {
+                Some(failed) => failed.because(seen, values),
+                None => join(inner, " and ", seen, values),
             },
-            Condition::Any(inner) => match inner.iter().find(|c| c.holds(seen, scratch)) {
-                Some(held) => held.because(seen, scratch),
-                None => join(inner, ", ", seen, scratch),
+            Condition::Any(inner) => match inner.iter().find(|c| c.holds(seen, values)) {
+                Some(held) => held.because(seen, values),
+                None => join(inner, ", ", seen, values),
             },
         }
     }
 }
 
-fn join(inner: &[Condition], separator: &str, seen: Seen<'_>, scratch: &mut Scratch) -> String {
-    let words: Vec<String> = inner.iter().map(|c| c.because(seen, scratch)).collect();
+fn join(inner: &[Condition], separator: &str, seen: Seen<'_>, values: &mut Values) -> String {
+    let words: Vec<String> = inner.iter().map(|c| c.because(seen, values)).collect();
     words.join(separator)
 }
 
 impl Predicate {
     pub fn new(attribute: Attribute, test: Test, fold: bool, words: String) -> Predicate {
-        let ways = ways(&attribute, &test, fold);
-        Predicate { attribute, test, fold, words, ways }
+        Predicate { attribute, test, fold, words }
     }
 
-    fn holds(&self, seen: Seen<'_>, scratch: &mut Scratch) -> bool {
+    fn holds(&self, seen: Seen<'_>, values: &mut Values) -> bool {
         if seen.hides(&self.attribute) {
             return matches!(self.test, Test::Exists(false));
         }
         match &self.test {
             Test::InNetworks(networks) => networks.contains(seen.request.client),
-            Test::Exists(wanted) => seen.any_value(&self.attribute, scratch, &mut |_, _| true) == *wanted,
-            test => seen.any_value(&self.attribute, scratch, &mut |value, folded| {
+            Test::Exists(wanted) => seen.any_value(&self.attribute, values, &mut |_, _| true) == *wanted,
+            test => seen.any_value(&self.attribute, values, &mut |value, folded| {
                 if !self.fold {
                     return test.accepts(value);
                 }
@@ -127,13 +145,13 @@ impl Predicate {
         }
     }
 
-    fn because(&self, seen: Seen<'_>, scratch: &mut Scratch) -> String {
+    fn because(&self, seen: Seen<'_>, values: &mut Values) -> String {
         let mut value = None;
-        seen.any_value(&self.attribute, scratch, &mut |found, _| {
+        seen.any_value(&self.attribute, values, &mut |found, _| {
             value = Some(String::from_utf8_lossy(found).into_owned());
             true
         });
-        let holds = self.holds(seen, scratch);
+        let holds = self.holds(seen, values);
         match (value, &self.test) {
             (None, _) if seen.hides(&self.attribute) => {
                 format!("{} is not believed from an untrusted address", self.attribute)
@@ -193,47 +211,4 @@ impl Test {
 
 fn contains(value: &[u8], text: &[u8]) -> bool {
     text.is_empty() || value.windows(text.len()).any(|window| window == text)
-}
-
-/// Writes `value` with its case folded, as Unicode simple case folding does; bytes that are no UTF-8 stay.
-pub fn fold(value: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    if value.is_ascii() {
-        out.extend(value.iter().map(u8::to_ascii_lowercase));
-        return;
-    }
-    let mapper = CaseMapper::new();
-    for chunk in value.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            out.extend_from_slice(mapper.simple_fold(c).encode_utf8(&mut [0; 4]).as_bytes());
-        }
-        out.extend_from_slice(chunk.invalid());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folding_is_simple_and_unicode() {
-        let folded = |text: &[u8]| {
-            let mut out = Vec::new();
-            fold(text, &mut out);
-            out
-        };
-        for (a, b, same) in [
-            ("ABC", "abc", true),
-            ("ÄÖ", "äö", true),
-            ("\u{212a}", "k", true),
-            ("ſ", "s", true),
-            ("Σ", "ς", true),
-            ("ß", "ss", false),
-            ("İ", "i", false),
-            ("ẞ", "ß", true),
-        ] {
-            assert_eq!(folded(a.as_bytes()) == folded(b.as_bytes()), same, "{a} {b}");
-        }
-        assert_eq!(folded(b"A\xffB"), b"a\xffb");
-    }
 }

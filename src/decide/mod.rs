@@ -6,32 +6,36 @@
 
 mod arrival;
 mod bucket;
+mod candidate;
 mod condition;
 mod index;
 mod list;
 mod members;
 mod path;
+mod pattern;
 mod request;
 mod rewrite;
 mod route;
+mod rule;
+mod service;
 mod snapshot;
+mod text;
 mod trust;
 mod version;
 
 pub use arrival::{Admission, Arrival, BadArrival, Buffers};
 pub use bucket::{bucket, hash};
-pub use condition::{Condition, Predicate, Test, fold};
-pub use index::{Pattern, PatternSets, RuleIndex, reached};
+pub use candidate::{Candidate, HostMatch, PathMatch, RouteId};
+pub use condition::{Condition, Predicate, Test};
+pub use index::{Indexed, PatternSets, RuleId, RuleIndex, Scratch};
 pub use list::{Hashed, NetworkSet, ValueSet};
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
-pub use request::{Request, Scratch, Seen, cookies, decode_parameter, parameters};
+pub use pattern::Pattern;
+pub use request::{Request, Seen, cookies, decode_parameter, parameters};
 pub use rewrite::{BadTarget, Edit, Groups, Rewritten, apply, edits, location, rewrite};
-pub use route::{
-    Candidate, HostMatch, PathMatch, PathRewrite, Redirect, RouteId, RoutePlan, Routed, Routes,
-    ServiceTarget, Target,
-};
-pub use snapshot::{
-    Choice, Decision, IssueCookie, Outcome, Pin, RELEASE, RuleId, RulePlan, ServiceId, ServicePlan, Snapshot,
-    Standing, VersionId, VersionPlan,
-};
+pub use route::{PathRewrite, Redirect, RoutePlan, Routed, Routes, ServiceTarget, Target};
+pub use rule::{Outcome, RELEASE, RulePlan, Standing, VersionId, index_from, index_rules, reached};
+pub use service::{Choice, IssueCookie, Pin, ServiceId, ServicePlan, VersionPlan};
+pub use snapshot::{Decision, Snapshot};
+pub use text::fold;
 pub use trust::{Admitted, Peer, Trust, remove_attribute, set_baggage, without_parameter};

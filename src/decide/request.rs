@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, header};
 
-use super::index::Queue;
 use super::path::Path;
 use crate::vocab::Attribute;
 
@@ -34,16 +33,14 @@ pub struct Request<'a> {
     pub fresh_identity: Option<&'a str>,
 }
 
-/// Buffers of one thread, so that looking at values allocates nothing once they have grown.
+/// Buffers for values of attributes, so that looking at them allocates nothing once they have grown.
 #[derive(Default, Debug)]
-pub struct Scratch {
+pub struct Values {
     /// A decoded or printed value.
     value: Vec<u8>,
     name: Vec<u8>,
     /// A value with its case folded.
-    pub(super) folded: Vec<u8>,
-    /// What is to be asked next.
-    pub(super) queue: Queue,
+    folded: Vec<u8>,
 }
 
 /// A request as the conditions of one service see it.
@@ -64,20 +61,20 @@ impl Seen<'_> {
     pub(super) fn any_value(
         &self,
         attribute: &Attribute,
-        scratch: &mut Scratch,
+        values: &mut Values,
         test: &mut dyn FnMut(&[u8], &mut Vec<u8>) -> bool,
     ) -> bool {
-        !self.hides(attribute) && any_value(attribute, self.request, scratch, test)
+        !self.hides(attribute) && any_value(attribute, self.request, values, test)
     }
 }
 
 fn any_value(
     attribute: &Attribute,
     request: &Request<'_>,
-    scratch: &mut Scratch,
+    values: &mut Values,
     test: &mut dyn FnMut(&[u8], &mut Vec<u8>) -> bool,
 ) -> bool {
-    let folded = &mut scratch.folded;
+    let folded = &mut values.folded;
     match attribute {
         Attribute::Header(name) => {
             request.headers.get_all(name).iter().any(|value| test(value.as_bytes(), folded))
@@ -86,12 +83,12 @@ fn any_value(
             cookies(request.headers).any(|(found, value)| found == name.as_bytes() && test(value, folded))
         }
         Attribute::Query(name) => parameters(request.query).any(|(found, value)| {
-            decode_parameter(found, &mut scratch.name);
-            if scratch.name != name.as_bytes() {
+            decode_parameter(found, &mut values.name);
+            if values.name != name.as_bytes() {
                 return false;
             }
-            decode_parameter(value, &mut scratch.value);
-            test(&scratch.value, folded)
+            decode_parameter(value, &mut values.value);
+            test(&values.value, folded)
         }),
         Attribute::Path => test(request.path.view.as_bytes(), folded),
         // A request that names no host has none.
@@ -99,10 +96,10 @@ fn any_value(
         Attribute::Method => test(request.method.as_bytes(), folded),
         Attribute::Scheme => test(request.scheme.as_bytes(), folded),
         Attribute::Ip => {
-            scratch.value.clear();
+            values.value.clear();
             // Writing to a vector cannot fail.
-            let _ = write!(scratch.value, "{}", request.client);
-            test(&scratch.value, folded)
+            let _ = write!(values.value, "{}", request.client);
+            test(&values.value, folded)
         }
     }
 }

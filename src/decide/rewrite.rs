@@ -6,9 +6,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use regex::bytes::{Captures, Regex};
 
+use super::candidate::PathMatch;
 use super::path::{Path, PathBuffer, encode_view};
 use super::request::Request;
-use super::route::{PathMatch, PathRewrite, Redirect, Routed, Target};
+use super::route::{PathRewrite, Redirect, Routed, Target};
 use crate::vocab::{HeaderEdits, Part, Template};
 
 /// The groups a request's path gave to the texts of its route.

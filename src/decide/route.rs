@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use regex::bytes::Regex;
 
+use super::candidate::{Candidate, PathMatch, RouteId};
 use super::condition::Condition;
-use super::index::{PatternSets, RouteIndex};
-use super::request::{Request, Scratch, Seen};
-use super::snapshot::ServiceId;
+use super::index::{PatternSets, RouteIndex, Scratch};
+use super::request::{Request, Seen, Values};
+use super::service::ServiceId;
 use crate::vocab::{Attribute, HeaderEdits, Name, Template, Timeouts};
-
-/// Index into [`Routes::routes`].
-pub type RouteId = usize;
 
 /// All routes of a generation.
 #[derive(Default, Debug)]
@@ -68,31 +66,6 @@ pub struct Redirect {
     pub path: Option<PathRewrite>,
 }
 
-/// One way to reach a route.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    pub route: RouteId,
-    pub host: HostMatch,
-    pub path: PathMatch,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum HostMatch {
-    Exact(String),
-    /// With its leading dot.
-    Suffix(String),
-    Any,
-}
-
-#[derive(Clone, Debug)]
-pub enum PathMatch {
-    Exact(String),
-    /// Without a trailing slash.
-    Prefix(String),
-    Regex(Regex),
-    Any,
-}
-
 /// The route a request takes, and how it was reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Routed<'s> {
@@ -110,11 +83,11 @@ impl Routes {
 
     /// The best route that fits.
     pub fn find(&self, request: &Request<'_>, scratch: &mut Scratch) -> Option<Routed<'_>> {
-        self.index.first(request, scratch, |reached, scratch| {
+        self.index.first(request, scratch, |reached, values| {
             let candidate = self.candidates.get(reached.candidate)?;
             let route = self.routes.get(candidate.route)?;
             let path_fits = reached.path_known || candidate.path.accepts(request.path.view);
-            (path_fits && route.accepts(request, scratch)).then_some(Routed {
+            (path_fits && route.accepts(request, values)).then_some(Routed {
                 id: candidate.route,
                 route,
                 path: &candidate.path,
@@ -128,60 +101,18 @@ impl Routes {
             let route = self.routes.get(candidate.route)?;
             (candidate.host.accepts(request.host)
                 && candidate.path.accepts(request.path.view)
-                && route.accepts(request, scratch))
+                && route.accepts(request, &mut scratch.values))
             .then_some(Routed { id: candidate.route, route, path: &candidate.path })
         })
     }
 }
 
 impl RoutePlan {
-    fn accepts(&self, request: &Request<'_>, scratch: &mut Scratch) -> bool {
+    fn accepts(&self, request: &Request<'_>, values: &mut Values) -> bool {
         let method_fits =
             self.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| m == request.method));
         let hidden = self.pin.as_ref().filter(|_| !request.pins_trusted);
         let seen = Seen { request, hidden };
-        method_fits && self.when.as_ref().is_none_or(|when| when.holds(seen, scratch))
-    }
-}
-
-impl HostMatch {
-    fn accepts(&self, host: &str) -> bool {
-        match self {
-            HostMatch::Exact(name) => name == host,
-            HostMatch::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
-            HostMatch::Any => true,
-        }
-    }
-
-    /// Exact, then the longest wildcard, then any.
-    pub fn rank(&self) -> (u8, usize) {
-        match self {
-            HostMatch::Exact(_) => (2, 0),
-            HostMatch::Suffix(suffix) => (1, suffix.len()),
-            HostMatch::Any => (0, 0),
-        }
-    }
-}
-
-impl PathMatch {
-    fn accepts(&self, path: &str) -> bool {
-        match self {
-            PathMatch::Exact(exact) => exact == path,
-            PathMatch::Prefix(prefix) => path
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            PathMatch::Regex(regex) => regex.is_match(path.as_bytes()),
-            PathMatch::Any => true,
-        }
-    }
-
-    /// Exact, then the longest prefix, then a pattern, then any.
-    pub fn rank(&self) -> (u8, usize) {
-        match self {
-            PathMatch::Exact(_) => (3, 0),
-            PathMatch::Prefix(prefix) => (2, prefix.len()),
-            PathMatch::Regex(_) => (1, 0),
-            PathMatch::Any => (0, 0),
-        }
+        method_fits && self.when.as_ref().is_none_or(|when| when.holds(seen, values))
     }
 }

@@ -25,8 +25,18 @@ pub struct Cut<P> {
     after: bool,
 }
 
-/// An open end is `None`.
-pub type Interval<P> = (Option<Cut<P>>, Option<Cut<P>>);
+/// From a cut to another; an open end is `None`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Interval<P> {
+    low: Option<Cut<P>>,
+    high: Option<Cut<P>>,
+}
+
+/// An interval with the rank of its rule.
+pub struct Ranked<'i, P> {
+    pub interval: &'i Interval<P>,
+    pub rank: Rank,
+}
 
 #[derive(Debug)]
 pub struct Intervals<P> {
@@ -37,25 +47,26 @@ pub struct Intervals<P> {
 
 impl<P: Point + Clone> Intervals<P> {
     /// Intervals in the order of their ranks.
-    pub fn build(intervals: &[(&Interval<P>, Rank)], postings: &mut PostingsBuilder) -> Intervals<P> {
-        let ends = intervals.iter().flat_map(|((low, high), _)| low.iter().chain(high));
+    pub fn build(intervals: &[Ranked<'_, P>], postings: &mut PostingsBuilder) -> Intervals<P> {
+        let ends =
+            intervals.iter().flat_map(|ranked| ranked.interval.low.iter().chain(&ranked.interval.high));
         let mut cuts: Vec<Cut<P>> = ends.cloned().collect();
         cuts.sort_by(Cut::order);
         cuts.dedup_by(|a, b| a.order(b).is_eq());
         let width = (cuts.len() + 1).next_power_of_two();
         let mut nodes: Vec<Vec<Rank>> = vec![Vec::new(); 2 * width];
         let place = |cut: &Cut<P>| cuts.partition_point(|other| other.order(cut).is_lt()) + 1;
-        for ((low, high), rank) in intervals {
-            let mut from = low.as_ref().map_or(0, place) + width;
-            let mut to = high.as_ref().map_or(cuts.len() + 1, place) + width;
+        for Ranked { interval, rank } in intervals {
+            let mut from = interval.low.as_ref().map_or(0, place) + width;
+            let mut to = interval.high.as_ref().map_or(cuts.len() + 1, place) + width;
             while from < to {
                 if from % 2 == 1 {
-                    nodes.get_mut(from).into_iter().for_each(|node| node.push(*rank));
+                    push(&mut nodes, from, *rank);
                     from += 1;
                 }
                 if to % 2 == 1 {
                     to -= 1;
-                    nodes.get_mut(to).into_iter().for_each(|node| node.push(*rank));
+                    push(&mut nodes, to, *rank);
                 }
                 (from, to) = (from / 2, to / 2);
             }
@@ -72,9 +83,17 @@ impl<P: Point + Clone> Intervals<P> {
         };
         let mut node = self.cuts.partition_point(before) + self.nodes.len() / 2;
         while node > 0 {
-            self.nodes.get(node).into_iter().filter(|span| !span.is_empty()).for_each(|span| found(*span));
+            if let Some(span) = self.nodes.get(node).filter(|span| !span.is_empty()) {
+                found(*span);
+            }
             node /= 2;
         }
+    }
+}
+
+fn push(nodes: &mut [Vec<Rank>], at: usize, rank: Rank) {
+    if let Some(node) = nodes.get_mut(at) {
+        node.push(rank);
     }
 }
 
@@ -112,12 +131,13 @@ impl Point for Number {
 pub fn numbers(comparison: Comparison, operand: &str) -> Option<Interval<Number>> {
     let whole = Decimal::parse(operand.as_bytes())?.whole();
     let cut = |after| Some(Cut { point: Number { whole, text: operand.into() }, after });
-    Some(match comparison {
+    let (low, high) = match comparison {
         Comparison::AtLeast => (cut(false), None),
         Comparison::Above => (cut(true), None),
         Comparison::AtMost => (None, cut(true)),
         Comparison::Below => (None, cut(false)),
-    })
+    };
+    Some(Interval { low, high })
 }
 
 /// Major, minor and patch: a pre-release lies where its release does.
@@ -143,7 +163,7 @@ pub fn versions(range: &VersionReq) -> Interval<Triple> {
         low = low.max(from);
         high = high.min(to);
     }
-    (Some(Cut { point: low, after: false }), Some(Cut { point: high, after: true }))
+    Interval { low: Some(Cut { point: low, after: false }), high: Some(Cut { point: high, after: true }) }
 }
 
 /// The least and the greatest release a comparator may accept.
@@ -183,7 +203,8 @@ mod tests {
         let intervals: Vec<_> =
             (0..).zip(asked).map(|(rank, (how, text))| (numbers(how, text).unwrap(), rank)).collect();
         let mut postings = PostingsBuilder::default();
-        let intervals: Vec<_> = intervals.iter().map(|(interval, rank)| (interval, *rank)).collect();
+        let intervals: Vec<_> =
+            intervals.iter().map(|(interval, rank)| Ranked { interval, rank: *rank }).collect();
         let tree = Intervals::build(&intervals, &mut postings);
         let postings = postings.build();
         for text in [
@@ -227,7 +248,8 @@ mod tests {
         let parsed = ranges.map(|range| range.parse::<VersionReq>().unwrap());
         let intervals: Vec<_> = (0..).zip(&parsed).map(|(rank, range)| (versions(range), rank)).collect();
         let mut postings = PostingsBuilder::default();
-        let intervals: Vec<_> = intervals.iter().map(|(interval, rank)| (interval, *rank)).collect();
+        let intervals: Vec<_> =
+            intervals.iter().map(|(interval, rank)| Ranked { interval, rank: *rank }).collect();
         let tree = Intervals::build(&intervals, &mut postings);
         let postings = postings.build();
         for text in [

@@ -3,12 +3,10 @@
 //! Answers: under which texts can a pattern be looked up, so that it is asked only where it may match? Read from the
 //! syntax tree, in the manner of trigram indexes for code search. Never: a text that is only likely.
 
-use memchr::memmem::Finder;
-use regex::bytes::Regex;
-use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Class, Dot, Hir, HirKind, Look, Repetition};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-use crate::decide::condition::fold;
+use crate::decide::pattern::parse;
+use crate::decide::text::fold;
 
 /// Texts of one set: beyond this they tell little, and each is a key.
 const TEXTS: usize = 64;
@@ -21,19 +19,9 @@ const REPEATED: u32 = 4;
 /// Sets of texts between a beginning and an end that are offered.
 const INNER: usize = 6;
 
-/// A pattern, anchored at both ends, with the texts it can be found by.
-#[derive(Debug)]
-pub struct Pattern {
-    /// Its text says everything, flags too, so that it can be built again inside a set.
-    pub regex: Regex,
-    pub(in crate::decide) texts: Texts,
-    /// The pattern is this text with any line around it: searching a long value for a text is ten times cheaper.
-    around: Option<Box<Finder<'static>>>,
-}
-
 /// Each set holds the alternatives of which a matching value has one.
 #[derive(Default, Debug)]
-pub(in crate::decide) struct Texts {
+pub struct Texts {
     /// Whether the texts are those of values whose case is folded.
     pub fold: bool,
     /// The value is one of these.
@@ -46,56 +34,10 @@ pub(in crate::decide) struct Texts {
     pub inner: Vec<Set>,
 }
 
-pub(in crate::decide) type Set = Box<[Box<[u8]>]>;
-
-impl Pattern {
-    pub fn of(regex: Regex) -> Pattern {
-        let tree = parse(regex.as_str());
-        let texts = tree.as_ref().map(|tree| Texts::of(tree, folds(regex.as_str())));
-        let around = tree.as_ref().and_then(around).map(|text| Box::new(Finder::new(text).into_owned()));
-        Pattern { texts: texts.unwrap_or_default(), around, regex }
-    }
-
-    pub fn is_match(&self, value: &[u8]) -> bool {
-        match &self.around {
-            Some(text) => text.find(value).is_some() && is_line(value),
-            None => self.regex.is_match(value),
-        }
-    }
-}
-
-/// `None` for a pattern that nobody could compile.
-fn parse(pattern: &str) -> Option<Hir> {
-    ParserBuilder::new().utf8(false).build().parse(pattern).ok()
-}
+pub type Set = Box<[Box<[u8]>]>;
 
 fn folds(pattern: &str) -> bool {
     pattern.starts_with("(?i)")
-}
-
-/// The text of a pattern `.*text.*`.
-fn around(tree: &Hir) -> Option<&[u8]> {
-    let HirKind::Concat(parts) = tree.kind() else { return None };
-    match parts.iter().map(Hir::kind).collect::<Vec<_>>()[..] {
-        [
-            HirKind::Look(Look::Start),
-            HirKind::Repetition(before),
-            HirKind::Literal(text),
-            HirKind::Repetition(after),
-            HirKind::Look(Look::End),
-        ] if [before, after].into_iter().all(is_any_line) => Some(&text.0),
-        _ => None,
-    }
-}
-
-/// Whether it is `.*`.
-fn is_any_line(repeated: &Repetition) -> bool {
-    (repeated.min, repeated.max) == (0, None) && *repeated.sub == Hir::dot(Dot::AnyCharExceptLF)
-}
-
-/// Whether `.*` matches it.
-fn is_line(value: &[u8]) -> bool {
-    memchr::memchr(b'\n', value).is_none() && std::str::from_utf8(value).is_ok()
 }
 
 impl Texts {
@@ -138,7 +80,7 @@ fn looks_around(tree: &Hir) -> bool {
 }
 
 /// Bytes of the shortest text: how much the set tells.
-pub(in crate::decide) fn shortest(set: &[Box<[u8]>]) -> usize {
+pub fn shortest(set: &[Box<[u8]>]) -> usize {
     set.iter().map(|text| text.len()).min().unwrap_or(0)
 }
 
@@ -319,45 +261,7 @@ mod tests {
     }
 
     fn texts(pattern: &str) -> Texts {
-        Pattern::of(Regex::new(pattern).unwrap()).texts
-    }
-
-    #[test]
-    fn a_text_with_anything_around_it_is_searched_for() {
-        for (pattern, searched) in [
-            (".*ab.*", true),
-            ("(?:.*)ab.*?", true),
-            (".*a|b.*", false),
-            (".*ab", false),
-            (".*(ab).*", false),
-            (".+ab.*", false),
-            ("(?s).*ab.*", false),
-            ("(?-u:.*)ab.*", false),
-            ("(?i).*ab.*", false),
-            ("(?i).*12.*", true),
-            ("[^\\n]*ab.*", true),
-            (".{0,9}ab.*", false),
-        ] {
-            let regex = Regex::new(&format!(r"\A(?:{pattern})\z")).unwrap();
-            let read = Pattern::of(regex.clone());
-            assert_eq!(read.around.is_some(), searched, "{pattern}");
-            for value in [
-                &b"ab"[..],
-                b"xaby",
-                b"a",
-                b"",
-                b"x\nab",
-                b"ab\n",
-                b"ab\xff",
-                b"\xc3ab",
-                b"\xc3\xa4ab",
-                b"AB",
-                b"x12",
-                b"ab\r",
-            ] {
-                assert_eq!(read.is_match(value), regex.is_match(value), "{pattern} {}", value.escape_ascii());
-            }
-        }
+        Texts::read(pattern)
     }
 
     #[test]

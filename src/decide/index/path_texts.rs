@@ -13,7 +13,7 @@ use super::keys::{ByLength, Exact, Text};
 use super::literals::{self, Set, Texts};
 use super::patterns::PatternSets;
 use super::postings::{PostingsBuilder, Queue, Rank, Span};
-use super::words::Words;
+use super::words::{Found, Words};
 
 /// As many patterns asked one by one take about as long as a search through a set of them.
 const SHARED: usize = 48;
@@ -29,7 +29,7 @@ pub struct PathTexts {
 
 /// Where in a path a text has to stand; what is cheaper to look up comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-enum Place {
+enum Position {
     Whole,
     Beginning,
     End,
@@ -40,7 +40,7 @@ enum Place {
 pub type ByPattern<'p> = BTreeMap<&'p str, Vec<Rank>>;
 
 /// Candidates by a text and where it stands.
-type ByText<'t> = BTreeMap<(Place, &'t [u8]), Vec<Rank>>;
+type ByText<'t> = BTreeMap<(Position, &'t [u8]), Vec<Rank>>;
 
 impl PathTexts {
     /// Takes the patterns that texts find out of `patterns`, and returns their candidates beside the table, smallest first.
@@ -50,7 +50,7 @@ impl PathTexts {
         postings: &mut PostingsBuilder,
     ) -> Option<(PathTexts, Vec<Rank>)> {
         let texts: Vec<Arc<Texts>> = patterns.keys().map(|pattern| sets.texts(pattern)).collect();
-        let mut shared: HashMap<(Place, &[u8]), usize, FixedState> = HashMap::default();
+        let mut shared: HashMap<(Position, &[u8]), usize, FixedState> = HashMap::default();
         for (texts, ranks) in texts.iter().zip(patterns.values()) {
             for (place, text) in
                 ways(texts).flat_map(|(place, set)| set.iter().map(move |text| (place, text)))
@@ -61,7 +61,7 @@ impl PathTexts {
         let mut texts = texts.iter();
         let (mut found, mut by_text) = (Vec::new(), ByText::default());
         patterns.retain(|_, ranks| {
-            let most = |(place, set): &(Place, &Set)| {
+            let most = |(place, set): &(Position, &Set)| {
                 set.iter().filter_map(|text| shared.get(&(*place, text.as_ref()))).max().copied().unwrap_or(0)
             };
             let ways = texts.next().into_iter().flat_map(|texts| ways(texts)).map(|way| (most(&way), way));
@@ -83,7 +83,9 @@ impl PathTexts {
         for ((place, text), mut ranks) in by_text {
             ranks.sort_unstable();
             let entry = (text.into(), postings.add(&ranks));
-            tables.get_mut(place as usize).into_iter().for_each(|table| table.push(entry.clone()));
+            if let Some(table) = tables.get_mut(place as usize) {
+                table.push(entry);
+            }
         }
         let [whole, beginnings, ends, words] = tables;
         PathTexts {
@@ -95,24 +97,22 @@ impl PathTexts {
     }
 
     /// Notes the lists of the texts that the path has.
-    pub fn look_up(&self, path: &[u8], queue: &mut Queue) {
+    pub fn look_up(&self, path: &[u8], queue: &mut Queue, found: &mut Found) {
         let pieces = self.beginnings.prefixes(path).chain(self.ends.suffixes(path));
         self.whole.get(path).into_iter().chain(pieces).for_each(|span| queue.hit(*span));
         if let Some(words) = &self.words {
-            let mut seen = std::mem::take(&mut queue.seen);
-            seen.clear_for(words);
-            words.each_in(path, &mut seen, |span| queue.hit(span));
-            queue.seen = seen;
+            found.clear_for(words);
+            words.each_in(path, found, |span| queue.hit(span));
         }
     }
 }
 
 /// The sets of texts a pattern can be found by, each by itself: of each, a matching path has one text in that place.
-fn ways(texts: &Texts) -> impl Iterator<Item = (Place, &Set)> {
-    let whole = texts.whole.iter().map(|set| (Place::Whole, set));
-    let beginning = texts.beginning.iter().map(|set| (Place::Beginning, set));
-    let end = texts.end.iter().map(|set| (Place::End, set));
-    let inside = texts.inner.iter().map(|set| (Place::Inside, set));
+fn ways(texts: &Texts) -> impl Iterator<Item = (Position, &Set)> {
+    let whole = texts.whole.iter().map(|set| (Position::Whole, set));
+    let beginning = texts.beginning.iter().map(|set| (Position::Beginning, set));
+    let end = texts.end.iter().map(|set| (Position::End, set));
+    let inside = texts.inner.iter().map(|set| (Position::Inside, set));
     // Paths are looked up as they are, so texts of folded ones find nothing.
     whole.chain(beginning).chain(end).chain(inside).filter(|_| !texts.fold)
 }
@@ -151,7 +151,7 @@ mod tests {
             ("", vec![]),
         ] {
             queue.clear();
-            texts.look_up(path.as_bytes(), &mut queue);
+            texts.look_up(path.as_bytes(), &mut queue, &mut Found::default());
             queue.take_in(&postings);
             let mut ranks = Vec::new();
             while let Some(Next::Rank(rank)) = queue.pop(&postings) {

@@ -20,8 +20,8 @@ use super::postings::Rank;
 pub const PATTERNS_IN_SET: usize = 256;
 /// A set's compiled patterns may take this many bytes; one that would take more is asked pattern by pattern.
 const SET_SIZE_LIMIT: usize = 32 << 20;
-/// The lazily built states of one set may take this many bytes for each thread that asks it; then they start anew.
-/// With 1 MiB a set of 125 patterns over user agents kept starting anew (`loadtest/results/pattern-cache.md`).
+/// The lazily built states of one set may take this many bytes for each thread that asks it; then they start again.
+/// With 1 MiB a set of 125 patterns over user agents kept starting again (`loadtest/results/pattern-cache.md`).
 const SET_CACHE: usize = 8 << 20;
 
 /// Patterns that are searched together.
@@ -45,9 +45,10 @@ impl Default for Hits {
 impl Hits {
     /// Makes room for a group's patterns and forgets what was found before.
     pub fn clear_for(&mut self, group: &PatternGroup) {
-        match self.0.capacity() < group.patterns.len() {
-            true => self.0 = PatternSet::new(group.patterns.len()),
-            false => self.0.clear(),
+        if self.0.capacity() < group.patterns.len() {
+            self.0 = PatternSet::new(group.patterns.len());
+        } else {
+            self.0.clear();
         }
     }
 
@@ -103,7 +104,7 @@ impl PatternSets {
     }
 
     /// The texts of an anchored pattern, which are read once.
-    pub(in crate::decide) fn texts(&mut self, pattern: &str) -> Arc<Texts> {
+    pub(super) fn texts(&mut self, pattern: &str) -> Arc<Texts> {
         if let Some(known) = self.used_texts.get(pattern) {
             return known.clone();
         }
@@ -139,9 +140,10 @@ impl PatternSets {
         for part in parts.into_values() {
             let group = self.group(part.iter().map(|(pattern, _)| Box::from(*pattern)).collect());
             let lists = part.into_iter().map(|(_, ranks)| ranks);
-            match group.regex.is_some() {
-                true => grouped.push((group, lists.collect())),
-                false => left.extend(lists.flatten()),
+            if group.regex.is_some() {
+                grouped.push((group, lists.collect()));
+            } else {
+                left.extend(lists.flatten());
             }
         }
         (grouped, left)

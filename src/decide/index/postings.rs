@@ -7,9 +7,6 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::patterns::Hits;
-use super::words::Seen;
-
 /// A place in the linear order; smaller is asked earlier.
 pub type Rank = u32;
 
@@ -83,7 +80,9 @@ impl PostingsBuilder {
         self.0.resize(end as usize, 0);
         for (number, rank) in entries {
             let Some(span) = spans.get_mut(*number as usize) else { continue };
-            self.0.get_mut(span.end as usize).into_iter().for_each(|place| *place = *rank);
+            if let Some(place) = self.0.get_mut(span.end as usize) {
+                *place = *rank;
+            }
             span.end += 1;
         }
         spans
@@ -122,10 +121,6 @@ pub struct Queue {
     heap: BinaryHeap<Cursor>,
     /// Lists hit while one source is opened.
     opened: Vec<Span>,
-    /// What a set of patterns found.
-    pub hits: Hits,
-    /// Which words were found already.
-    pub seen: Seen,
 }
 
 impl Queue {

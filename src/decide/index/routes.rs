@@ -13,8 +13,9 @@ use super::keys::{ByLength, Exact, Text};
 use super::path_texts::{ByPattern, PathTexts};
 use super::patterns::{PatternGroup, PatternSets};
 use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
-use crate::decide::request::{Request, Scratch};
-use crate::decide::route::{Candidate, HostMatch, PathMatch};
+use super::scratch::Scratch;
+use crate::decide::candidate::{Candidate, HostMatch, PathMatch};
+use crate::decide::request::{Request, Values};
 
 #[derive(Default, Debug)]
 pub struct RouteIndex {
@@ -95,37 +96,34 @@ impl RouteIndex {
         &self,
         request: &Request<'_>,
         scratch: &mut Scratch,
-        mut take: impl FnMut(Reached, &mut Scratch) -> Option<T>,
+        mut take: impl FnMut(Reached, &mut Values) -> Option<T>,
     ) -> Option<T> {
-        // Taken out, so that the caller can use the other buffers beside it.
-        let mut queue = std::mem::take(&mut scratch.queue);
+        let queue = &mut scratch.queue;
         queue.clear();
         let (host, path) = (request.host.as_bytes(), request.path.view.as_bytes());
         // A wildcard stands for at least one label.
         let wildcards = self.wildcards.suffixes(host.get(1..).unwrap_or_default());
         for paths in self.exact.get(host).into_iter().chain(wildcards).chain([&self.any]) {
-            self.look_up(paths, path, &mut queue);
+            self.look_up(paths, path, queue);
         }
         queue.take_in(&self.postings);
         let mut asked = None;
-        let found = loop {
-            match queue.pop(&self.postings) {
-                None => break None,
-                Some(Next::Source(at)) => self.open(at, path, &mut queue),
+        loop {
+            match scratch.queue.pop(&self.postings) {
+                None => return None,
+                Some(Next::Source(at)) => self.open(at, path, scratch),
                 // Found by several texts of its pattern.
                 Some(Next::Rank(rank)) if asked.replace(rank) == Some(rank) => {}
                 Some(Next::Rank(rank)) => {
                     let candidate = rank as usize;
                     let path_known = self.unasked.get(candidate).is_some_and(|unasked| !unasked);
-                    let taken = take(Reached { candidate, path_known }, scratch);
+                    let taken = take(Reached { candidate, path_known }, &mut scratch.values);
                     if taken.is_some() {
-                        break taken;
+                        return taken;
                     }
                 }
             }
-        };
-        scratch.queue = queue;
-        found
+        }
     }
 
     fn look_up(&self, paths: &Paths, path: &[u8], queue: &mut Queue) {
@@ -143,16 +141,15 @@ impl RouteIndex {
         }
     }
 
-    fn open(&self, at: u32, path: &[u8], queue: &mut Queue) {
+    fn open(&self, at: u32, path: &[u8], scratch: &mut Scratch) {
+        let Scratch { queue, hits, words, .. } = scratch;
         let Some(patterns) = self.patterns.get(at as usize) else { return };
         match &patterns.lookup {
-            Lookup::Texts(texts) => texts.look_up(path, queue),
+            Lookup::Texts(texts) => texts.look_up(path, queue, words),
             Lookup::Set(group, spans) => {
-                let mut hits = std::mem::take(&mut queue.hits);
                 hits.clear_for(group);
-                group.search(path, &mut hits);
+                group.search(path, hits);
                 hits.numbers().filter_map(|number| spans.get(number)).for_each(|span| queue.hit(*span));
-                queue.hits = hits;
             }
         }
         queue.take_in(&self.postings);
@@ -235,7 +232,9 @@ impl Builder {
 
     fn leave_unasked(&mut self, ranks: &[Rank]) {
         for rank in ranks {
-            self.unasked.get_mut(*rank as usize).into_iter().for_each(|unasked| *unasked = true);
+            if let Some(unasked) = self.unasked.get_mut(*rank as usize) {
+                *unasked = true;
+            }
         }
     }
 }

@@ -1,25 +1,26 @@
 //! Rules by what a request must have for them: the first match without asking every rule.
 //!
-//! Each rule goes under keys that a request it matches must hit (see `access`); keys of one kind over one attribute
+//! Each rule goes under keys that a request it matches must hit (see `ways`); keys of one kind over one attribute
 //! are a *source*. A source is opened, its attribute looked up once, only when its best rule would be next. What is
 //! found is asked in the rules' order, so the answer is the linear one. A table is built whole and never changed; a
-//! search allocates nothing once its buffers have grown. What becomes of it when rules change: `rule_index`.
+//! search allocates nothing once its buffers have grown. What becomes of it when rules change: `overlay`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::intervals::{Interval, Intervals, Number, Triple};
+use super::intervals::{Intervals, Number, Ranked, Triple};
 use super::keys::{ByLength, Exact, TextLists};
 use super::patterns::{PatternGroup, PatternSets};
-use super::postings::{Next, Postings, PostingsBuilder, Queue, Rank, Span};
-use super::ways::{Kind, Popularity, Remainder, Shared, each_key, weigh};
+use super::postings::{Next, Postings, PostingsBuilder, Rank, Span};
+use super::scratch::Scratch;
+use super::ways::{Indexed, Kind, Popularity, Shared};
 use super::words::Words;
-use crate::decide::condition::{Condition, fold};
+use crate::decide::condition::Remainder;
 use crate::decide::list::{NetworkSet, ValueSet};
-use crate::decide::request::{Scratch, Seen};
-use crate::decide::snapshot::{RulePlan, Standing};
+use crate::decide::request::{Seen, Values};
+use crate::decide::text::fold;
 use crate::decide::version::Version;
 use crate::vocab::{Attribute, Decimal};
 
@@ -30,7 +31,7 @@ const PATTERNS_LOOKUPS: usize = 8;
 #[derive(Default, Debug)]
 pub struct RuleTable {
     /// By rank.
-    basis: Box<[Basis]>,
+    keys: Box<[RuleKey]>,
     popularity: Popularity,
     postings: Postings,
     /// In the order of the best rule each leads to.
@@ -43,47 +44,61 @@ pub struct RuleTable {
     impossible: Box<[Rank]>,
 }
 
-/// All that a table looks at of one rule.
-#[derive(Clone, Debug)]
-pub enum Basis {
+/// All that an index looks at of one rule. `W` is a condition, shared or borrowed.
+#[derive(Clone, Copy, Debug)]
+pub enum RuleKey<W = Arc<Indexed>> {
     /// It takes no part.
     Out,
     /// It has no condition.
     Open,
-    /// Held, so that no other condition can have the same place in memory.
-    When(Arc<Condition>),
+    /// Where it is shared it is held, so that no other condition can have the same place in memory.
+    When(W),
 }
 
-impl Basis {
-    pub fn of(rule: &RulePlan) -> Basis {
-        match (&rule.standing, &rule.when) {
-            (Standing::Disabled | Standing::Inert(_), _) => Basis::Out,
-            (Standing::Active, None) => Basis::Open,
-            (Standing::Active, Some(when)) => Basis::When(when.clone()),
+impl<W> RuleKey<W> {
+    pub fn is_active(&self) -> bool {
+        !matches!(self, RuleKey::Out)
+    }
+}
+
+impl RuleKey<&Arc<Indexed>> {
+    pub fn shared(self) -> RuleKey {
+        match self {
+            RuleKey::Out => RuleKey::Out,
+            RuleKey::Open => RuleKey::Open,
+            RuleKey::When(when) => RuleKey::When(when.clone()),
         }
     }
+}
 
-    pub fn is_of(&self, rule: &RulePlan) -> bool {
-        match (self, &rule.standing, &rule.when) {
-            (Basis::Out, Standing::Disabled | Standing::Inert(_), _) => true,
-            (Basis::Open, Standing::Active, None) => true,
-            (Basis::When(known), Standing::Active, Some(when)) => Arc::ptr_eq(known, when),
+impl RuleKey {
+    /// Whether it is this one, by the condition's place in memory.
+    pub fn is(&self, other: &RuleKey<&Arc<Indexed>>) -> bool {
+        match (self, other) {
+            (RuleKey::Out, RuleKey::Out) | (RuleKey::Open, RuleKey::Open) => true,
+            (RuleKey::When(own), RuleKey::When(other)) => Arc::ptr_eq(own, other),
             _ => false,
         }
     }
 
-    fn when(&self) -> Option<&Condition> {
+    fn when(&self) -> Option<&Indexed> {
         match self {
-            Basis::When(when) => Some(when),
-            Basis::Out | Basis::Open => None,
+            RuleKey::When(when) => Some(when),
+            RuleKey::Out | RuleKey::Open => None,
         }
     }
 }
 
-/// How far a search goes, and which rules it asks: the ranks before `limit` for which `rule` has one.
-pub struct Asked<F> {
+/// Where sets of patterns come from, and how many patterns go into one, about.
+pub struct Sets<'s> {
+    pub patterns: &'s mut PatternSets,
+    pub in_set: usize,
+}
+
+/// How far a search goes, and whether a rule matches: only ranks before `limit` are asked.
+pub struct Bound<F> {
     pub limit: Rank,
-    pub rule: F,
+    pub matches: F,
 }
 
 /// All keys of one kind over one attribute.
@@ -124,27 +139,23 @@ enum Lookup {
 impl RuleTable {
     /// A table of these rules. How many rules share a key is counted among them and those of `beside`, which are asked
     /// about the same requests.
-    pub fn build(
-        basis: Box<[Basis]>,
-        beside: Option<&RuleTable>,
-        (sets, in_set): (&mut PatternSets, usize),
-    ) -> RuleTable {
+    pub fn build(keys: Box<[RuleKey]>, beside: Option<&RuleTable>, sets: &mut Sets<'_>) -> RuleTable {
         let mut popularity = Popularity::default();
-        for when in basis.iter().filter_map(Basis::when) {
+        for when in keys.iter().filter_map(RuleKey::when) {
             popularity.count(when);
         }
         let shared = Shared { own: &popularity, beside: beside.map(|table| &table.popularity) };
         let mut gathered = Gathered::default();
-        for (rank, basis) in (0..).zip(&basis) {
-            gathered.add(rank, basis, &shared);
+        for (rank, key) in (0..).zip(&keys) {
+            gathered.add(rank, key, &shared);
         }
-        let table = gathered.build((sets, in_set));
-        RuleTable { basis, popularity, ..table }
+        let table = gathered.build(sets);
+        RuleTable { keys, popularity, ..table }
     }
 
     /// By rank.
-    pub fn basis(&self) -> &[Basis] {
-        &self.basis
+    pub fn keys(&self) -> &[RuleKey] {
+        &self.keys
     }
 
     /// Keeps the sets of patterns for the compile after this one, as if they had been asked for.
@@ -177,69 +188,65 @@ impl RuleTable {
     }
 
     /// The first rule that matches, of those that are asked.
-    pub fn find<'p>(
+    pub fn find(
         &self,
-        asked: &Asked<impl Fn(Rank) -> Option<&'p RulePlan>>,
+        bound: &Bound<impl Fn(Rank, Remainder, &mut Values) -> bool>,
         seen: Seen<'_>,
         scratch: &mut Scratch,
     ) -> Option<Rank> {
-        // Taken out, so that the other buffers can be used beside it.
-        let mut queue = std::mem::take(&mut scratch.queue);
-        queue.clear();
-        queue.hit(self.always);
-        queue.take_in(&self.postings);
+        scratch.queue.clear();
+        scratch.queue.hit(self.always);
+        scratch.queue.take_in(&self.postings);
         let mut last = None;
         let mut sources = self.sources.iter();
-        let found = loop {
+        loop {
             while let Some(source) = sources.as_slice().first()
-                && source.first < queue.head().unwrap_or(Rank::MAX).min(asked.limit)
+                && source.first < scratch.queue.head().unwrap_or(Rank::MAX).min(bound.limit)
             {
                 sources.next();
                 if !seen.hides(&source.attribute) {
-                    source.lookup.open(&source.attribute, seen, (&mut *scratch, &mut queue));
-                    queue.take_in(&self.postings);
+                    source.lookup.open(&source.attribute, seen, scratch);
+                    scratch.queue.take_in(&self.postings);
                 }
             }
-            let Some(Next::Rank(rank)) = queue.pop(&self.postings) else { break None };
-            if rank >= asked.limit {
-                break None;
+            let Some(Next::Rank(rank)) = scratch.queue.pop(&self.postings) else { return None };
+            if rank >= bound.limit {
+                return None;
             }
             if last.replace(rank) == Some(rank) {
                 continue;
             }
             let remainder = self.remainders.get(rank as usize).copied().unwrap_or(Remainder::Everything);
-            if (asked.rule)(rank).is_some_and(|rule| rule.matches_beyond(remainder, seen, scratch)) {
-                break Some(rank);
+            if (bound.matches)(rank, remainder, &mut scratch.values) {
+                return Some(rank);
             }
-        };
-        scratch.queue = queue;
-        found
+        }
     }
 }
 
 impl Lookup {
     /// Notes the lists that the request hits.
-    fn open(&self, attribute: &Attribute, seen: Seen<'_>, (scratch, queue): (&mut Scratch, &mut Queue)) {
+    fn open(&self, attribute: &Attribute, seen: Seen<'_>, scratch: &mut Scratch) {
+        let Scratch { values, queue, hits, words: found } = scratch;
+        let look = Look { attribute, seen };
         match self {
-            Lookup::Values { fold: folds, table } => each(attribute, *folds, seen, scratch, |value| {
-                table.get(value).into_iter().for_each(|span| queue.hit(*span));
+            Lookup::Values { fold, table } => look.each(*fold, values, |value| {
+                if let Some(span) = table.get(value) {
+                    queue.hit(*span);
+                }
             }),
-            Lookup::Prefixes { fold: folds, table } => each(attribute, *folds, seen, scratch, |value| {
+            Lookup::Prefixes { fold, table } => look.each(*fold, values, |value| {
                 table.prefixes(value).for_each(|span| queue.hit(*span));
             }),
-            Lookup::Suffixes { fold: folds, table } => each(attribute, *folds, seen, scratch, |value| {
+            Lookup::Suffixes { fold, table } => look.each(*fold, values, |value| {
                 table.suffixes(value).for_each(|span| queue.hit(*span));
             }),
-            Lookup::Contains { fold: folds, words } => {
-                let mut found = std::mem::take(&mut queue.seen);
+            Lookup::Contains { fold, words } => {
                 found.clear_for(words);
-                each(attribute, *folds, seen, scratch, |value| {
-                    words.each_in(value, &mut found, |span| queue.hit(span));
-                });
-                queue.seen = found;
+                look.each(*fold, values, |value| words.each_in(value, found, |span| queue.hit(span)));
             }
             Lookup::Member(list, span) => {
-                if seen.any_value(attribute, scratch, &mut |value, _| list.contains(value)) {
+                if seen.any_value(attribute, values, &mut |value, _| list.contains(value)) {
                     queue.hit(*span);
                 }
             }
@@ -248,25 +255,23 @@ impl Lookup {
                     queue.hit(*span);
                 }
             }
-            Lookup::Numbers(numbers) => each(attribute, false, seen, scratch, |value| {
+            Lookup::Numbers(numbers) => look.each(false, values, |value| {
                 if let Some(number) = Decimal::parse(value) {
                     numbers.each_around(&(number.whole(), number), |span| queue.hit(span));
                 }
             }),
-            Lookup::Versions(versions) => each(attribute, false, seen, scratch, |value| {
+            Lookup::Versions(versions) => look.each(false, values, |value| {
                 if let Some(version) = Version::read(value) {
                     versions.each_around(&version.numbers, |span| queue.hit(span));
                 }
             }),
             Lookup::Patterns(group, spans) => {
-                let mut hits = std::mem::take(&mut queue.hits);
                 hits.clear_for(group);
-                each(attribute, false, seen, scratch, |value| group.search(value, &mut hits));
+                look.each(false, values, |value| group.search(value, hits));
                 hits.numbers().filter_map(|number| spans.get(number)).for_each(|span| queue.hit(*span));
-                queue.hits = hits;
             }
             Lookup::Present(span) => {
-                if seen.any_value(attribute, scratch, &mut |_, _| true) {
+                if seen.any_value(attribute, values, &mut |_, _| true) {
                     queue.hit(*span);
                 }
             }
@@ -274,29 +279,31 @@ impl Lookup {
     }
 }
 
-/// Calls `see` with every value of the attribute, its case folded if `folds`.
-fn each(
-    attribute: &Attribute,
-    folds: bool,
-    seen: Seen<'_>,
-    scratch: &mut Scratch,
-    mut see: impl FnMut(&[u8]),
-) {
-    seen.any_value(attribute, scratch, &mut |value, folded| {
-        match folds {
-            true => {
+/// One attribute of a request.
+#[derive(Clone, Copy)]
+struct Look<'r> {
+    attribute: &'r Attribute,
+    seen: Seen<'r>,
+}
+
+impl Look<'_> {
+    /// Calls `see` with every value, its case folded if `folds`.
+    fn each(self, folds: bool, values: &mut Values, mut see: impl FnMut(&[u8])) {
+        self.seen.any_value(self.attribute, values, &mut |value, folded| {
+            if folds {
                 fold(value, folded);
                 see(folded);
+            } else {
+                see(value);
             }
-            false => see(value),
-        }
-        false
-    });
+            false
+        });
+    }
 }
 
 /// Which table of an attribute a text belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Part {
+enum TextTable {
     Values,
     Prefixes,
     Suffixes,
@@ -306,12 +313,12 @@ enum Part {
 /// The keys of one attribute.
 #[derive(Default)]
 struct Keys<'c> {
-    texts: BTreeMap<(Part, bool), TextLists>,
+    texts: BTreeMap<(TextTable, bool), TextLists>,
     patterns: BTreeMap<&'c str, Vec<Rank>>,
     lists: BTreeMap<usize, (Option<&'c Arc<ValueSet>>, Vec<Rank>)>,
     networks: BTreeMap<usize, (Option<&'c Arc<NetworkSet>>, Vec<Rank>)>,
-    numbers: Vec<(&'c Interval<Number>, Rank)>,
-    versions: Vec<(&'c Interval<Triple>, Rank)>,
+    numbers: Vec<Ranked<'c, Number>>,
+    versions: Vec<Ranked<'c, Triple>>,
     present: Vec<Rank>,
 }
 
@@ -330,24 +337,24 @@ struct Gathered<'c> {
 impl<'c> Gathered<'c> {
     /// Takes in the next rule: without a condition, with one that has no keys, or with keys. One that takes no part
     /// has no place in any list.
-    fn add(&mut self, rank: Rank, basis: &'c Basis, popularity: &Shared<'_>) {
-        let weight = basis.when().and_then(|when| weigh(when, popularity));
+    fn add(&mut self, rank: Rank, key: &'c RuleKey, popularity: &Shared<'_>) {
+        let weight = key.when().and_then(|when| when.weigh(popularity));
         self.remainders.push(weight.map_or(Remainder::Everything, |weight| weight.remainder));
-        match (basis, weight) {
-            (Basis::Out, _) => {}
-            (Basis::Open, _) => self.always.push(rank),
-            (Basis::When(_), None) => {
+        match (key, weight) {
+            (RuleKey::Out, _) => {}
+            (RuleKey::Open, _) => self.always.push(rank),
+            (RuleKey::When(_), None) => {
                 self.always.push(rank);
                 self.unindexed.push(rank);
             }
-            (Basis::When(when), Some(weight)) => {
-                let (mut keys, mut told_by_presence) = (0, false);
-                each_key(when, popularity, &mut |attribute, kind| {
+            (RuleKey::When(when), Some(weight)) => {
+                let (mut keys, mut found_by_presence) = (0, false);
+                when.each_key(popularity, &mut |attribute, kind| {
                     keys += 1;
-                    told_by_presence |= matches!(kind, Kind::Present);
+                    found_by_presence |= matches!(kind, Kind::Present);
                     self.put(attribute, rank, kind);
                 });
-                if weight.remainder != Remainder::Nothing && told_by_presence {
+                if weight.remainder != Remainder::Nothing && found_by_presence {
                     self.unindexed.push(rank);
                 }
                 if keys == 0 {
@@ -371,25 +378,24 @@ impl<'c> Gathered<'c> {
         }
     }
 
-    fn build(mut self, (sets, in_set): (&mut PatternSets, usize)) -> RuleTable {
+    fn build(mut self, sets: &mut Sets<'_>) -> RuleTable {
         let mut builder = SourcesBuilder::default();
         let mut too_large = Vec::new();
         for (attribute, keys) in self.attributes {
-            too_large.extend(keys.build(attribute, (&mut *sets, in_set), &mut builder));
+            too_large.extend(keys.build(attribute, sets, &mut builder));
         }
         for rank in &too_large {
             // Found by presence now, which says nothing about the pattern.
-            self.remainders
-                .get_mut(*rank as usize)
-                .into_iter()
-                .for_each(|left| *left = Remainder::Everything);
+            if let Some(remainder) = self.remainders.get_mut(*rank as usize) {
+                *remainder = Remainder::Everything;
+            }
         }
         self.unindexed.extend(too_large);
         let always = builder.postings.add(&self.always);
         let mut sources = builder.sources;
         sources.sort_by_key(|source| source.first);
         RuleTable {
-            basis: Box::default(),
+            keys: Box::default(),
             popularity: Popularity::default(),
             postings: builder.postings.build(),
             sources: sources.into(),
@@ -403,11 +409,11 @@ impl<'c> Gathered<'c> {
 
 impl<'c> Keys<'c> {
     fn add(&mut self, rank: Rank, kind: &'c Kind) {
-        let (part, fold, text) = match kind {
-            Kind::Value { fold, text } => (Part::Values, fold, text),
-            Kind::Prefix { fold, text } => (Part::Prefixes, fold, text),
-            Kind::Suffix { fold, text } => (Part::Suffixes, fold, text),
-            Kind::Contains { fold, text } => (Part::Contains, fold, text),
+        let (table, fold, text) = match kind {
+            Kind::Value { fold, text } => (TextTable::Values, fold, text),
+            Kind::Prefix { fold, text } => (TextTable::Prefixes, fold, text),
+            Kind::Suffix { fold, text } => (TextTable::Suffixes, fold, text),
+            Kind::Contains { fold, text } => (TextTable::Contains, fold, text),
             Kind::Member(list) => {
                 let (known, ranks) = self.lists.entry(Arc::as_ptr(list).addr()).or_default();
                 *known = Some(list);
@@ -419,46 +425,48 @@ impl<'c> Keys<'c> {
                 return ranks.push(rank);
             }
             Kind::Pattern(pattern) => return self.patterns.entry(pattern).or_default().push(rank),
-            Kind::Number(interval) => return self.numbers.push((interval, rank)),
-            Kind::Version(interval) => return self.versions.push((interval, rank)),
+            Kind::Number(interval) => return self.numbers.push(Ranked { interval, rank }),
+            Kind::Version(interval) => return self.versions.push(Ranked { interval, rank }),
             Kind::Present => return self.present.push(rank),
         };
-        self.texts.entry((part, *fold)).or_default().add(text, rank);
+        self.texts.entry((table, *fold)).or_default().add(text, rank);
     }
 
     /// Builds the sources, and returns the rules whose patterns are too large together.
     fn build(
         mut self,
         attribute: &Attribute,
-        sets: (&mut PatternSets, usize),
+        sets: &mut Sets<'_>,
         builder: &mut SourcesBuilder,
     ) -> Vec<Rank> {
         let mut too_large = Vec::new();
-        for ((part, fold), table) in self.texts {
-            let first = table.first();
-            let lists = table.build(&mut builder.postings);
-            let lookup = match part {
-                Part::Values => Lookup::Values { fold, table: lists.collect() },
-                Part::Prefixes => Lookup::Prefixes { fold, table: lists.collect() },
-                Part::Suffixes => Lookup::Suffixes { fold, table: lists.collect() },
-                Part::Contains => Lookup::Contains { fold, words: Words::build(lists) },
+        for ((table, fold), texts) in self.texts {
+            let first = texts.first();
+            let lists = texts.build(&mut builder.postings);
+            let lookup = match table {
+                TextTable::Values => Lookup::Values { fold, table: lists.collect() },
+                TextTable::Prefixes => Lookup::Prefixes { fold, table: lists.collect() },
+                TextTable::Suffixes => Lookup::Suffixes { fold, table: lists.collect() },
+                TextTable::Contains => Lookup::Contains { fold, words: Words::build(lists) },
             };
             builder.push(first, attribute, lookup);
         }
         for (list, ranks) in self.lists.into_values() {
             let span = builder.postings.add(&ranks);
-            let lookup = list.map(|list| Lookup::Member(list.clone(), span));
-            lookup.into_iter().for_each(|lookup| builder.push(ranks.first().copied(), attribute, lookup));
+            if let Some(list) = list {
+                builder.push(ranks.first().copied(), attribute, Lookup::Member(list.clone(), span));
+            }
         }
         for (networks, ranks) in self.networks.into_values() {
             let span = builder.postings.add(&ranks);
-            let lookup = networks.map(|networks| Lookup::Networks(networks.clone(), span));
-            lookup.into_iter().for_each(|lookup| builder.push(ranks.first().copied(), attribute, lookup));
+            if let Some(networks) = networks {
+                builder.push(ranks.first().copied(), attribute, Lookup::Networks(networks.clone(), span));
+            }
         }
-        let first = self.numbers.first().map(|(_, rank)| *rank);
+        let first = self.numbers.first().map(|first| first.rank);
         let numbers = Intervals::build(&self.numbers, &mut builder.postings);
         builder.push(first, attribute, Lookup::Numbers(numbers));
-        let first = self.versions.first().map(|(_, rank)| *rank);
+        let first = self.versions.first().map(|first| first.rank);
         let versions = Intervals::build(&self.versions, &mut builder.postings);
         builder.push(first, attribute, Lookup::Versions(versions));
         too_large.extend(builder.push_patterns(&self.patterns, attribute, sets));
@@ -488,9 +496,9 @@ impl SourcesBuilder {
         &mut self,
         patterns: &BTreeMap<&str, Vec<Rank>>,
         attribute: &Attribute,
-        (sets, in_set): (&mut PatternSets, usize),
+        sets: &mut Sets<'_>,
     ) -> Vec<Rank> {
-        let (groups, left) = sets.lists_by(in_set, patterns);
+        let (groups, left) = sets.patterns.lists_by(sets.in_set, patterns);
         for (group, lists) in groups {
             let first = lists.iter().filter_map(|list| list.first()).min().copied();
             let spans = lists.iter().map(|list| self.postings.add(list)).collect();

@@ -9,11 +9,12 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 
 use super::intervals::{self, Interval, Number, Triple};
 use super::keys::Text;
 use super::literals::{Set, Texts};
-use crate::decide::condition::{Condition, Predicate, Test};
+use crate::decide::condition::{Condition, Predicate, Remainder, Test};
 use crate::decide::list::{NetworkSet, ValueSet};
 use crate::vocab::Attribute;
 
@@ -57,45 +58,36 @@ pub enum Kind {
     Present,
 }
 
-/// What remains to be asked of a condition once one of its keys was hit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Remainder {
-    Nothing,
-    /// All but this part of an `all`.
-    AllBut(u32),
-    Everything,
+/// A condition with the ways to find it. They are worked out once, because an index looks at every rule's at each
+/// change.
+#[derive(Debug)]
+pub struct Indexed {
+    condition: Condition,
+    ways: Ways,
 }
 
-/// Keys that a predicate can be found by: if none is hit, it does not hold. Made once with the predicate, because an
-/// index looks at every rule's.
+/// The ways to find a condition, in the condition's own shape.
+#[derive(Debug)]
+enum Ways {
+    All(Box<[Ways]>),
+    Any(Box<[Ways]>),
+    /// It may hold whatever the request has.
+    Not,
+    Is(Attribute, PredicateWays),
+}
+
+/// Almost always one, which is kept in place: an index follows this of every rule, and each step to another place in
+/// memory costs more than what is done there.
+type PredicateWays = SmallVec<[Way; 1]>;
+
+/// Keys that a predicate can be found by: if none is hit, it does not hold.
 #[derive(Debug)]
 pub struct Way {
-    keys: Few<Key>,
+    keys: SmallVec<[Key; 1]>,
     /// [`Remainder::Nothing`] where a hit says that the predicate holds.
     remainder: Remainder,
     /// Bytes of the shortest text among the keys.
     tells: usize,
-}
-
-/// Almost always one, which is kept where its owner is: an index follows this of every rule, and each step to another
-/// place in memory costs more than what is done there.
-#[derive(Debug)]
-pub struct Few<T> {
-    first: Option<T>,
-    more: Box<[T]>,
-}
-
-impl<T> Few<T> {
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().chain(&self.more)
-    }
-}
-
-impl<T> FromIterator<T> for Few<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Few<T> {
-        let mut items = items.into_iter();
-        Few { first: items.next(), more: items.collect() }
-    }
 }
 
 /// How a condition is best found: what that costs, and what a hit leaves open.
@@ -115,7 +107,7 @@ pub struct Shared<'p> {
     pub beside: Option<&'p Popularity>,
 }
 
-/// Added to the cost of keys that are dearer to look up than a value: a set of patterns, one membership test a list.
+/// Added to the cost of keys that are more expensive to look up than a value: a set of patterns, one membership test a list.
 const LOOKUP_COST: usize = 16;
 /// Added to the cost of a search through a set of patterns: as much as asking so many patterns by themselves.
 const PATTERNS_COST: usize = 48;
@@ -123,6 +115,41 @@ const PATTERNS_COST: usize = 48;
 const RANGES_HELD: usize = 4;
 /// Added where a key hardly tells rules apart.
 const PRESENCE_COST: usize = 1 << 32;
+
+impl Indexed {
+    pub fn of(condition: Condition) -> Indexed {
+        Indexed { ways: Ways::of(&condition), condition }
+    }
+
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// How to find it; `None` when it may hold whatever the request has.
+    pub(super) fn weigh(&self, popularity: &Shared<'_>) -> Option<Weight> {
+        weigh(&self.ways, popularity)
+    }
+
+    /// Calls `see` with the keys it is best found by, where there is a way: if none is hit, it does not hold.
+    pub(super) fn each_key<'c>(
+        &'c self,
+        popularity: &Shared<'_>,
+        see: &mut dyn FnMut(&'c Attribute, &'c Kind),
+    ) {
+        each_key(&self.ways, popularity, see);
+    }
+}
+
+impl Ways {
+    fn of(condition: &Condition) -> Ways {
+        match condition {
+            Condition::All(inner) => Ways::All(inner.iter().map(Ways::of).collect()),
+            Condition::Any(inner) => Ways::Any(inner.iter().map(Ways::of).collect()),
+            Condition::Not(_) => Ways::Not,
+            Condition::Is(predicate) => Ways::Is(predicate.attribute.clone(), ways(predicate)),
+        }
+    }
+}
 
 impl Key {
     fn of(attribute: &Attribute, kind: Kind) -> Key {
@@ -155,7 +182,7 @@ impl Kind {
             Kind::Pattern(pattern) => (8, pattern.as_bytes(), 0),
             Kind::Present => (9, &[], 0),
             Kind::Contains { fold, text } => (10 + u8::from(*fold), text, 0),
-            // Nobody knows how many of them a value lies in: they are counted together.
+            // How many of them a value lies in is not known: they are counted together.
             Kind::Number(_) => (12, &[], 0),
             Kind::Version(_) => (13, &[], 0),
         }
@@ -186,12 +213,16 @@ impl Way {
 
 impl Popularity {
     /// Counts every key that the condition could be found by.
-    pub fn count(&mut self, condition: &Condition) {
-        match condition {
-            Condition::All(inner) | Condition::Any(inner) => inner.iter().for_each(|c| self.count(c)),
-            Condition::Not(_) => {}
-            Condition::Is(predicate) => {
-                for key in predicate.ways.iter().flat_map(|way| way.keys.iter()) {
+    pub fn count(&mut self, indexed: &Indexed) {
+        self.count_ways(&indexed.ways);
+    }
+
+    fn count_ways(&mut self, ways: &Ways) {
+        match ways {
+            Ways::All(inner) | Ways::Any(inner) => inner.iter().for_each(|part| self.count_ways(part)),
+            Ways::Not => {}
+            Ways::Is(_, ways) => {
+                for key in ways.iter().flat_map(|way| way.keys.iter()) {
                     *self.0.entry(key.identity).or_default() += 1;
                 }
             }
@@ -206,15 +237,14 @@ impl Shared<'_> {
     }
 }
 
-/// How to find a condition; `None` when it may hold whatever the request has.
-pub fn weigh(condition: &Condition, popularity: &Shared<'_>) -> Option<Weight> {
-    match condition {
-        Condition::Is(predicate) => {
-            let (cost, way) = best_way(predicate, popularity)?;
+fn weigh(ways: &Ways, popularity: &Shared<'_>) -> Option<Weight> {
+    match ways {
+        Ways::Is(_, ways) => {
+            let (cost, way) = best_way(ways, popularity)?;
             Some(Weight { cost, remainder: way.remainder })
         }
-        Condition::Not(_) => None,
-        Condition::All(inner) => {
+        Ways::Not => None,
+        Ways::All(inner) => {
             let (at, best) = best_part(inner, popularity)?;
             let remainder = match (best.remainder, inner.len()) {
                 (Remainder::Nothing, 1) => Remainder::Nothing,
@@ -223,7 +253,7 @@ pub fn weigh(condition: &Condition, popularity: &Shared<'_>) -> Option<Weight> {
             };
             Some(Weight { remainder, ..best })
         }
-        Condition::Any(inner) => {
+        Ways::Any(inner) => {
             let mut all = Weight { cost: 0, remainder: Remainder::Nothing };
             for part in inner {
                 let part = weigh(part, popularity)?;
@@ -237,38 +267,35 @@ pub fn weigh(condition: &Condition, popularity: &Shared<'_>) -> Option<Weight> {
     }
 }
 
-/// Calls `see` with the keys of a condition that [`weigh`] found a way to: if none is hit, it does not hold.
-pub fn each_key<'c>(
-    condition: &'c Condition,
-    popularity: &Shared<'_>,
-    see: &mut dyn FnMut(&'c Attribute, &'c Kind),
-) {
-    match condition {
-        Condition::Is(predicate) => {
-            let keys = best_way(predicate, popularity).into_iter().flat_map(|(_, way)| way.keys.iter());
-            keys.for_each(|key| see(&predicate.attribute, &key.kind));
+fn each_key<'c>(ways: &'c Ways, popularity: &Shared<'_>, see: &mut dyn FnMut(&'c Attribute, &'c Kind)) {
+    match ways {
+        Ways::Is(attribute, ways) => {
+            let keys = best_way(ways, popularity).into_iter().flat_map(|(_, way)| way.keys.iter());
+            keys.for_each(|key| see(attribute, &key.kind));
         }
-        Condition::Not(_) => {}
-        Condition::All(inner) => {
+        Ways::Not => {}
+        Ways::All(inner) => {
             let best = best_part(inner, popularity).and_then(|(at, _)| inner.get(at));
             best.into_iter().for_each(|part| each_key(part, popularity, see));
         }
-        Condition::Any(inner) => inner.iter().for_each(|part| each_key(part, popularity, see)),
+        Ways::Any(inner) => inner.iter().for_each(|part| each_key(part, popularity, see)),
     }
 }
 
-fn best_way<'c>(predicate: &'c Predicate, popularity: &Shared<'_>) -> Option<(usize, &'c Way)> {
-    let ways = predicate.ways.iter().map(|way| (way.cost(popularity), way));
+fn best_way<'c>(ways: &'c PredicateWays, popularity: &Shared<'_>) -> Option<(usize, &'c Way)> {
+    let ways = ways.iter().map(|way| (way.cost(popularity), way));
     ways.min_by_key(|(cost, way)| (*cost, Reverse(way.tells)))
 }
 
-fn best_part(parts: &[Condition], popularity: &Shared<'_>) -> Option<(usize, Weight)> {
+fn best_part(parts: &[Ways], popularity: &Shared<'_>) -> Option<(usize, Weight)> {
     let found = parts.iter().enumerate().filter_map(|(at, part)| Some((at, weigh(part, popularity)?)));
     found.min_by_key(|(at, weight)| (weight.cost, *at))
 }
 
 /// The sets of keys a predicate can be found by, each by itself; none when it may hold whatever the request has.
-pub(in crate::decide) fn ways(attribute: &Attribute, test: &Test, fold: bool) -> Few<Way> {
+fn ways(predicate: &Predicate) -> PredicateWays {
+    let Predicate { attribute, test, fold, .. } = predicate;
+    let fold = *fold;
     let way = |kinds, remainder| Way::of(attribute, kinds, remainder);
     let one = |kind| vec![way(vec![kind], Remainder::Nothing)];
     let ways = match test {
@@ -288,7 +315,7 @@ pub(in crate::decide) fn ways(attribute: &Attribute, test: &Test, fold: bool) ->
         Test::Member(list) if !fold => one(Kind::Member(list.clone())),
         Test::InNetworks(networks) => one(Kind::Networks(networks.clone())),
         Test::Regex(pattern) if !fold => {
-            let found = by_texts(&pattern.texts);
+            let found = by_texts(&Texts::read(pattern.regex.as_str()));
             let whole = one(Kind::Pattern(pattern.regex.as_str().into()));
             found.into_iter().map(|(kinds, remainder)| way(kinds, remainder)).chain(whole).collect()
         }
@@ -324,28 +351,4 @@ fn by_texts(texts: &Texts) -> Vec<(Vec<Kind>, Remainder)> {
     let inner = inner.iter().map(|set| each(set, |fold, text| Kind::Contains { fold, text }));
     let parts = parts.into_iter().flatten().chain(inner).map(|kinds| (kinds, Remainder::Everything));
     whole.chain(parts).collect()
-}
-
-impl Condition {
-    /// Whether it holds, given that what `remainder` leaves out does.
-    pub(in crate::decide) fn rest(&self, remainder: Remainder) -> Rest<'_> {
-        match (remainder, self) {
-            (Remainder::Nothing, _) => Rest { parts: &[], but: usize::MAX },
-            (Remainder::AllBut(at), Condition::All(parts)) => Rest { parts, but: at as usize },
-            _ => Rest { parts: std::slice::from_ref(self), but: usize::MAX },
-        }
-    }
-}
-
-/// The parts that are still to be asked.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::decide) struct Rest<'c> {
-    parts: &'c [Condition],
-    but: usize,
-}
-
-impl<'c> Rest<'c> {
-    pub fn parts(self) -> impl Iterator<Item = &'c Condition> {
-        self.parts.iter().enumerate().filter(move |(at, _)| *at != self.but).map(|(_, part)| part)
-    }
 }

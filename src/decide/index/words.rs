@@ -58,13 +58,13 @@ struct Class {
 
 /// Which words were found already: a value may hold one a thousand times. A buffer that grows once.
 #[derive(Default, Debug)]
-pub struct Seen {
+pub struct Found {
     /// The round a word was last found in.
     rounds: Vec<u32>,
     round: u32,
 }
 
-impl Seen {
+impl Found {
     /// Makes room for the words and forgets what was found before.
     pub fn clear_for(&mut self, words: &Words) {
         self.round = self.round.wrapping_add(1);
@@ -90,7 +90,9 @@ impl Words {
         let words: Vec<(Text, Span)> = words.collect();
         let mut common = vec![0_u32; PLACES];
         for piece in words.iter().flat_map(|(word, _)| word.windows(PIECE)) {
-            common.get_mut(place(number(piece))).into_iter().for_each(|count| *count += 1);
+            if let Some(count) = common.get_mut(place(number(piece))) {
+                *count += 1;
+            }
         }
         let rarity = |piece: &[u8]| common.get(place(number(piece))).copied().unwrap_or_default();
         let mut classes: Vec<Class> = Vec::new();
@@ -111,8 +113,8 @@ impl Words {
         Words { words, classes: classes.into(), few }
     }
 
-    /// Calls `found` with the list of every word in the value that was not seen before.
-    pub fn each_in(&self, value: &[u8], seen: &mut Seen, mut found: impl FnMut(Span)) {
+    /// Calls `found` with the list of every word in the value that was not found before.
+    pub fn each_in(&self, value: &[u8], known: &mut Found, mut found: impl FnMut(Span)) {
         let mut value = value;
         for _ in 0..LEAPS {
             let Some(few) = &self.few else { break };
@@ -121,7 +123,9 @@ impl Words {
             let first = hit.pattern().as_usize();
             for number in few.alike.get(first).into_iter().flatten().copied().chain([first]) {
                 let word = self.words.get(number).filter(|word| rest.starts_with(&word.text));
-                word.filter(|_| seen.first(number)).into_iter().for_each(|word| found(word.span));
+                if let Some(word) = word.filter(|_| known.first(number)) {
+                    found(word.span);
+                }
             }
             value = rest.get(1..).unwrap_or_default();
         }
@@ -131,7 +135,7 @@ impl Words {
                 while let Some(id) = next {
                     let Some(word) = self.words.get(id as usize) else { break };
                     let rest = start.checked_sub(word.at).and_then(|start| value.get(start..));
-                    if rest.is_some_and(|rest| rest.starts_with(&word.text)) && seen.first(id as usize) {
+                    if rest.is_some_and(|rest| rest.starts_with(&word.text)) && known.first(id as usize) {
                         found(word.span);
                     }
                     next = word.next;
@@ -164,16 +168,16 @@ impl Class {
     /// Puts a word under its piece, and returns the one that was there.
     fn add(&mut self, piece: u32, id: u32) -> Option<u32> {
         let (block, bit) = bit(piece);
-        self.filter.get_mut(block).into_iter().for_each(|bits| *bits |= bit);
+        if let Some(bits) = self.filter.get_mut(block) {
+            *bits |= bit;
+        }
         self.pieces.insert(piece, id)
     }
 
     fn word(&self, piece: u32) -> Option<u32> {
         let (block, bit) = bit(piece);
-        match self.filter.get(block).is_some_and(|bits| bits & bit != 0) {
-            true => self.pieces.get(&piece).copied(),
-            false => None,
-        }
+        let is_likely = self.filter.get(block).is_some_and(|bits| bits & bit != 0);
+        if is_likely { self.pieces.get(&piece).copied() } else { None }
     }
 }
 
@@ -209,7 +213,7 @@ mod tests {
         let by_piece = Words { few: None, ..Words::build(table.iter().cloned()) };
         let built = Words::build(table.into_iter());
         let postings = postings.build();
-        let mut seen = Seen::default();
+        let mut seen = Found::default();
         for value in [
             "aab",
             "bbbb",
