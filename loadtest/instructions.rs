@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use graygate::compile::Compiled;
 use graygate::decide::{PathBuffer, Scratch, ValueSet, normalise_host};
-use graygate::pools::{Balance, Walk};
+use graygate::pools::Walk;
+use graygate::spec::Balance;
 use policies::{Documents, equality, half_regex, headers, list, request, with_rules};
 use pools::pools;
 

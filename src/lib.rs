@@ -17,12 +17,14 @@
 //! | [`decide`] | which version gets a request, and why: a pure function of a snapshot and a request |
 //! | [`compile`] | what a set of documents means together; the only validator |
 //! | [`replay`] | who would move if documents changed |
+//! | [`spec`] | what compiled documents ask of the pools: services, instances, checks, transports, as plain values |
 //! | [`sources`] | where documents come from: a directory, etcd, the cache; and the writer behind `push` |
 //! | [`pools`] | which instance takes a request: health, ejection, balance, fallback |
-//! | [`live`] | what runs now: one cell, generations, the single publisher, explanations |
+//! | [`live`] | what runs now: one cell, generations, the single publisher |
 //! | [`edge`] | connections: who may stay, what is spoken, where a request begins and ends, how long anyone waits |
 //! | [`request`] | one request from its head to its log line |
 //! | [`responses`] | what a client reads when the proxy answers by itself |
+//! | [`explain`] | why a request that is only described would get its version |
 //! | [`telemetry`] | metrics, access log, process log |
 //! | [`admin`] | health, readiness, status, metrics, explain |
 //! | [`config`] | the process file |
@@ -69,6 +71,7 @@ pub mod decide;
 pub mod documents;
 pub mod echo;
 pub mod edge;
+pub mod explain;
 pub mod live;
 pub mod node;
 pub mod pools;
@@ -76,5 +79,6 @@ pub mod replay;
 pub mod request;
 pub mod responses;
 pub mod sources;
+pub mod spec;
 pub mod telemetry;
 pub mod vocab;

@@ -11,20 +11,22 @@ const LINE_LIMIT: usize = 700;
 /// Each room and the rooms it may use; a new arrow is a decision, and is drawn here and in `src/lib.rs`.
 ///
 /// `config` reads the operator's text with the reader of `documents`, and fills the `Settings` of the rooms it names.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: &[(&str, &[&str])] = &[
     ("vocab", &[]),
     ("documents", &["vocab"]),
     ("decide", &["vocab"]),
-    ("compile", &["documents", "decide", "pools", "vocab"]),
+    ("spec", &["vocab"]),
+    ("compile", &["documents", "decide", "spec", "vocab"]),
+    ("explain", &["decide", "vocab"]),
     ("replay", &["decide", "vocab"]),
     ("sources", &["documents", "vocab"]),
-    ("pools", &["vocab", "telemetry"]),
-    ("live", &["compile", "decide", "pools", "documents", "telemetry", "vocab"]),
+    ("pools", &["spec", "vocab", "telemetry"]),
+    ("live", &["compile", "decide", "pools", "spec", "documents", "telemetry", "vocab"]),
     ("responses", &["vocab"]),
     ("edge", &["responses", "telemetry", "vocab"]),
-    ("request", &["live", "decide", "pools", "edge", "responses", "telemetry", "vocab"]),
+    ("request", &["live", "decide", "pools", "spec", "edge", "responses", "telemetry", "vocab"]),
     ("telemetry", &["vocab"]),
-    ("admin", &["live", "compile", "documents", "telemetry", "vocab"]),
+    ("admin", &["live", "explain", "compile", "documents", "telemetry", "vocab"]),
     ("echo", &["vocab"]),
     (
         "commands",
@@ -36,8 +38,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "compile",
             "decide",
             "documents",
-            "live",
-            "pools",
+            "explain",
             "edge",
             "replay",
             "telemetry",
@@ -67,7 +68,7 @@ const WIRING: [&str; 1] = ["node"];
 const RINGS: [&str; 4] = ["compile", "decide", "node", "pools"];
 
 /// Words a room's code may not have, beyond the rooms it may not use.
-const ABSENT: [(&str, &[&str]); 4] = [
+const ABSENT: &[(&str, &[&str])] = &[
     (
         "decide",
         &[
@@ -85,7 +86,9 @@ const ABSENT: [(&str, &[&str]); 4] = [
     ),
     ("replay", &["tokio", "pingora", "std::fs", "SystemTime", "Instant", "rand::"]),
     ("documents", &["tokio", "pingora", "std::fs", "SystemTime", "Instant"]),
-    ("compile", &["tokio", "pingora", "std::fs", "SystemTime", "Instant"]),
+    ("spec", &["tokio", "pingora", "rustls::", "std::fs", "SystemTime", "Instant"]),
+    ("compile", &["tokio", "pingora", "rustls::", "std::fs", "SystemTime", "Instant"]),
+    ("explain", &["tokio", "pingora", "std::fs", "SystemTime", "Instant"]),
 ];
 
 /// Names that end with a digit because the protocol does.

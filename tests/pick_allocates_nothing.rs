@@ -8,9 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use graygate::pools::{
-    Balance, InstanceSpec, OutlierSpec, Registry, Retry, ServicePools, ServiceSpec, VersionSpec, Walk,
-};
+use graygate::pools::{Registry, Retry, ServicePools, Walk};
+use graygate::spec::{Balance, InstanceSpec, OutlierSpec, ServiceSpec, VersionSpec};
 use graygate::vocab::{Name, TryOutcome};
 
 struct Counting;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use graygate::pools::{Balance, InstanceSpec, Registry, ServicePools, ServiceSpec, VersionSpec};
+use graygate::pools::{Registry, ServicePools};
+use graygate::spec::{Balance, InstanceSpec, ServiceSpec, VersionSpec};
 use graygate::vocab::Name;
 
 /// All of them `release`, with weights from 1 to `weights`.

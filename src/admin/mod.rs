@@ -16,7 +16,8 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use serde::Deserialize;
 
-use crate::live::{Asked, BadQuestion, Explanation, Live, ProblemReport};
+use crate::explain::{BadQuestion, Explanation, Question};
+use crate::live::{Live, ProblemReport};
 use crate::telemetry::Metrics;
 
 pub use listener::{Listener, ListenerHandoff};
@@ -33,7 +34,7 @@ pub struct Settings {
 }
 
 /// Explains a request; `None` before anything runs.
-pub type Explain = dyn Fn(&Asked) -> Option<Result<Explanation, BadQuestion>> + Send + Sync;
+pub type Explain = dyn Fn(&Question) -> Option<Result<Explanation, BadQuestion>> + Send + Sync;
 
 /// What the admin address answers from.
 pub struct Admin {
@@ -57,7 +58,7 @@ const WAITING: &str = "waiting for the first documents\n";
 /// A question to `/explain`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Question {
+struct QuestionBody {
     #[serde(default = "get")]
     method: String,
     url: String,
@@ -127,7 +128,7 @@ impl Admin {
             Ok(Some(body)) => body,
             _ => return text(StatusCode::BAD_REQUEST, "the question could not be read\n"),
         };
-        let question: Question = match serde_json::from_slice(&body) {
+        let question: QuestionBody = match serde_json::from_slice(&body) {
             Ok(question) => question,
             Err(error) => return text(StatusCode::BAD_REQUEST, &format!("not a question: {error}\n")),
         };
@@ -135,7 +136,7 @@ impl Admin {
             Ok(address) => address,
             Err(_) => return text(StatusCode::BAD_REQUEST, "`ip` is not an address\n"),
         };
-        let asked = Asked {
+        let asked = Question {
             method: question.method,
             url: question.url,
             headers: question.headers,

@@ -1,17 +1,14 @@
 //! `graygate explain`: which version a request would get, and why, without a running proxy.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{ExplainArguments, block_on, print_problems};
+use crate::compile::{Memory, compile};
 use crate::config::Config;
 use crate::decide::{NetworkSet, Trust};
-use crate::documents::DocumentSet;
-use crate::live::{self, Admitted, Asked, Explanation, Live, Publisher};
-use crate::pools::Registry;
+use crate::explain::{Explainer, Explanation, Question};
 use crate::sources::directory;
-use crate::telemetry::Metrics;
 
 pub fn explain(arguments: ExplainArguments) -> anyhow::Result<ExitCode> {
     let (set, trust) = match (&arguments.documents, &arguments.config) {
@@ -25,17 +22,18 @@ pub fn explain(arguments: ExplainArguments) -> anyhow::Result<ExitCode> {
         },
         (None, None) => anyhow::bail!("no documents"),
     };
-    let generation = publish(set);
-    let problems: Vec<_> = generation.problems.iter().map(|(problem, _)| problem.clone()).collect();
-    print_problems(&problems);
-    let asked = Asked {
+    let compiled = compile(&set, &Memory::default(), &|path| std::fs::read(path));
+    print_problems(&compiled.problems);
+    let question = Question {
         method: arguments.method,
         url: arguments.url,
         headers: arguments.headers,
         address: arguments.ip,
         trusted: arguments.trusted,
     };
-    let explanation = live::explain(&generation, &trust, &asked, SystemTime::now())?;
+    let has_instances = |service, version| compiled.has_instances(service, version);
+    let explainer = Explainer { snapshot: &compiled.snapshot, trust: &trust, has_instances: &has_instances };
+    let explanation = explainer.explain(&question, SystemTime::now().into())?;
     match arguments.json {
         true => println!("{}", serde_json::to_string(&explanation)?),
         false => print(&explanation),
@@ -51,14 +49,6 @@ fn nobody() -> Trust {
         version_header: crate::config::VERSION_HEADER,
         baggage: false,
     }
-}
-
-/// A generation that nobody sends requests to.
-fn publish(set: DocumentSet) -> Arc<live::Generation> {
-    let registry = Arc::new(Registry::new(0));
-    let mut publisher = Publisher::new(Arc::new(Live::default()), registry, Metrics::new());
-    let admitted = Admitted::as_offered(Arc::new(set));
-    publisher.publish(&admitted, SystemTime::now(), &|path| std::fs::read(path))
 }
 
 fn print(explanation: &Explanation) {

@@ -17,9 +17,9 @@ mod tls;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::decide::Snapshot;
+use crate::decide::{ServiceId, Snapshot, VersionId};
 use crate::documents::{DocumentId, DocumentSet, Kind};
-use crate::pools::{ServiceSpec, Transport};
+use crate::spec::{ServiceSpec, Transport};
 use crate::vocab::{Label, Problem};
 
 pub use kept::{Memory, Renewed, Worn};
@@ -36,6 +36,13 @@ pub struct Compiled {
     pub counts: Counts,
     /// What the next compile may reuse and fall back to.
     pub memory: Memory,
+}
+
+impl Compiled {
+    /// Whether any instance stands in the chain of that version, in whatever state.
+    pub fn has_instances(&self, service: ServiceId, version: VersionId) -> bool {
+        self.services.get(service).is_some_and(|service| service.spec.has_instances(version))
+    }
 }
 
 #[derive(Debug)]

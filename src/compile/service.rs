@@ -15,7 +15,7 @@ use crate::decide::{self, PatternSets, RELEASE, RuleIndex, RulePlan, ServicePlan
 use crate::documents::{
     Balance, Document, DocumentId, Fallback, HealthCheckKind, Instance, Kind, Outcome, Rule, Service,
 };
-use crate::pools::{self, Check, HealthSpec, InstanceSpec, ServiceSpec, Transport, VersionSpec};
+use crate::spec::{self, Check, HealthSpec, InstanceSpec, ServiceSpec, Transport, VersionSpec};
 use crate::vocab::{Attribute, Name, Problem, Timeouts};
 
 /// The services in force, each with its instances.
@@ -294,9 +294,9 @@ fn spec(name: &Name, gathered: &Gathered<'_>, words: &Words, transport: &Transpo
             })
             .collect(),
         balance: match service.balance {
-            Balance::RoundRobin => pools::Balance::RoundRobin,
-            Balance::LeastRequests => pools::Balance::LeastRequests,
-            Balance::Hash => pools::Balance::Hash,
+            Balance::RoundRobin => spec::Balance::RoundRobin,
+            Balance::LeastRequests => spec::Balance::LeastRequests,
+            Balance::Hash => spec::Balance::Hash,
         },
         health: service.health.as_ref().map(|health| HealthSpec {
             check: match &health.kind {
@@ -315,7 +315,7 @@ fn spec(name: &Name, gathered: &Gathered<'_>, words: &Words, transport: &Transpo
             unhealthy_after: health.unhealthy_after,
             transport: transport.clone(),
         }),
-        outlier: service.outlier.as_ref().map(|outlier| pools::OutlierSpec {
+        outlier: service.outlier.as_ref().map(|outlier| spec::OutlierSpec {
             consecutive_errors: outlier.consecutive_errors,
             eject_for: outlier.eject_for,
             max_ejected: outlier.max_ejected,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::{ReadFile, problem};
 use crate::documents::{DocumentId, Protocol, Service, Tls};
-use crate::pools::{Authorities, Identity, IdentityPart, TlsSpec, Transport, Wire};
+use crate::spec::{Authorities, Identity, IdentityPart, TlsSpec, Transport, Wire};
 use crate::vocab::{Name, Problem};
 
 /// What was last read well, by service.

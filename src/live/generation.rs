@@ -9,7 +9,8 @@ use arc_swap::ArcSwapOption;
 
 use crate::compile::Counts;
 use crate::decide::{Choice, RulePlan, ServiceId, ServicePlan, Snapshot, VersionId};
-use crate::pools::{ServicePools, Transport};
+use crate::pools::{PeerTemplate, ServicePools};
+use crate::spec::Transport;
 use crate::telemetry::{Counter, Metrics, VersionMetrics};
 use crate::vocab::{FallbackReason, Problem, Reason, Revision};
 
@@ -56,12 +57,17 @@ impl Generation {
     pub fn service(&self, id: ServiceId) -> Option<&Arc<ServiceRuntime>> {
         self.services.get(id)
     }
+
+    /// Whether any instance stands in the chain of that version, in whatever state.
+    pub fn has_instances(&self, service: ServiceId, version: VersionId) -> bool {
+        self.service(service).is_some_and(|service| service.pools.has_instances(version))
+    }
 }
 
 /// A service's pools and counters, resolved when its generation was made.
 pub struct ServiceRuntime {
     pub pools: Arc<ServicePools>,
-    pub transport: Transport,
+    pub peers: Arc<PeerTemplate>,
     versions: Box<[Arc<VersionMetrics>]>,
     ejections: Box<[Arc<Counter>]>,
     retries_suppressed: Arc<Counter>,
@@ -90,16 +96,19 @@ impl ServiceRuntime {
     pub fn resolve(
         plan: &ServicePlan,
         pools: Arc<ServicePools>,
-        transport: Transport,
+        transport: &Transport,
         metrics: &Metrics,
         before: Option<(&ServicePlan, &ServiceRuntime)>,
     ) -> ServiceRuntime {
         let service = plan.name.as_str();
         let words = plan.versions.iter().map(|version| version.word.as_str());
+        let peers = before
+            .filter(|(_, runtime)| runtime.peers.transport() == transport)
+            .map(|(_, runtime)| runtime.peers.clone());
         let versions = words.clone().map(|word| metrics.version(service, word));
         ServiceRuntime {
             pools,
-            transport,
+            peers: peers.unwrap_or_else(|| Arc::new(PeerTemplate::new(transport))),
             versions: versions.collect(),
             ejections: words.map(|word| metrics.ejections(service, word)).collect(),
             retries_suppressed: metrics.retries_suppressed(service),

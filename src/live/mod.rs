@@ -1,16 +1,14 @@
 //! What runs right now: the one cell, the generation in it, and the single publisher that writes it.
 //!
 //! Answers: which state of the documents decides requests at this moment, and what does it say about itself?
-//! Owns generations, publishing, explanations and the status report. Never: a framework's request, or a second cell.
+//! Owns generations, publishing and the status report. Never: a framework's request, or a second cell.
 //! Start at [`Live`] to read, at [`Publisher`] to follow a change.
 
-mod explain;
 mod generation;
 mod guard;
 mod publisher;
 mod status;
 
-pub use explain::{Asked, BadQuestion, Explanation, TraceStep, explain};
 pub use generation::{Generation, Live, ServiceRuntime};
 pub use guard::{Admitted, Guard};
 pub use publisher::Publisher;

@@ -9,7 +9,8 @@ use super::guard::Admitted;
 use crate::compile::{CompiledService, Memory, ReadFile, Renewed, Worn, compile_next};
 use crate::decide::ServicePlan;
 use crate::documents::{DocumentId, Raw};
-use crate::pools::{Registry, ServiceSpec};
+use crate::pools::Registry;
+use crate::spec::ServiceSpec;
 use crate::telemetry::Metrics;
 use crate::vocab::{Name, Problem};
 
@@ -136,7 +137,7 @@ impl Publisher {
             .zip(transports)
             .map(|((plan, pools), transport)| {
                 let old = before.get(&plan.name).copied();
-                Arc::new(ServiceRuntime::resolve(plan, pools, transport, &self.metrics, old))
+                Arc::new(ServiceRuntime::resolve(plan, pools, &transport, &self.metrics, old))
             })
             .collect()
     }

@@ -11,6 +11,7 @@ use pingora::services::background::BackgroundService;
 
 use crate::admin::{Explain, SourceView};
 use crate::edge::{CertificateSets, HeldBack};
+use crate::explain::Explainer;
 use crate::live::{self, Live, ProblemReport};
 use crate::request::Settings;
 use crate::sources::SourceStatus;
@@ -21,7 +22,10 @@ pub fn explainer(live: &Arc<Live>, settings: &Arc<Settings>) -> Box<Explain> {
     let (live, settings) = (live.clone(), settings.clone());
     Box::new(move |asked| {
         let generation = live.running()?;
-        Some(live::explain(&generation, &settings.trust, asked, SystemTime::now()))
+        let has_instances = |service, version| generation.has_instances(service, version);
+        let snapshot = &generation.snapshot;
+        let explainer = Explainer { snapshot, trust: &settings.trust, has_instances: &has_instances };
+        Some(explainer.explain(asked, SystemTime::now().into()))
     })
 }
 

@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::rotation::scatter;
-use super::spec::{InstanceSpec, OutlierSpec};
 use super::vitals::{EJECTION_STANDS, Standing, Vitals};
+use crate::spec::{InstanceSpec, OutlierSpec};
 use crate::vocab::{InstanceState, Label, Name, StatusClass, TryOutcome};
 
 /// An instance of a service. Two generations' instances of one (service, version, address) share

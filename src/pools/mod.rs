@@ -9,6 +9,7 @@
 mod budget;
 mod homes;
 mod instance;
+mod peer;
 mod pool;
 mod probe;
 mod prober;
@@ -16,18 +17,14 @@ mod registry;
 mod rotation;
 mod schedule;
 mod service;
-mod spec;
 mod vitals;
 mod walk;
 
 pub use instance::{InFlight, Instance};
+pub use peer::PeerTemplate;
 pub use prober::run_checks;
 pub use registry::Registry;
 pub use service::ServicePools;
-pub use spec::{
-    Authorities, Balance, Check, HealthSpec, Identity, IdentityPart, InstanceSpec, OutlierSpec, ServiceSpec,
-    TlsSpec, Transport, VersionSpec, Wire,
-};
 pub use vitals::{EJECTION_LIMIT, EJECTION_STANDS, RECOVERY};
 pub use walk::{NoInstance, Picked, RETRIES_LIMIT, Retry, Walk};
 

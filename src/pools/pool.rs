@@ -11,9 +11,9 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::instance::Instance;
 use super::rotation::{Candidate, Rotation, scatter};
-use super::spec::Balance;
 use super::vitals::ServiceVitals;
 use super::walk::Tried;
+use crate::spec::Balance;
 
 pub(super) struct Pool {
     members: Vec<Arc<Instance>>,

@@ -16,7 +16,8 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 
-use super::spec::{Check, HealthSpec, Transport, Wire};
+use super::peer::PeerTemplate;
+use crate::spec::{Check, HealthSpec, Transport, Wire};
 
 /// What a check calls itself, so that it can be told from users in the upstream's log.
 const USER_AGENT: &str = concat!("graygate-health/", env!("CARGO_PKG_VERSION"));
@@ -77,10 +78,7 @@ async fn ask(
 }
 
 fn peer(address: SocketAddr, transport: &Transport, wire: Wire) -> HttpPeer {
-    let mut peer = match &transport.tls {
-        Some(tls) => tls.peer(address),
-        None => HttpPeer::new(address, false, String::new()),
-    };
+    let mut peer = PeerTemplate::new(transport).peer(address);
     let version = match wire {
         Wire::Http1 => 1,
         Wire::Http2 => 2,

@@ -15,8 +15,8 @@ use super::instance::{Instance, Ward};
 use super::pool::Pool;
 use super::rotation::scatter;
 use super::service::{Group, Link, ServicePools};
-use super::spec::{HealthSpec, InstanceSpec, ServiceSpec, VersionSpec};
 use super::vitals::{ServiceVitals, Vitals};
+use crate::spec::{HealthSpec, InstanceSpec, ServiceSpec, VersionSpec};
 use crate::vocab::{Label, Name};
 
 /// The instances of the whole process. One lives as long as the process does.

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use super::homes::Homes;
 use super::instance::Instance;
-use super::spec::Balance;
 use super::vitals::{RECOVERY_STEPS, Standing};
 use super::walk::Tried;
+use crate::spec::Balance;
 
 /// Most turns laid out for one pool, beside one for each instance: weights whose sum is larger
 /// are rounded to it, an error below 0.03 percent of the pool's requests.

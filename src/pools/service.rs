@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use super::instance::{InFlight, Instance, Ward};
 use super::pool::{Asked, Offer, Pool};
-use super::spec::ServiceSpec;
 use super::vitals::ServiceVitals;
 use super::walk::{NoInstance, Picked, Retry, Tried, Walk};
+use crate::spec::ServiceSpec;
 use crate::vocab::{FallbackReason, Label, Name};
 
 /// One service, ready to serve. Immutable; hold it in the generation.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::budget::Budget;
-use super::spec::{Check, HealthSpec, OutlierSpec};
+use crate::spec::{Check, HealthSpec, OutlierSpec};
 
 /// Longest ejection, however often an instance was ejected before.
 pub const EJECTION_LIMIT: Duration = Duration::from_secs(300);

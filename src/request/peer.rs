@@ -13,7 +13,8 @@ use pingora::{Error, ErrorType, Result};
 
 use super::attempt::conclude;
 use super::context::{Attempt, AttemptState, Context, Passage};
-use crate::pools::{NoInstance, Wire};
+use crate::pools::NoInstance;
+use crate::spec::Wire;
 use crate::vocab::{ErrorReason, TryOutcome};
 
 /// Requests on one HTTP/2 connection at a time.
@@ -52,7 +53,7 @@ pub fn next_peer(session: &Session, context: &mut Context, now: Instant) -> Resu
     let passage = context.routed()?;
     let Some(attempt) = &passage.attempt else { return Err(Error::new(ErrorType::InternalError)) };
     let mut peer = peer(passage, attempt, left);
-    if session.req_header().version == Version::HTTP_2 && passage.runtime.transport.wire == Wire::Http2 {
+    if session.req_header().version == Version::HTTP_2 && passage.runtime.peers.wire() == Wire::Http2 {
         // Nothing in it concerns a connection, and gRPC asks for trailers with `TE`.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
     }
@@ -73,12 +74,8 @@ fn instance_with_time(passage: &mut Passage, now: Instant) -> Result<Duration, E
 }
 
 fn peer(passage: &Passage, attempt: &Attempt, left: Duration) -> HttpPeer {
-    let transport = &passage.runtime.transport;
-    let address = attempt.instance.address();
-    let mut peer = match &transport.tls {
-        Some(tls) => tls.peer(address),
-        None => HttpPeer::new(address, false, String::new()),
-    };
+    let peers = &passage.runtime.peers;
+    let mut peer = peers.peer(attempt.instance.address());
     // Two versions at one address never share a connection: one of them may be on its way out.
     peer.group_key = group_key(passage, attempt);
     let options = &mut peer.options;
@@ -91,7 +88,7 @@ fn peer(passage: &Passage, attempt: &Attempt, left: Duration) -> HttpPeer {
     options.write_timeout = Some(passage.timeouts.read);
     options.idle_timeout = Some(passage.timeouts.idle);
     options.max_h2_streams = H2_STREAMS;
-    if transport.wire == Wire::Http2 {
+    if peers.wire() == Wire::Http2 {
         options.alpn = ALPN::H2;
         options.set_http_version(2, 2);
     }

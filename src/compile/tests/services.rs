@@ -1,7 +1,7 @@
 //! Versions, fallback chains, instances, and rules for every service.
 
 use super::*;
-use crate::pools::ServiceSpec;
+use crate::spec::ServiceSpec;
 
 fn spec(service: &str) -> ServiceSpec {
     good(&[("services/s", service)]).services[0].spec.clone()

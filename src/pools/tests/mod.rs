@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::spec::*;
 use crate::vocab::Name;
 
 fn name(text: &str) -> Name {
