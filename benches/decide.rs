@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use graygate::compile::{Compiled, Memory, compile_next};
-use graygate::decide::{
+use graygate_rules::compile::{Compiled, Memory, compile_next};
+use graygate_rules::decide::{
     Decision, PathBuffer, PatternSets, Request, Scratch, Snapshot, ValueSet, index_rules, normalise_host,
 };
-use graygate::documents::{DocumentId, Raw};
+use graygate_rules::documents::{DocumentId, Raw};
 use http::HeaderValue;
 use policies::{
     Documents, agent_regex, contains, equality, half_regex, headers, list, number, path_regex, prefix, regex,

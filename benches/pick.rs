@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use graygate::pools::{ServicePools, Walk};
-use graygate::spec::Balance;
+use graygate_proxy::pools::{ServicePools, Walk};
+use graygate_rules::spec::Balance;
 use pools::pools;
 
 fn pick(pools: &ServicePools, key: u64, now: Instant) {

@@ -13,10 +13,10 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::Instant;
 
-use graygate::compile::Compiled;
-use graygate::decide::{PathBuffer, Scratch, ValueSet, normalise_host};
-use graygate::pools::Walk;
-use graygate::spec::Balance;
+use graygate_proxy::pools::Walk;
+use graygate_rules::compile::Compiled;
+use graygate_rules::decide::{PathBuffer, Scratch, ValueSet, normalise_host};
+use graygate_rules::spec::Balance;
 use policies::{Documents, equality, half_regex, headers, list, request, with_rules};
 use pools::pools;
 

@@ -6,9 +6,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graygate::compile::{Compiled, Memory, compile};
-use graygate::decide::{Decision, PathBuffer, Request, Scratch};
-use graygate::documents::{DocumentId, DocumentSet, Raw};
+use graygate_rules::compile::{Compiled, Memory, compile};
+use graygate_rules::decide::{Decision, PathBuffer, Request, Scratch};
+use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 struct Counting;
@@ -234,7 +234,7 @@ fn a_state_of_a_pattern_is_built_once() {
         let mut decide = |user: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("x-user", HeaderValue::from_str(user).unwrap());
-            let path = graygate::decide::Path { view: "/", upstream: "/" };
+            let path = graygate_rules::decide::Path { view: "/", upstream: "/" };
             let request = Request {
                 method: "GET",
                 scheme: "https",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Longest file, in lines without its tests.
 const LINE_LIMIT: usize = 700;
 
-/// Each room and the rooms it may use; a new arrow is a decision, and is drawn here and in `src/lib.rs`.
+/// Each room and the rooms it may use; a new arrow is a decision, and is drawn here and in `crates/rules/src/lib.rs`.
 ///
 /// `config` reads the operator's text with the reader of `documents`, and fills the `Settings` of the rooms it names.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("compile", &["documents", "decide", "spec", "vocab"]),
     ("explain", &["decide", "vocab"]),
     ("replay", &["decide", "vocab"]),
-    ("sources", &["documents", "vocab"]),
+    ("store", &["documents", "vocab"]),
     ("pools", &["spec", "vocab", "telemetry"]),
     ("live", &["compile", "decide", "pools", "spec", "documents", "telemetry", "vocab"]),
     ("responses", &["vocab"]),
@@ -34,7 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "node",
             "config",
             "echo",
-            "sources",
+            "store",
             "compile",
             "decide",
             "documents",
@@ -47,20 +47,27 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "config",
+        &["documents", "decide", "store", "edge", "request", "telemetry", "admin", "live", "pools", "vocab"],
+    ),
+    ("judge", &[]),
+    (
+        "control",
         &[
+            "store",
+            "judge",
             "documents",
+            "compile",
+            "explain",
+            "replay",
+            "spec",
             "decide",
-            "sources",
-            "edge",
-            "request",
             "telemetry",
-            "admin",
-            "live",
-            "pools",
             "vocab",
         ],
     ),
 ];
+/// Crates that are one room; in the others each folder is one.
+const WHOLE: [&str; 5] = ["telemetry", "store", "judge", "control", "testing"];
 /// Wiring: may use everything.
 const WIRING: [&str; 1] = ["node"];
 
@@ -96,21 +103,30 @@ const PROTOCOLS: [&str; 2] = ["h1", "h2"];
 const BANNED_NAMES: [&str; 7] = ["manager", "helper", "util", "common", "info", "data", "process"];
 
 struct Source {
+    /// The crate it is in, in our short name of it; the root package is `graygate`.
+    home: &'static str,
+    /// From the crate's `src`.
     path: PathBuf,
     text: String,
 }
 
 impl Source {
-    /// The room a file is in, or is by itself; `None` for `lib.rs` and `main.rs`.
+    fn parts(&self) -> Vec<&str> {
+        self.path.components().map(|part| part.as_os_str().to_str().unwrap()).collect()
+    }
+
+    /// The room a file is in, or is by itself; `None` for `lib.rs` and `main.rs` of a crate with several.
     fn room(&self) -> Option<&str> {
-        let first = self.path.components().next()?.as_os_str().to_str().unwrap();
+        if WHOLE.contains(&self.home) {
+            return Some(self.home);
+        }
+        let first = *self.parts().first()?;
         let name = first.strip_suffix(".rs").unwrap_or(first);
         Some(name).filter(|name| !["lib", "main"].contains(name))
     }
 
     fn is_tests(&self) -> bool {
-        let mut parts = self.path.components().map(|part| part.as_os_str().to_str().unwrap());
-        parts.any(|part| part == "tests" || part == "tests.rs")
+        self.parts().iter().any(|part| *part == "tests" || *part == "tests.rs")
     }
 
     /// The lines before the tests, which stand last, without comments.
@@ -119,21 +135,57 @@ impl Source {
         self.text[..end].lines().map(|line| line.split("//").next().unwrap_or_default()).collect()
     }
 
-    /// What leads from this file's module to the top of the crate.
-    fn way_up(&self) -> String {
+    /// Its module, from the top of the crate.
+    fn module(&self) -> Vec<String> {
         let names = self.path.with_extension("");
-        let depth = names.components().count() - usize::from(names.ends_with("mod"));
-        "super::".repeat(depth)
+        let names = names.components().map(|part| part.as_os_str().to_str().unwrap().to_string());
+        names.filter(|name| !["mod", "lib", "main"].contains(&name.as_str())).collect()
     }
 
-    /// The files beside it that it names, as `super::file` or inside `use super::{...}`.
+    /// Its code with every `super::` spelt out from the top of the crate.
+    fn absolute_code(&self) -> String {
+        let module = self.module();
+        let supers = regex::Regex::new(r"\b(super::)+").unwrap();
+        let code = self.code().join("\n");
+        let spelt = supers.replace_all(&code, |found: &regex::Captures<'_>| {
+            let up = found[0].len() / "super::".len();
+            let above: Vec<&str> =
+                module.iter().take(module.len().saturating_sub(up)).map(String::as_str).collect();
+            ["crate"].into_iter().chain(above).map(|part| format!("{part}::")).collect::<String>()
+        });
+        spelt.into_owned()
+    }
+
+    /// The files and folders of its room that it names, itself left out.
     fn used_neighbours(&self) -> BTreeSet<String> {
-        named_behind(&self.code().join("\n").replace("super::super::", "crate::"), "super::")
+        let room =
+            if WHOLE.contains(&self.home) { String::new() } else { format!("{}::", self.room().unwrap()) };
+        let mut used = named_behind(&self.absolute_code(), &format!("crate::{room}"));
+        used.remove(&self.neighbour());
+        used
     }
 
-    /// The rooms it names, as `crate::room` or inside `use crate::{...}`.
+    /// The file or folder of its room that it is, or is in; empty for the room's door.
+    fn neighbour(&self) -> String {
+        let depth = usize::from(!WHOLE.contains(&self.home));
+        self.module().into_iter().nth(depth).unwrap_or_default()
+    }
+
+    /// The rooms it names, as `crate::room`, `graygate_crate::room`, or inside braces behind either.
     fn used_rooms(&self) -> BTreeSet<String> {
-        named_behind(&self.code().join("\n").replace(&self.way_up(), "crate::"), "crate::")
+        let code = self.absolute_code();
+        let mut used = BTreeSet::new();
+        if !WHOLE.contains(&self.home) {
+            used.extend(named_behind(&code, "crate::"));
+        }
+        for (name, _) in CRATES {
+            let spelt = format!("graygate_{name}");
+            if WHOLE.contains(&name) && code.contains(&spelt) {
+                used.insert(name.to_string());
+            }
+            used.extend(named_behind(&code, &format!("{spelt}::")));
+        }
+        used
     }
 }
 
@@ -174,29 +226,44 @@ fn top_level(group: &str) -> Vec<&str> {
     items
 }
 
+/// Every crate by its short name, with the folder of its sources.
+const CRATES: [(&str, &str); 7] = [
+    ("graygate", "src"),
+    ("rules", "crates/rules/src"),
+    ("judge", "crates/judge/src"),
+    ("telemetry", "crates/telemetry/src"),
+    ("store", "crates/store/src"),
+    ("proxy", "crates/proxy/src"),
+    ("control", "crates/control/src"),
+];
+
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders = vec![root.clone()];
     let mut sources = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                sources.push(Source { path: path.strip_prefix(&root).unwrap().into(), text });
+    for (home, folder) in CRATES {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let text = fs::read_to_string(&path).unwrap();
+                    sources.push(Source { home, path: path.strip_prefix(&root).unwrap().into(), text });
+                }
             }
         }
     }
-    assert!(sources.len() > 20, "the sources are not where they are looked for");
+    assert!(sources.len() > 100, "the sources are not where they are looked for");
     sources
 }
 
 fn check(rule: impl Fn(&Source) -> Vec<String>) {
     let broken: Vec<String> = sources()
         .iter()
-        .flat_map(|source| rule(source).into_iter().map(|what| format!("{}: {what}", source.path.display())))
+        .flat_map(|source| {
+            rule(source).into_iter().map(|what| format!("{} {}: {what}", source.home, source.path.display()))
+        })
         .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
@@ -224,10 +291,11 @@ fn rooms_use_only_what_the_map_allows() {
 fn files_of_a_room_use_each_other_one_way() {
     let mut rooms: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     for source in sources().iter().filter(|source| !source.is_tests()) {
-        let (Some(room), Some(stem)) = (source.room(), source.path.file_stem()) else { continue };
-        let stem = stem.to_str().unwrap();
-        if stem != "mod" && source.path.components().count() == 2 {
-            rooms.entry(room.into()).or_default().insert(stem.into(), source.used_neighbours());
+        let Some(room) = source.room() else { continue };
+        let neighbour = source.neighbour();
+        if !neighbour.is_empty() {
+            let files = rooms.entry(room.into()).or_default();
+            files.entry(neighbour).or_default().extend(source.used_neighbours());
         }
     }
     for (room, mut files) in rooms {
@@ -246,19 +314,27 @@ fn files_of_a_room_use_each_other_one_way() {
 
 #[test]
 fn imports_are_found_in_every_spelling() {
-    let text = "use crate::vocab::Name;\nuse crate::{decide::{self, Path}, pools};\nlet x = crate::live::y();\n\
+    let source = |path: &str, text: &str| Source { home: "rules", path: path.into(), text: text.into() };
+    let text = "use graygate_rules::vocab::Name;\nuse crate::{decide::{self, Path}, pools};\nlet x = graygate_store::y();\n\
                 use super::super::proxy::Z;\nuse super::near;\n\
-                // crate::sources\n#[cfg(test)]\nmod tests { use crate::admin; }";
-    let source = Source { path: "room/file.rs".into(), text: text.into() };
-    let found: Vec<String> = source.used_rooms().into_iter().collect();
-    assert_eq!(found, ["decide", "live", "pools", "proxy", "vocab"]);
-    assert_eq!(source.room(), Some("room"));
-    assert_eq!(Source { path: "lib.rs".into(), text: String::new() }.room(), None);
-    assert_eq!(Source { path: "leaf.rs".into(), text: String::new() }.room(), Some("leaf"));
-    let text = "use super::{near::X, other, settings::{A, B}};\nlet y = super::far::z();".into();
-    let source = Source { path: "room/file.rs".into(), text };
-    let found: Vec<String> = source.used_neighbours().into_iter().collect();
-    assert_eq!(found, ["far", "near", "other", "settings"]);
+                // graygate_telemetry\n#[cfg(test)]\nmod tests { use crate::admin; }";
+    let file = source("room/file.rs", text);
+    let found = file.used_rooms();
+    for room in ["decide", "pools", "proxy", "store", "vocab"] {
+        assert!(found.contains(room), "{room} in {found:?}");
+    }
+    assert!(!found.contains("admin") && !found.contains("telemetry"), "{found:?}");
+    assert_eq!(file.room(), Some("room"));
+    assert_eq!(source("lib.rs", "").room(), None);
+    assert_eq!(source("leaf.rs", "").room(), Some("leaf"));
+    let text = "use super::{near::X, other, settings::{A, B}};\nlet y = super::far::z();\nuse crate::room::behind::B;";
+    let found: Vec<String> = source("room/file.rs", text).used_neighbours().into_iter().collect();
+    assert_eq!(found, ["behind", "far", "near", "other", "settings"]);
+    let found: Vec<String> = source("room/folder/file.rs", "use super::near;\nuse super::super::far;")
+        .used_neighbours()
+        .into_iter()
+        .collect();
+    assert_eq!(found, ["far"], "what is beside it in its folder is itself");
 }
 
 #[test]
@@ -282,11 +358,6 @@ fn every_room_says_what_it_is() {
             false => Vec::new(),
         }
     });
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for entry in fs::read_dir(&root).unwrap() {
-        let path = entry.unwrap().path();
-        assert!(!path.is_dir() || path.join("mod.rs").is_file(), "{} has no mod.rs", path.display());
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use graygate::config::Config;
-use graygate::documents::fields::Notes;
+use graygate_rules::documents::fields::Notes;
 
 #[path = "support/harness.rs"]
 #[expect(dead_code, reason = "each target uses a part of what they share")]

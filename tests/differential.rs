@@ -8,8 +8,8 @@ mod oracle;
 
 use std::collections::BTreeMap;
 
-use graygate::compile::{Memory, compile};
-use graygate::documents::{DocumentId, DocumentSet};
+use graygate_rules::compile::{Memory, compile};
+use graygate_rules::documents::{DocumentId, DocumentSet};
 use oracle::cases::{Dice, ask, document_sets};
 use oracle::program::{decided, no_file};
 use oracle::{Ask, Oracle, Verdict};

@@ -9,10 +9,10 @@ mod oracle;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graygate::compile::{Compiled, Memory, Worn, compile, compile_next};
-use graygate::decide::RuleIndex;
-use graygate::documents::{DocumentId, DocumentSet, Raw};
-use graygate::vocab::Name;
+use graygate_rules::compile::{Compiled, Memory, Worn, compile, compile_next};
+use graygate_rules::decide::RuleIndex;
+use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
+use graygate_rules::vocab::Name;
 use oracle::cases::{Dice, ask, change, change_many_rules, document_sets, many_rules};
 use oracle::program::{decided, explained, no_file};
 use oracle::{Ask, Oracle};

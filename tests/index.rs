@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use graygate::compile::{Compiled, Memory, compile};
-use graygate::decide::{Path, Request, Scratch};
-use graygate::documents::{DocumentId, DocumentSet, Raw};
+use graygate_rules::compile::{Compiled, Memory, compile};
+use graygate_rules::decide::{Path, Request, Scratch};
+use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -238,8 +238,8 @@ fn both(compiled: &Compiled, ask: &Ask, scratch: &mut Scratch) -> [String; 2] {
     [indexed, told(compiled.snapshot.decide_linear(&request, scratch))]
 }
 
-fn told(decision: graygate::decide::Decision<'_>) -> String {
-    use graygate::decide::Decision;
+fn told(decision: graygate_rules::decide::Decision<'_>) -> String {
+    use graygate_rules::decide::Decision;
     match decision {
         Decision::NoRoute => "no route".into(),
         Decision::Version(routed, choice) => format!("{} {:?} {choice:?}", routed.route.name, routed.path),

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use graygate::pools::{Registry, Retry, ServicePools, Walk};
-use graygate::spec::{Balance, InstanceSpec, OutlierSpec, ServiceSpec, VersionSpec};
-use graygate::vocab::{Name, TryOutcome};
+use graygate_proxy::pools::{Registry, Retry, ServicePools, Walk};
+use graygate_rules::spec::{Balance, InstanceSpec, OutlierSpec, ServiceSpec, VersionSpec};
+use graygate_rules::vocab::{Name, TryOutcome};
 
 struct Counting;
 

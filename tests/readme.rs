@@ -13,12 +13,12 @@ mod words;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use graygate::compile::{Memory, compile};
 use graygate::config::Config;
-use graygate::documents::fields::Notes;
-use graygate::documents::{DocumentId, Raw, parse};
-use graygate::sources::directory;
-use graygate::vocab::{ErrorReason, FallbackReason, InstanceState, Reason, TryOutcome};
+use graygate_rules::compile::{Memory, compile};
+use graygate_rules::documents::fields::Notes;
+use graygate_rules::documents::{DocumentId, Raw, parse};
+use graygate_rules::vocab::{ErrorReason, FallbackReason, InstanceState, Reason, TryOutcome};
+use graygate_store::directory;
 
 use pages::{Page, Table, code_words, page, pages, read, root};
 

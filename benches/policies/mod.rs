@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graygate::compile::{Compiled, Memory, compile};
-use graygate::decide::Request;
-use graygate::documents::{DocumentId, DocumentSet, Raw};
+use graygate_rules::compile::{Compiled, Memory, compile};
+use graygate_rules::decide::Request;
+use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 #[derive(Default)]
@@ -131,7 +131,7 @@ pub fn request<'a>(host: &'a str, path: &'a str, headers: &'a HeaderMap) -> Requ
         scheme: "https",
         host,
         port: None,
-        path: graygate::decide::Path { view: path, upstream: path },
+        path: graygate_rules::decide::Path { view: path, upstream: path },
         query: None,
         headers,
         client: "203.0.113.7".parse().unwrap(),

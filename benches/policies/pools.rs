@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use graygate::pools::{Registry, ServicePools};
-use graygate::spec::{Balance, InstanceSpec, ServiceSpec, VersionSpec};
-use graygate::vocab::Name;
+use graygate_proxy::pools::{Registry, ServicePools};
+use graygate_rules::spec::{Balance, InstanceSpec, ServiceSpec, VersionSpec};
+use graygate_rules::vocab::Name;
 
 /// All of them `release`, with weights from 1 to `weights`.
 pub fn pools(balance: Balance, instances: u16, weights: u32) -> Arc<ServicePools> {

@@ -5,7 +5,7 @@
 #[path = "shared.rs"]
 mod shared;
 
-use graygate::documents::Raw;
+use graygate_rules::documents::Raw;
 use http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
 use shared::oracle::Oracle;

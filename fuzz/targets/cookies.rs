@@ -2,11 +2,11 @@
 //! A zero byte ends the name, two lines of cookies, the baggage, and the query.
 #![no_main]
 
-use graygate::decide::{
+use graygate_rules::decide::{
     Arrival, Buffers, Peer, Trust, apply, cookies, decode_parameter, parameters, remove_attribute,
     set_baggage, without_parameter,
 };
-use graygate::vocab::Attribute;
+use graygate_rules::vocab::Attribute;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 

@@ -4,7 +4,7 @@
 #[path = "shared.rs"]
 mod shared;
 
-use graygate::compile::{Memory, compile};
+use graygate_rules::compile::{Memory, compile};
 use libfuzzer_sys::fuzz_target;
 use shared::oracle::Oracle;
 use shared::oracle::cases::{Dice, ask, document_sets};

@@ -4,7 +4,7 @@
 #[path = "shared.rs"]
 mod shared;
 
-use graygate::documents::{Body, DocumentId, Format, Raw, parse};
+use graygate_rules::documents::{Body, DocumentId, Format, Raw, parse};
 use libfuzzer_sys::fuzz_target;
 use shared::{agree, ask, compiled, set};
 

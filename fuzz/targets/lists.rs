@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use graygate::decide::{NetworkSet, ValueSet};
-use graygate::documents::{Body, ListPart};
-use graygate::vocab::{canonical_net, read_address};
+use graygate_rules::decide::{NetworkSet, ValueSet};
+use graygate_rules::documents::{Body, ListPart};
+use graygate_rules::vocab::{canonical_net, read_address};
 use libfuzzer_sys::fuzz_target;
 
 fn values(parts: &[ListPart]) -> Vec<Vec<&[u8]>> {

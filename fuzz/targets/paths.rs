@@ -4,7 +4,7 @@
 #[path = "shared.rs"]
 mod shared;
 
-use graygate::decide::{PathBuffer, normalise_host};
+use graygate_rules::decide::{PathBuffer, normalise_host};
 use libfuzzer_sys::fuzz_target;
 use shared::ask;
 use shared::oracle::{Ask, Seen};

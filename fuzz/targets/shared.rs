@@ -6,9 +6,9 @@ pub mod oracle;
 
 use std::sync::Arc;
 
-use graygate::compile::{Compiled, Memory, compile};
-use graygate::decide::{Path, Request, Scratch};
-use graygate::documents::{DocumentId, DocumentSet, Raw};
+use graygate_rules::compile::{Compiled, Memory, compile};
+use graygate_rules::decide::{Path, Request, Scratch};
+use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use http::{HeaderMap, HeaderValue};
 use oracle::{Ask, program::no_file};
 

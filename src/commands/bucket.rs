@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::decide;
+use graygate_rules::decide;
 
 pub fn bucket(salt: &str, value: &str) -> ExitCode {
     println!("{}", decide::bucket(salt.as_bytes(), value.as_bytes()).number());

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::block_on;
-use crate::compile::{Compiled, Memory, compile, notes};
 use crate::config::Config;
-use crate::decide::Snapshot;
-use crate::documents::{DocumentSet, Kind};
-use crate::sources::directory;
-use crate::vocab::Problem;
+use graygate_rules::compile::{Compiled, Memory, compile, notes};
+use graygate_rules::decide::Snapshot;
+use graygate_rules::documents::{DocumentSet, Kind};
+use graygate_rules::vocab::Problem;
+use graygate_store::directory;
 
 /// Checks a directory, or a process file and the documents it names.
 pub fn check(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::Result<ExitCode> {

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::config::Config;
-use crate::documents::fields::Notes;
 use crate::echo;
-use crate::edge::CertificateSets;
 use crate::node::{self, Start};
+use graygate_proxy::edge::CertificateSets;
+use graygate_rules::documents::fields::Notes;
 
 /// The sample documents, as they lie in `conf/documents`.
 const SAMPLES: [(&str, &str); 6] = [

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::echo;
-use crate::vocab::Name;
+use graygate_rules::vocab::Name;
 
 pub fn echo(address: SocketAddr, version: &Name) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

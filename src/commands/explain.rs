@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use super::{ExplainArguments, block_on, print_problems};
-use crate::compile::{Memory, compile};
 use crate::config::Config;
-use crate::decide::{NetworkSet, Trust};
-use crate::explain::{Explainer, Explanation, Question};
-use crate::sources::directory;
+use graygate_rules::compile::{Memory, compile};
+use graygate_rules::decide::{NetworkSet, Trust};
+use graygate_rules::explain::{Explainer, Explanation, Question};
+use graygate_store::directory;
 
 pub fn explain(arguments: ExplainArguments) -> anyhow::Result<ExitCode> {
     let (set, trust) = match (&arguments.documents, &arguments.config) {

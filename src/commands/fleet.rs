@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{StoreArguments, block_on};
-use crate::sources::fleet::{Fleet, Proxy, look};
+use graygate_store::fleet::{Fleet, Proxy, look};
 
 pub fn fleet(store: &StoreArguments, json: bool) -> anyhow::Result<ExitCode> {
     let settings = store.settings()?;

@@ -23,8 +23,8 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::node::Start;
-use crate::sources::etcd::{DEFAULT_PREFIX, EtcdSettings};
-use crate::vocab::{Name, Problem};
+use graygate_rules::vocab::{Name, Problem};
+use graygate_store::etcd::{DEFAULT_PREFIX, EtcdSettings};
 
 /// An edge proxy that decides, for every request, which version of a service answers it.
 #[derive(Parser, Debug)]
@@ -154,7 +154,7 @@ struct ReplayArguments {
     )]
     log: Option<PathBuf>,
     /// Make up so many users for every service
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::replay::IDENTITY_LIMIT)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(graygate_rules::replay::IDENTITY_LIMIT)))]
     identities: Option<u32>,
     /// Print one JSON object
     #[arg(long)]

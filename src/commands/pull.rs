@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{StoreArguments, block_on, print_problems};
-use crate::sources::push;
+use graygate_store::push;
 
 pub fn pull(path: &Path, store: &StoreArguments) -> anyhow::Result<ExitCode> {
     let settings = store.settings()?;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use super::check::compile_now;
 use super::{StoreArguments, block_on, print_problems};
-use crate::sources::directory;
-use crate::sources::push::{PushError, Surplus, compare, write};
+use graygate_store::directory;
+use graygate_store::push::{PushError, Surplus, compare, write};
 
 pub fn push(path: &Path, store: &StoreArguments, dry_run: bool, prune: bool) -> anyhow::Result<ExitCode> {
     let local = directory::load(path)?;

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 
 use super::check::compile_now;
 use super::{ReplayArguments, print_problems};
-use crate::decide::Snapshot;
-use crate::replay::{self, Moves, Sample};
-use crate::sources::directory;
+use graygate_rules::decide::Snapshot;
+use graygate_rules::replay::{self, Moves, Sample};
+use graygate_store::directory;
 
 pub fn replay(arguments: &ReplayArguments) -> anyhow::Result<ExitCode> {
     let before = snapshot(&arguments.documents)?;

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::documents::fields::{Field, Map};
-use crate::edge::{HEADERS_LIMIT, Limits};
-use crate::telemetry::{AccessLogSettings, LogFormat, LogPath, LogSettings};
-use crate::vocab::{ByteSize, Share};
+use graygate_proxy::edge::{HEADERS_LIMIT, Limits};
+use graygate_rules::documents::fields::{Field, Map};
+use graygate_rules::vocab::{ByteSize, Share};
+use graygate_telemetry::{AccessLogSettings, LogFormat, LogPath, LogSettings};
 
 /// Written to standard output, every request, unless the file says otherwise.
 pub fn read_log(map: &mut Map<'_>) -> Option<AccessLogSettings> {

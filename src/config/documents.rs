@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::documents::fields::{Emptiness, Field, Map};
-use crate::sources::Source;
-use crate::sources::directory::DirectorySettings;
-use crate::sources::etcd::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
+use graygate_rules::documents::fields::{Emptiness, Field, Map};
+use graygate_store::Source;
+use graygate_store::directory::DirectorySettings;
+use graygate_store::etcd::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
 
 pub fn read(field: &Field<'_>) -> Option<Source> {
     let mut map = field.map()?;

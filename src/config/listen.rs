@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::documents::fields::{Emptiness, Field};
-use crate::edge::{Listener, Tls, TlsVersion};
+use graygate_proxy::edge::{Listener, Tls, TlsVersion};
+use graygate_rules::documents::fields::{Emptiness, Field};
 
 pub fn read(field: &Field<'_>) -> Option<Vec<Listener>> {
     let listeners = field.list_of(Emptiness::Refused, read_one)?;

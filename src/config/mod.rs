@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::admin;
-use crate::decide::{NetworkSet, Trust};
-use crate::documents::fields::{Emptiness, Field, Map, Notes};
-use crate::documents::text::{self, Syntax};
-use crate::edge::{self, CertificateSets, Listener};
-use crate::request::{self, RespondVersion};
-use crate::sources::Source;
-use crate::telemetry::{AccessLogSettings, LogSettings};
-use crate::vocab::{Problem, canonical_net};
+use graygate_proxy::admin;
+use graygate_proxy::edge::{self, CertificateSets, Listener};
+use graygate_proxy::request::{self, RespondVersion};
+use graygate_rules::decide::{NetworkSet, Trust};
+use graygate_rules::documents::fields::{Emptiness, Field, Map, Notes};
+use graygate_rules::documents::text::{self, Syntax};
+use graygate_rules::vocab::{Problem, canonical_net};
+use graygate_store::Source;
+use graygate_telemetry::{AccessLogSettings, LogSettings};
 
 /// The header that carries the version where the file names none.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("x-gray-version");

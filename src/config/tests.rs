@@ -1,7 +1,7 @@
 //! The process file of the contract, and its mistakes.
 
 use super::*;
-use crate::telemetry::LogPath;
+use graygate_telemetry::LogPath;
 
 fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     Config::parse(text, Notes::of("graygate.yaml"))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::head::{digits, malformed};
-use crate::vocab::{ByteSize, parse_duration};
+use graygate_rules::vocab::{ByteSize, parse_duration};
 
 /// Longest `echo-delay`: beyond any timeout one wants to try.
 const DELAY_LIMIT: Duration = Duration::from_secs(600);

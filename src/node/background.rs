@@ -16,11 +16,11 @@ use tokio::task::JoinHandle;
 use super::end::{Drain, exit};
 use super::follow::{Follower, Member, Outlets, Place};
 use super::signals::reopen_log_on_signal;
-use crate::live::Publisher;
-use crate::pools::{Registry, run_checks};
-use crate::sources::cache::{self, Cache};
-use crate::sources::{Source, SourceStatus};
-use crate::telemetry::AccessLog;
+use graygate_proxy::live::Publisher;
+use graygate_proxy::pools::{Registry, run_checks};
+use graygate_store::cache::{self, Cache};
+use graygate_store::{Source, SourceStatus};
+use graygate_telemetry::AccessLog;
 
 /// How long the cache's last write and leaving the fleet may take, each.
 const TASK_CLOSE: Duration = Duration::from_millis(1_500);

@@ -15,13 +15,13 @@ use tokio::task::JoinHandle;
 
 use super::end::{End, exit};
 use super::files::Files;
-use crate::compile::{Memory, Renewed};
-use crate::documents::DocumentSet;
-use crate::live::{Admitted, Guard, Publisher, rfc3339};
-use crate::sources::cache::{Cache, Good};
-use crate::sources::fleet::Report;
-use crate::sources::{Fingerprint, SourceStatus, Update};
-use crate::vocab::{Counting, Revision};
+use graygate_proxy::live::{Admitted, Guard, Publisher, rfc3339};
+use graygate_rules::compile::{Memory, Renewed};
+use graygate_rules::documents::DocumentSet;
+use graygate_rules::vocab::{Counting, Revision};
+use graygate_store::cache::{Cache, Good};
+use graygate_store::fleet::Report;
+use graygate_store::{Fingerprint, SourceStatus, Update};
 
 /// How long a start waits for the source before it runs what the cache holds.
 const CACHE_WAIT: Duration = Duration::from_millis(500);

@@ -35,15 +35,15 @@ use self::handover::Successor;
 use self::signals::{Ending, SecondSignal};
 use self::succession::{Listeners, Succession, can_listen};
 use self::views::FollowCertificates;
-use crate::admin::{self, Admin, ListenerHandoff};
 use crate::config::Config;
-use crate::edge::{CertificateSets, Edge, Listener, Refused};
-use crate::live::{Live, Publisher};
-use crate::pools::Registry;
-use crate::request::{Gate, Settings};
-use crate::sources::SourceStatus;
-use crate::sources::cache::Cache;
-use crate::telemetry::{AccessLog, Metrics, start_log};
+use graygate_proxy::admin::{self, Admin, ListenerHandoff};
+use graygate_proxy::edge::{CertificateSets, Edge, Listener, Refused};
+use graygate_proxy::live::{Live, Publisher};
+use graygate_proxy::pools::Registry;
+use graygate_proxy::request::{Gate, Settings};
+use graygate_store::SourceStatus;
+use graygate_store::cache::Cache;
+use graygate_telemetry::{AccessLog, Metrics, start_log};
 
 /// Unused upstream connections kept for each thread.
 const UPSTREAM_POOL: usize = 1_024;

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::succession::Listeners;
 use super::systemd::tell;
-use crate::telemetry::AccessLog;
+use graygate_telemetry::AccessLog;
 
 /// SIGTERM and SIGINT, from whoever heard the first of them to whoever waits for a second. Listening anew would miss one
 /// that comes before that.
@@ -131,7 +131,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::admin::ListenerHandoff;
+    use graygate_proxy::admin::ListenerHandoff;
 
     #[tokio::test]
     async fn a_second_signal_is_heard_that_comes_before_anybody_waits_for_it() {

@@ -21,8 +21,8 @@ use sd_notify::NotifyState;
 use super::end::{End, exit};
 use super::handover::{self, ADMIN, Successor, Taken};
 use super::systemd::{tell, watch_over};
-use crate::admin::ListenerHandoff;
-use crate::live::Live;
+use graygate_proxy::admin::ListenerHandoff;
+use graygate_proxy::live::Live;
 
 /// How long the listeners of a fresh start are kept back until there is something to serve with; from a cache it takes a
 /// little more than half a second.

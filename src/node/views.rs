@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
-use crate::admin::{Explain, SourceView};
-use crate::edge::{CertificateSets, HeldBack};
-use crate::explain::Explainer;
-use crate::live::{self, Live, ProblemReport};
-use crate::request::Settings;
-use crate::sources::SourceStatus;
-use crate::telemetry::Metrics;
+use graygate_proxy::admin::{Explain, SourceView};
+use graygate_proxy::edge::{CertificateSets, HeldBack};
+use graygate_proxy::live::{self, Live, ProblemReport};
+use graygate_proxy::request::Settings;
+use graygate_rules::explain::Explainer;
+use graygate_store::SourceStatus;
+use graygate_telemetry::Metrics;
 
 /// Explains a request with what runs at that moment.
 pub fn explainer(live: &Arc<Live>, settings: &Arc<Settings>) -> Box<Explain> {

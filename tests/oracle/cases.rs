@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graygate::documents::{DocumentId, DocumentSet, Raw};
-use graygate::vocab::Problem;
+use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
+use graygate_rules::vocab::Problem;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Ask;

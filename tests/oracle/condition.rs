@@ -1,7 +1,7 @@
 //! Conditions, one operator after the other, each as the contract's table says it.
 
-use graygate::documents::{Condition, Match, Operator};
-use graygate::vocab::{Attribute, Comparison};
+use graygate_rules::documents::{Condition, Match, Operator};
+use graygate_rules::vocab::{Attribute, Comparison};
 use ipnet::IpNet;
 
 use super::patterns::{bytes_pattern, pattern};

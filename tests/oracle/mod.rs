@@ -12,9 +12,11 @@ mod target;
 
 use std::collections::BTreeMap;
 
-use graygate::documents::{self, Document, DocumentId, DocumentSet, Fallback, Outcome, Route, Rule, Service};
-use graygate::documents::{HostPattern, PathPattern, Target};
-use graygate::vocab::{Attribute, Name};
+use graygate_rules::documents::{
+    self, Document, DocumentId, DocumentSet, Fallback, Outcome, Route, Rule, Service,
+};
+use graygate_rules::documents::{HostPattern, PathPattern, Target};
+use graygate_rules::vocab::{Attribute, Name};
 
 pub use seen::{Ask, Seen};
 

@@ -1,7 +1,7 @@
 //! What the program itself makes of a request, in the words of a [`Verdict`], so that the two can be compared.
 
-use graygate::compile::Compiled;
-use graygate::decide::{self, Decision, Groups, PathBuffer, Request, Routed, Scratch, normalise_host};
+use graygate_rules::compile::Compiled;
+use graygate_rules::decide::{self, Decision, Groups, PathBuffer, Request, Routed, Scratch, normalise_host};
 
 use super::{Ask, Headers, Served, Verdict};
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use graygate::vocab::Attribute;
+use graygate_rules::vocab::Attribute;
 use http::HeaderMap;
 
 use super::patterns::pattern;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use graygate::documents::{PathPattern, PathRewrite, Redirect};
-use graygate::vocab::{HeaderEdits, Part, Template};
+use graygate_rules::documents::{PathPattern, PathRewrite, Redirect};
+use graygate_rules::vocab::{HeaderEdits, Part, Template};
 use regex::Regex;
 
 use super::patterns::pattern;

@@ -1,6 +1,6 @@
 //! A model of etcd: keys with revisions, a history that can be compacted, and data that can be lost.
 
-use graygate::sources::etcd::{Listed, Listing, Part};
+use graygate_store::etcd::{Listed, Listing, Part};
 use std::collections::BTreeMap;
 
 /// Below which everything lives.

@@ -1,16 +1,16 @@
 //! The store, the connection, the process and its disk, moved step by step by a seed.
 
 use crate::store::{Event, PREFIX, STRAY, State, Store};
-use graygate::compile::Memory;
-use graygate::decide::Outcome;
-use graygate::live::{Admitted, Generation, Guard, Live, Publisher};
-use graygate::pools::Registry;
-use graygate::sources::Update;
-use graygate::sources::cache::{Cache, Good};
-use graygate::sources::etcd::mirror::{Heard, Mirror};
-use graygate::sources::etcd::{Change, Listing, Part};
-use graygate::telemetry::Metrics;
-use graygate::vocab::Counting;
+use graygate_proxy::live::{Admitted, Generation, Guard, Live, Publisher};
+use graygate_proxy::pools::Registry;
+use graygate_rules::compile::Memory;
+use graygate_rules::decide::Outcome;
+use graygate_rules::vocab::Counting;
+use graygate_store::Update;
+use graygate_store::cache::{Cache, Good};
+use graygate_store::etcd::mirror::{Heard, Mirror};
+use graygate_store::etcd::{Change, Listing, Part};
+use graygate_telemetry::Metrics;
 use std::collections::VecDeque;
 use std::fs;
 use std::sync::Arc;
@@ -196,9 +196,12 @@ fn process() -> Process {
 }
 
 fn texts(
-    documents: &std::collections::BTreeMap<graygate::documents::DocumentId, Arc<graygate::documents::Raw>>,
+    documents: &std::collections::BTreeMap<
+        graygate_rules::documents::DocumentId,
+        Arc<graygate_rules::documents::Raw>,
+    >,
 ) -> State {
-    let text = |raw: &graygate::documents::Raw| String::from_utf8(raw.body.to_vec()).unwrap();
+    let text = |raw: &graygate_rules::documents::Raw| String::from_utf8(raw.body.to_vec()).unwrap();
     documents.iter().map(|(id, raw)| (id.to_string(), text(raw))).collect()
 }
 

@@ -2,8 +2,8 @@
 
 use crate::support::etcd::{Etcd, key};
 use etcd_client::PutOptions;
-use graygate::documents::DocumentId;
-use graygate::sources::commit::{
+use graygate_rules::documents::DocumentId;
+use graygate_store::commit::{
     CHANGE_LIMIT, Commit, CommitError, EtcdStore, Page, Slot, Store, Turn, Version,
 };
 use std::time::Duration;

@@ -1,6 +1,6 @@
 use crate::following::{Following, SOON};
 use crate::support::eventually;
-use graygate::documents::DocumentId;
+use graygate_rules::documents::DocumentId;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

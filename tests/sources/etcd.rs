@@ -3,7 +3,7 @@ use crate::relay::Relay;
 use crate::support::etcd::{Etcd, key};
 use crate::support::eventually;
 use etcd_client::{Txn, TxnOp};
-use graygate::sources::etcd::{self, Password};
+use graygate_store::etcd::{self, Password};
 use std::time::{Duration, Instant};
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! A source that is followed, and what a test asks of it.
 
 use crate::support::eventually;
-use graygate::documents::DocumentId;
-use graygate::sources::directory::{self, DirectorySettings};
-use graygate::sources::etcd::{self, EtcdSettings};
-use graygate::sources::{SourceKind, SourceStatus, Update};
+use graygate_rules::documents::DocumentId;
+use graygate_store::directory::{self, DirectorySettings};
+use graygate_store::etcd::{self, EtcdSettings};
+use graygate_store::{SourceKind, SourceStatus, Update};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -3,9 +3,9 @@
 use crate::commit::{RECORDS, document};
 use crate::relay::Relay;
 use crate::support::etcd::Etcd;
-use graygate::sources::commit::{Commit, CommitError, EtcdStore, Slot, Store};
-use graygate::sources::etcd::EtcdSettings;
-use graygate::sources::leader::{Election, Term};
+use graygate_store::commit::{Commit, CommitError, EtcdStore, Slot, Store};
+use graygate_store::etcd::EtcdSettings;
+use graygate_store::leader::{Election, Term};
 use std::time::Duration;
 use tokio::sync::watch;
 

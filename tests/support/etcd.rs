@@ -1,7 +1,7 @@
 //! A real etcd for one test: on free ports, in a directory of its own, gone when the test is.
 
 use etcd_client::{Certificate, Client, ConnectOptions, TlsOptions};
-use graygate::sources::etcd::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
+use graygate_store::etcd::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

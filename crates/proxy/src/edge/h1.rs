@@ -1,0 +1,162 @@
+//! HTTP/1 connections: one request after the other.
+//!
+//! Answers: where does the next request begin and end, and for how long may it wait? Reads every head itself, whole and
+//! against a deadline, so that a slow or ambiguous client is answered by us and counted. Never: routing.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::apps::HttpServerApp;
+use pingora::protocols::GetSocketDigest as _;
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout};
+
+use super::client_stream::ClientStream;
+use super::head::{self, Body, Head};
+use super::serving::{Serving, ending};
+use super::settings::Limits;
+use super::waits::Alarm;
+use crate::responses::error_bytes;
+use graygate_rules::vocab::ErrorReason;
+
+/// First room for a head; most fit.
+const HEAD_ROOM: usize = 4 << 10;
+/// How long an idle connection is kept for one more request while the process ends.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+/// How long a refused client may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves a connection until it ends, is idle for too long, or the process ends.
+pub async fn serve<A: HttpServerApp>(
+    serving: &Serving<A>,
+    mut stream: Box<ClientStream>,
+    shutdown: &ShutdownWatch,
+) {
+    let limits = &serving.limits;
+    let mut bytes = BytesMut::with_capacity(HEAD_ROOM);
+    let ended = pin!(ended(shutdown));
+    let mut arrivals = Arrivals { limits, idle: limits.header_timeout, alarm: Alarm::default(), ended };
+    loop {
+        let arrived = arrivals.next(&mut stream, bytes).await;
+        let rest = match arrived {
+            Arrived::Closed => return,
+            Arrived::Refused(reason) => {
+                serving.refused.report(stream.get_socket_digest().as_deref(), reason);
+                return farewell(&mut stream, reason).await;
+            }
+            Arrived::Request { bytes, rest, missing } => {
+                let (lent, way_back) = stream.begin(missing, limits.body_rate.0);
+                let mut session = ServerSession::new_http1(lent);
+                session.set_pipelined_prefix(bytes);
+                session.set_keepalive(Some(limits.keepalive.as_secs().max(1)));
+                let reusable = serving.app.process_new_http(session, shutdown).await;
+                let Some(back) = way_back.take(reusable.map(|reusable| reusable.consume().0)) else {
+                    return;
+                };
+                stream = back;
+                rest
+            }
+        };
+        bytes = rest;
+        arrivals.idle = limits.keepalive;
+    }
+}
+
+/// What came of waiting for a head.
+enum Arrived {
+    /// The head and what belongs to its request of the bytes behind it; the rest is the next request's.
+    Request {
+        bytes: BytesMut,
+        rest: BytesMut,
+        /// Bytes of its body that are still to come; `None` where only reading tells.
+        missing: Option<u64>,
+    },
+    Refused(ErrorReason),
+    /// Nothing more comes.
+    Closed,
+}
+
+/// An idle connection ends a moment after the process began to: a request that was on its way is still answered, with
+/// the word that it is the last one.
+async fn ended(shutdown: &ShutdownWatch) {
+    ending(shutdown).await;
+    tokio::time::sleep(LAST_REQUEST).await;
+}
+
+/// Waits for one head after another. It lives as long as the connection: its timers, made again for each request, would
+/// cost more than the request's decision.
+struct Arrivals<'c, F> {
+    limits: &'c Limits,
+    /// Longest wait for a first byte.
+    idle: Duration,
+    alarm: Alarm,
+    /// Ready when an idle connection has to end.
+    ended: Pin<&'c mut F>,
+}
+
+impl<F: Future<Output = ()>> Arrivals<'_, F> {
+    /// Waits for a first byte, and from then on for the whole head: a request that has begun is served, however the
+    /// process goes on.
+    async fn next(&mut self, stream: &mut ClientStream, mut bytes: BytesMut) -> Arrived {
+        let limits = self.limits;
+        let mut deadline = Instant::now() + if bytes.is_empty() { self.idle } else { limits.header_timeout };
+        let mut seen = 0;
+        loop {
+            match head::find(&bytes, seen, limits) {
+                Head::Complete { length, body } => return split(bytes, length, body),
+                Head::Refused(reason) => return Arrived::Refused(reason),
+                Head::Partial => {}
+            }
+            seen = bytes.len();
+            let mut read = pin!(stream.read_buf(&mut bytes));
+            let in_time = poll_fn(|cx| match read.as_mut().poll(cx) {
+                Poll::Ready(read) => Poll::Ready(Some(read)),
+                Poll::Pending if seen == 0 && self.ended.as_mut().poll(cx).is_ready() => Poll::Ready(None),
+                Poll::Pending => self.alarm.poll_until(deadline, cx).map(|()| None),
+            });
+            match in_time.await {
+                Some(Ok(0) | Err(_)) => return Arrived::Closed,
+                Some(Ok(_)) if seen == 0 => deadline = Instant::now() + limits.header_timeout,
+                Some(Ok(_)) => {}
+                None if seen == 0 => return Arrived::Closed,
+                None => return Arrived::Refused(ErrorReason::Timeout),
+            }
+        }
+    }
+}
+
+/// Keeps what follows the request for the next one. A chunked body's end is not known yet: all of it goes on.
+fn split(mut bytes: BytesMut, length: usize, body: Body) -> Arrived {
+    let here = (bytes.len() - length.min(bytes.len())) as u64;
+    let (own, missing) = match body {
+        Body::Bytes(count) => (count.min(here) as usize + length, Some(count.saturating_sub(here))),
+        Body::Chunked => (bytes.len(), None),
+    };
+    let rest = bytes.split_off(own);
+    if let Some(head) = bytes.get(..length).and_then(head::origin_form) {
+        let body = bytes.split_off(length);
+        bytes = BytesMut::from(head.as_slice());
+        bytes.extend_from_slice(&body);
+    }
+    Arrived::Request { bytes, rest, missing }
+}
+
+/// Sends the answer and closes; who does not listen is not waited for.
+pub async fn farewell(stream: &mut ClientStream, reason: ErrorReason) {
+    let answer = error_bytes(reason);
+    let farewell = async {
+        stream.write_all(&answer).await?;
+        stream.flush().await?;
+        stream.shutdown().await?;
+        // Closing on unread bytes would reset the connection, and the answer with it.
+        let mut ignored = [0; 4096];
+        while stream.read(&mut ignored).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(FAREWELL, farewell).await;
+}

@@ -1,0 +1,257 @@
+//! The head of a request, looked at before the framework sees it.
+//!
+//! Whatever could be read in two ways is refused here, so that what goes upstream is what was decided on. Owns the
+//! limits on heads and how many bytes of body follow one. Never: IO.
+
+use std::mem::MaybeUninit;
+
+use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
+
+use super::settings::Limits;
+use graygate_rules::vocab::ErrorReason;
+
+/// What was found of a head in the bytes so far.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Head {
+    /// More bytes are needed.
+    Partial,
+    Complete {
+        /// Bytes of the head, its blank line included.
+        length: usize,
+        body: Body,
+    },
+    Refused(ErrorReason),
+}
+
+/// The body that follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    Bytes(u64),
+    /// Its end is only found while reading it.
+    Chunked,
+}
+
+/// Room for headers on the stack; the limit of the settings cannot be larger.
+pub const HEADERS_LIMIT: usize = 256;
+
+const END: &[u8] = b"\r\n\r\n";
+
+/// Looks for a head in `bytes`, of which `seen` were looked at before.
+pub fn find(bytes: &[u8], seen: usize, limits: &Limits) -> Head {
+    // An empty line or two before a request is allowed; an endless row of them is not a request.
+    let from = seen.saturating_sub(END.len() - 1);
+    let found = bytes.get(from..).and_then(|rest| memchr::memmem::find(rest, END));
+    let length = found.map(|at| from + at + END.len());
+    if length.unwrap_or(bytes.len()) as u64 > limits.header_bytes.0 {
+        return Head::Refused(ErrorReason::HeadersTooLarge);
+    }
+    match length.and_then(|length| bytes.get(..length)) {
+        Some(head) => read(head, limits.headers),
+        // Lines that end without a carriage return would never end for us, though others might read them.
+        None if memchr::memmem::find(bytes, b"\n\n").is_some() => Head::Refused(ErrorReason::BadRequest),
+        None => Head::Partial,
+    }
+}
+
+fn read(head: &[u8], most_headers: usize) -> Head {
+    const REFUSED: Head = Head::Refused(ErrorReason::BadRequest);
+    // Left as it is: to clear room for all the headers there could be costs more than to read those there are.
+    let mut room = [const { MaybeUninit::uninit() }; HEADERS_LIMIT];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut room) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Err(httparse::Error::TooManyHeaders) => return Head::Refused(ErrorReason::HeadersTooLarge),
+        _ => return REFUSED,
+    }
+    if request.headers.len() > most_headers {
+        return Head::Refused(ErrorReason::HeadersTooLarge);
+    }
+    // A line that ends with a bare line feed is one header to us and part of another to somebody else.
+    if has_bare_line_feed(head) || request.method == Some("CONNECT") {
+        return REFUSED;
+    }
+    let new = request.version == Some(1);
+    match (host_is_clear(&request, new), body(request.headers, new)) {
+        (true, Some(body)) => Head::Complete { length: head.len(), body },
+        _ => REFUSED,
+    }
+}
+
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| at.checked_sub(1).and_then(|i| head.get(i)) != Some(&b'\r'))
+}
+
+fn named<'h>(headers: &'h [httparse::Header<'h>], name: &'static str) -> impl Iterator<Item = &'h [u8]> {
+    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+}
+
+/// One `Host`, which HTTP/1.1 has to send, and nothing else that could be taken for another authority.
+fn host_is_clear(request: &httparse::Request<'_, '_>, new: bool) -> bool {
+    let mut hosts = named(request.headers, "host");
+    let host = hosts.next();
+    let one = hosts.next().is_none() && (host.is_some() || !new);
+    one && !host.is_some_and(|host| host.contains(&b'@')) && target_is_clear(request.path.unwrap_or_default())
+}
+
+/// The framework refuses the same targets, and would answer in its own words, uncounted.
+fn target_is_clear(target: &str) -> bool {
+    // The framework would cut it there in silence.
+    if target.contains('#') {
+        return false;
+    }
+    match raw_target_authority(target.as_bytes()) {
+        RawTargetAuthority::None => true,
+        RawTargetAuthority::AmbiguousAuthority => false,
+        RawTargetAuthority::Absolute { authority: raw, .. } => {
+            let known = authority(target.as_bytes()) == Some(raw);
+            known && !raw.contains(&b'@') && http::uri::Authority::try_from(raw).is_ok()
+        }
+    }
+}
+
+/// The head with a path instead of a whole URL, whose authority takes the place of `Host` (RFC 9112, 3.2.2); `None`
+/// for a head that has a path already. Written anew, so that nobody behind can choose the other host.
+pub fn origin_form(head: &[u8]) -> Option<Vec<u8>> {
+    // Nearly every request says a path, and that shows without reading the rest.
+    let target = memchr::memchr(b' ', head)? + 1;
+    if head.get(target) == Some(&b'/') {
+        return None;
+    }
+    let mut room = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
+    let mut request = httparse::Request::new(&mut room);
+    request.parse(head).ok()?;
+    let target = request.path?.as_bytes();
+    let RawTargetAuthority::Absolute { authority, path_and_query, .. } = raw_target_authority(target) else {
+        return None;
+    };
+    let slash: &[u8] = if path_and_query.first() == Some(&b'/') { b"" } else { b"/" };
+    let version: &[u8] =
+        if request.version == Some(0) { b" HTTP/1.0\r\nHost: " } else { b" HTTP/1.1\r\nHost: " };
+    let method = request.method?.as_bytes();
+    let mut written = [method, b" ", slash, path_and_query, version, authority, b"\r\n"].concat();
+    for header in request.headers.iter().filter(|header| !header.name.eq_ignore_ascii_case("host")) {
+        written.extend([header.name.as_bytes(), b": ", header.value, b"\r\n"].concat());
+    }
+    written.extend(b"\r\n");
+    Some(written)
+}
+
+/// The authority of a target that is a whole URL.
+pub fn authority(target: &[u8]) -> Option<&[u8]> {
+    let after = |scheme: &[u8]| {
+        target.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme))?;
+        target.get(scheme.len()..)
+    };
+    let rest = after(b"http://").or_else(|| after(b"https://"))?;
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    rest.get(..end)
+}
+
+/// How the body is framed; `None` where it can be read in two ways.
+fn body(headers: &[httparse::Header<'_>], new: bool) -> Option<Body> {
+    let mut codings = named(headers, "transfer-encoding");
+    let mut lengths = named(headers, "content-length");
+    match (codings.next(), lengths.next()) {
+        (None, None) => Some(Body::Bytes(0)),
+        (None, Some(length)) => {
+            let length = length.trim_ascii();
+            let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+            let length: u64 = std::str::from_utf8(length).ok().filter(|_| digits)?.parse().ok()?;
+            lengths.next().is_none().then_some(Body::Bytes(length))
+        }
+        (Some(coding), None) => {
+            let plain = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            (plain && new && codings.next().is_none()).then_some(Body::Chunked)
+        }
+        (Some(_), Some(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use graygate_rules::vocab::ByteSize;
+
+    fn limits(bytes: u64, headers: usize) -> Limits {
+        Limits { header_bytes: ByteSize(bytes), headers, ..Limits::default() }
+    }
+
+    fn check(head: &str, expected: Head) {
+        assert_eq!(find(head.as_bytes(), 0, &limits(1000, 5)), expected, "{head:?}");
+    }
+
+    #[test]
+    fn clear_heads_are_taken() {
+        for (head, body) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Body::Bytes(0)),
+            ("GET / HTTP/1.0\r\n\r\n", Body::Bytes(0)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n", Body::Bytes(12)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Body::Chunked),
+            ("GET http://a:80/x HTTP/1.1\r\nHost: A:80\r\n\r\n", Body::Bytes(0)),
+            ("GET /用 HTTP/1.1\r\nHost: a\r\n\r\n", Body::Bytes(0)),
+        ] {
+            check(head, Head::Complete { length: head.len(), body });
+        }
+        let two = "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\n";
+        check(two, Head::Complete { length: 27, body: Body::Bytes(0) });
+        check("GET / HTTP/1.1\r\nHost: a\r\n", Head::Partial);
+        check("", Head::Partial);
+    }
+
+    #[test]
+    fn what_has_two_readings_is_refused() {
+        for head in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET http://u@a/ HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            "GET http:/\\a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+            "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+            "GET /\r\nHost: a\r\n\r\n",
+            "GET / / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "\x16\x03\x01\r\n\r\n",
+        ] {
+            check(head, Head::Refused(ErrorReason::BadRequest));
+        }
+    }
+
+    #[test]
+    fn a_whole_url_becomes_a_path_and_its_host() {
+        for (line, host, expected) in [
+            ("GET http://a:80/x?y HTTP/1.1", "b", "GET /x?y HTTP/1.1\r\nHost: a:80"),
+            ("GET HTTPS://A HTTP/1.1", "a", "GET / HTTP/1.1\r\nHost: A"),
+            ("PUT http://a?q HTTP/1.0", "b", "PUT /?q HTTP/1.0\r\nHost: a"),
+        ] {
+            let head = format!("{line}\r\nX: 1\r\nhost: {host}\r\nY:  2\r\n\r\n");
+            assert!(matches!(find(head.as_bytes(), 0, &limits(1000, 5)), Head::Complete { .. }), "{head:?}");
+            let written = origin_form(head.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(written).unwrap(), format!("{expected}\r\nX: 1\r\nY: 2\r\n\r\n"));
+        }
+        assert_eq!(origin_form(b"GET /http://a/ HTTP/1.1\r\nHost: b\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn large_heads_are_refused() {
+        let large = Head::Refused(ErrorReason::HeadersTooLarge);
+        assert_eq!(find(&[b'a'; 1001], 0, &limits(1000, 5)), large);
+        let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(5));
+        assert_eq!(find(many.as_bytes(), 0, &limits(1000, 5)), large);
+        let far = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(300));
+        assert_eq!(find(far.as_bytes(), 0, &limits(10_000, 256)), large);
+    }
+}

@@ -1,0 +1,144 @@
+//! The single writer: a complete set of documents becomes the running generation.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::generation::{Generation, Live, ServiceRuntime};
+use super::guard::Admitted;
+use crate::pools::Registry;
+use graygate_rules::compile::{CompiledService, Memory, ReadFile, Renewed, Worn, compile_next};
+use graygate_rules::decide::ServicePlan;
+use graygate_rules::documents::{DocumentId, Raw};
+use graygate_rules::spec::ServiceSpec;
+use graygate_rules::vocab::{Name, Problem};
+use graygate_telemetry::Metrics;
+
+/// Compiles and publishes. There is one of it, and nobody else writes the cell.
+pub struct Publisher {
+    live: Arc<Live>,
+    registry: Arc<Registry>,
+    metrics: Metrics,
+    memory: Memory,
+    problems: BTreeMap<Problem, SystemTime>,
+    /// Generations that ran before. A request may hold one longer than this does; as long as it does, this holds it
+    /// too, so that taking ten thousand rules apart is never left to a request.
+    retired: Vec<Arc<Generation>>,
+}
+
+impl Publisher {
+    pub fn new(live: Arc<Live>, registry: Arc<Registry>, metrics: Metrics) -> Publisher {
+        Publisher {
+            live,
+            registry,
+            metrics,
+            memory: Memory::default(),
+            problems: BTreeMap::new(),
+            retired: Vec::new(),
+        }
+    }
+
+    /// Starts from the last good documents of an earlier life, so that a broken one is held back now too.
+    pub fn remember(&mut self, memory: Memory) {
+        self.memory = memory;
+    }
+
+    /// Puts what was admitted in force.
+    pub fn publish(
+        &mut self,
+        admitted: &Admitted,
+        now: SystemTime,
+        read_file: ReadFile<'_>,
+    ) -> Arc<Generation> {
+        let set = &*admitted.set;
+        self.live.offer(admitted.offered);
+        self.metrics.set_offered(admitted.offered);
+        let compiled = compile_next(set, std::mem::take(&mut self.memory), read_file);
+        self.note_problems(&compiled.problems, now);
+        let services = self.resolve(&compiled.snapshot.services, compiled.services);
+        let generation = Arc::new(Generation {
+            revision: set.revision,
+            since: now,
+            snapshot: compiled.snapshot,
+            services,
+            problems: self.problems.iter().map(|(problem, since)| (problem.clone(), *since)).collect(),
+            counts: compiled.counts,
+        });
+        self.memory = compiled.memory;
+        self.retired.extend(self.live.running());
+        self.live.replace(generation.clone());
+        self.metrics.set_running(set.revision);
+        self.metrics.set_problems(&compiled.problems);
+        self.metrics.set_list_members(generation.counts.list_members.clone());
+        tracing::info!(
+            revision = set.revision,
+            documents = set.documents.len(),
+            problems = generation.problems.len(),
+            "generation is running"
+        );
+        generation
+    }
+
+    /// The text of every document in force: what is worth keeping for a start without the source.
+    pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
+        self.memory.good_texts()
+    }
+
+    /// What many changes have worn, to be built anew on another thread.
+    pub fn worn(&self) -> Option<Worn> {
+        self.memory.worn()
+    }
+
+    pub fn renew(&mut self, renewed: &Renewed) {
+        self.memory.renew(renewed);
+    }
+
+    /// After a change runs: how long it took from being seen. Clears away what is not used any more.
+    pub fn applied(&mut self, took: Duration, now: Instant) {
+        self.metrics.applied(took);
+        self.metrics.sweep(now);
+        // Nobody can take one up again that nobody else holds.
+        self.retired.retain(|generation| Arc::strong_count(generation) > 1);
+    }
+
+    /// Logs each problem once when it appears and once when it is gone.
+    fn note_problems(&mut self, problems: &[Problem], now: SystemTime) {
+        let before = std::mem::take(&mut self.problems);
+        for problem in problems {
+            let since = before.get(problem).copied().unwrap_or_else(|| {
+                tracing::warn!(
+                    document = problem.document,
+                    field = problem.field,
+                    "{}: held back or inert",
+                    problem.sentence()
+                );
+                now
+            });
+            self.problems.insert(problem.clone(), since);
+        }
+        for (problem, _) in before.iter().filter(|(problem, _)| !self.problems.contains_key(problem)) {
+            tracing::info!(document = problem.document, field = problem.field, "mended: {}", problem.message);
+        }
+    }
+
+    fn resolve(&self, plans: &[ServicePlan], compiled: Vec<CompiledService>) -> Box<[Arc<ServiceRuntime>]> {
+        let before = self.live.running();
+        let before: HashMap<&Name, (&ServicePlan, &ServiceRuntime)> = before
+            .iter()
+            .flat_map(|generation| generation.snapshot.services.iter().zip(generation.services.iter()))
+            .map(|(plan, runtime)| (&plan.name, (plan, &**runtime)))
+            .collect();
+        let (specs, transports): (Vec<ServiceSpec>, Vec<_>) =
+            compiled.into_iter().map(|service| (service.spec, service.transport)).unzip();
+        let pools = self.registry.build(&specs);
+        plans
+            .iter()
+            .zip(pools)
+            .zip(transports)
+            .map(|((plan, pools), transport)| {
+                let old = before.get(&plan.name).copied();
+                Arc::new(ServiceRuntime::resolve(plan, pools, &transport, &self.metrics, old))
+            })
+            .collect()
+    }
+}

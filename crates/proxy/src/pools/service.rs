@@ -1,0 +1,224 @@
+//! The pools of one service in one generation.
+//!
+//! Answers: which instance takes this request? Walks the fallback chain of the decided version.
+//! Owns: nothing that changes; state is behind the instances. Never: decides versions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::instance::{InFlight, Instance, Ward};
+use super::pool::{Asked, Offer, Pool};
+use super::vitals::ServiceVitals;
+use super::walk::{NoInstance, Picked, Retry, Tried, Walk};
+use graygate_rules::spec::ServiceSpec;
+use graygate_rules::vocab::{FallbackReason, Label, Name};
+
+/// One service, ready to serve. Immutable; hold it in the generation.
+pub struct ServicePools {
+    pub(super) spec: ServiceSpec,
+    pub(super) vitals: Arc<ServiceVitals>,
+    /// By worn label.
+    pub(super) groups: BTreeMap<Name, Group>,
+    /// One for each of the spec's versions.
+    pub(super) chains: Vec<Vec<Link>>,
+    /// Index of `release`; every spec has one.
+    pub(super) release: Option<usize>,
+}
+
+/// Everyone who wears one label.
+pub(super) struct Group {
+    pub instances: Vec<Arc<Instance>>,
+    /// For requests without a pin.
+    pub open: Arc<Pool>,
+    /// By the pin's value.
+    pub pinned: BTreeMap<Label, Arc<Pool>>,
+    pub ward: Arc<Ward>,
+}
+
+/// One step of a chain, resolved to the pools that serve it.
+pub(super) struct Link {
+    /// Index of the word.
+    pub version: usize,
+    pub open: Option<Arc<Pool>>,
+    pub pinned: BTreeMap<Label, Arc<Pool>>,
+}
+
+impl ServicePools {
+    pub fn name(&self) -> &Name {
+        &self.spec.name
+    }
+
+    /// The word of a version index, as rules say it.
+    pub fn word(&self, version: usize) -> Option<&Name> {
+        self.spec.versions.get(version).map(|one| &one.word)
+    }
+
+    /// The index of a rule's word.
+    pub fn version(&self, word: &str) -> Option<usize> {
+        let mut versions = self.spec.versions.iter();
+        versions.position(|one| one.word.as_str() == word)
+    }
+
+    /// Every worn label with the instances that wear it, in the order of the labels.
+    pub fn labels(&self) -> impl Iterator<Item = (&Name, &[Arc<Instance>])> {
+        let groups = self.groups.iter();
+        groups.map(|(label, group)| (label, group.instances.as_slice()))
+    }
+
+    /// Whether any instance at all stands in the chain of that version, in whatever state.
+    pub fn has_instances(&self, version: usize) -> bool {
+        let versions = self.spec.versions.get(version).into_iter();
+        versions
+            .flat_map(|one| &one.chain)
+            .filter_map(|link| self.spec.versions.get(*link))
+            .any(|link| self.groups.contains_key(&link.label))
+    }
+
+    /// Requests in flight to the instances listed here, whatever generation began them.
+    pub fn in_flight(&self) -> usize {
+        let instances = self.labels().flat_map(|(_, instances)| instances);
+        instances.map(|one| one.in_flight()).sum()
+    }
+
+    /// Ejections since the process knows the service.
+    pub fn ejections(&self) -> u64 {
+        self.vitals.ejections.load(Ordering::Relaxed)
+    }
+
+    /// The next instance for a request, which moves along its chain as far as needed.
+    ///
+    /// Allocates nothing and waits for nobody but, for nanoseconds, another pick of the pool.
+    pub fn pick(&self, walk: &mut Walk, now: Instant) -> Result<Picked<'_>, NoInstance> {
+        if walk.tries() > 0 && !walk.has_tries() {
+            return Err(NoInstance::None);
+        }
+        let decided = walk.version;
+        let ways = self.ways(walk);
+        let last = ways.last_with_members().ok_or(NoInstance::None)?;
+        if walk.is_granted_the_end() && walk.position < last {
+            walk.position = last;
+            walk.left = Some(FallbackReason::ConnectFailed);
+        }
+        let (instance, version) = find(&ways, last, walk, now).ok_or(NoInstance::None)?;
+        let in_flight = InFlight::take(instance, self.spec.max_connections).ok_or(NoInstance::Overloaded)?;
+        if walk.tries() == 0 {
+            self.vitals.budget.count_request(now);
+        }
+        walk.reached_end |= walk.position >= last;
+        walk.took(instance.vitals.id);
+        Ok(Picked { instance, version, fallback: walk.left.filter(|_| decided != Some(version)), in_flight })
+    }
+
+    /// Whether a failed try may be followed by another pick; to be asked once for each.
+    ///
+    /// Every extra try is taken from the service's budget, so that an outage is not multiplied. With the budget spent,
+    /// a request still gets one try in the last pool of its chain, if somebody there is available: that pool sees
+    /// the request for the first time, which multiplies nothing, and a dead gray version costs nobody an error.
+    pub fn may_retry(&self, walk: &mut Walk, now: Instant) -> Retry {
+        if !walk.has_tries() {
+            return Retry::Exhausted;
+        }
+        if self.vitals.budget.take(now) {
+            return Retry::Granted;
+        }
+        if walk.reached_end || !self.last_pool_is_available(walk, now) {
+            return Retry::Suppressed;
+        }
+        self.vitals.budget.overdraw(now);
+        walk.is_hurried = true;
+        Retry::Granted
+    }
+
+    fn last_pool_is_available(&self, walk: &Walk, now: Instant) -> bool {
+        let ways = self.ways(walk);
+        let last = ways.last_with_members();
+        last.and_then(|last| ways.at(last).0).is_some_and(|pool| pool.is_available(now))
+    }
+
+    fn ways(&self, walk: &Walk) -> Ways<'_> {
+        Ways::of(self.chain(walk.version), self.spec.pin_tag.as_ref().and(walk.pin.clone()))
+    }
+
+    fn chain(&self, version: Option<usize>) -> &[Link] {
+        let version = version.or(self.release);
+        let chain = version.and_then(|version| self.chains.get(version));
+        chain.map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A chain as one request sees it: all of it pinned first, then all of it as if there were no pin.
+struct Ways<'a> {
+    chain: &'a [Link],
+    pin: Option<Label>,
+}
+
+impl<'a> Ways<'a> {
+    fn of(chain: &'a [Link], pin: Option<Label>) -> Ways<'a> {
+        Ways { chain, pin }
+    }
+
+    fn len(&self) -> usize {
+        self.chain.len() * if self.pin.is_some() { 2 } else { 1 }
+    }
+
+    /// The pool at a position, if it has any member, and the word it serves.
+    fn at(&self, position: usize) -> (Option<&'a Pool>, usize) {
+        let Some(link) = self.chain.get(position % self.chain.len().max(1)) else {
+            return (None, 0);
+        };
+        let pool = match &self.pin {
+            Some(pin) if position < self.chain.len() => link.pinned.get(pin),
+            _ => link.open.as_ref(),
+        };
+        (pool.map(|pool| &**pool).filter(|pool| !pool.is_empty()), link.version)
+    }
+
+    fn last_with_members(&self) -> Option<usize> {
+        (0..self.len()).rev().find(|at| self.at(*at).0.is_some())
+    }
+}
+
+/// Moves the walk on until a pool has somebody; `last` is the position that fails open.
+fn find<'a>(
+    ways: &Ways<'a>,
+    last: usize,
+    walk: &mut Walk,
+    now: Instant,
+) -> Option<(&'a Arc<Instance>, usize)> {
+    while walk.position < last {
+        let (pool, version) = ways.at(walk.position);
+        let asked = Asked { tried: &walk.tried, hash_key: walk.hash_key, fail_open: false, now };
+        match pool.map_or(Offer::Empty, |pool| pool.offer(asked)) {
+            Offer::Instance(instance) => return Some((instance, version)),
+            Offer::Empty => walk.leave(FallbackReason::NoInstances),
+            Offer::Dark => walk.leave(FallbackReason::Unhealthy),
+            Offer::Spent => walk.leave(FallbackReason::ConnectFailed),
+        }
+    }
+    let (pool, version) = ways.at(last);
+    Some((find_at_the_end(pool?, walk, now)?, version))
+}
+
+/// In the last pool somebody always takes the request: the available, then the others, then,
+/// where retries are left, those that failed before, the latest failure last.
+fn find_at_the_end<'a>(pool: &'a Pool, walk: &mut Walk, now: Instant) -> Option<&'a Arc<Instance>> {
+    let offer = |tried: &Tried| {
+        let asked = Asked { tried, hash_key: walk.hash_key, fail_open: true, now };
+        match pool.offer(asked) {
+            Offer::Instance(instance) => Some(instance),
+            Offer::Spent | Offer::Dark | Offer::Empty => None,
+        }
+    };
+    if let Some(instance) = offer(&walk.tried).or_else(|| pool.untried(&walk.tried)) {
+        return Some(instance);
+    }
+    let mut tried = walk.tried.clone();
+    tried.keep_newest();
+    if let Some(instance) = offer(&tried) {
+        return Some(instance);
+    }
+    tried.forget();
+    offer(&tried)
+}

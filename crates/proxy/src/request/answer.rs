@@ -1,0 +1,92 @@
+//! Answers the proxy gives itself: one line of text, the reason in a header, and the connection kept where it can be.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use crate::responses::{error_header, grpc_error_header, is_grpc};
+use graygate_rules::vocab::ErrorReason;
+
+/// Bodies larger than this are not read to the end just to keep a connection.
+const DRAIN_LIMIT: u64 = 64 << 10;
+/// Nor is an answer held back for longer than this.
+const DRAIN_WAIT: Duration = Duration::from_millis(500);
+
+/// Whether more follows before the response proper.
+pub fn is_interim(response: &ResponseHeader) -> bool {
+    response.status.is_informational() && response.status != 101
+}
+
+/// Whether nothing of the request is left on its connection. Behind a chunked body part of the next request may have
+/// been read already.
+pub fn is_read_whole(session: &mut Session) -> bool {
+    !session.req_header().headers.contains_key(header::TRANSFER_ENCODING) && session.as_mut().is_body_done()
+}
+
+/// Whether the client has seen more than interim answers.
+pub fn has_begun(session: &Session) -> bool {
+    session.response_written().is_some_and(|written| !is_interim(written))
+}
+
+/// Answers with an error. A response that has begun cannot be taken back; then the connection ends.
+pub async fn error(session: &mut Session, reason: ErrorReason) -> Result<()> {
+    if has_begun(session) {
+        session.set_keepalive(None);
+        return Ok(());
+    }
+    if is_grpc(session.req_header()) {
+        return send(session, grpc_error_header(reason)?, Bytes::new()).await;
+    }
+    let header = error_header(reason)?;
+    send(session, header, Bytes::from_static(reason.line().as_bytes())).await
+}
+
+/// Answers with a redirect.
+pub async fn redirect(session: &mut Session, status: u16, location: &str) -> Result<()> {
+    let mut response = ResponseHeader::build(status, Some(3))?;
+    let location = HeaderValue::from_bytes(location.as_bytes())
+        .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the location is no header"))?;
+    response.insert_header(header::LOCATION, location)?;
+    response.insert_header(header::CONTENT_LENGTH, 0)?;
+    send(session, response, Bytes::new()).await
+}
+
+async fn send(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
+    keep_only_if_cheap(session).await;
+    let bodiless = body.is_empty() || session.req_header().method == Method::HEAD;
+    if bodiless && let ServerSession::Custom(stream) = session.as_downstream_mut() {
+        // The framework ends such a response later, and not at all behind a failed upstream.
+        return stream.write_response_header(Box::new(header), true).await;
+    }
+    session.write_response_header(Box::new(header), bodiless).await?;
+    if !bodiless {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// A connection is kept only if what is left of the request's body is small. It is read before the answer, because the
+/// framework closes a connection whose answer overtakes the body.
+async fn keep_only_if_cheap(session: &mut Session) {
+    let headers = &session.req_header().headers;
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let small = match length {
+        Some(length) => length <= DRAIN_LIMIT,
+        None => !headers.contains_key(header::TRANSFER_ENCODING),
+    };
+    // Who waits for `100 Continue` will not send it any more.
+    let sent = !headers.contains_key(header::EXPECT);
+    if session.get_keepalive().is_none() {
+        return;
+    }
+    let drained = async { small && sent && session.as_downstream_mut().drain_request_body().await.is_ok() };
+    if !tokio::time::timeout(DRAIN_WAIT, drained).await.unwrap_or(false) {
+        session.set_keepalive(None);
+    }
+}

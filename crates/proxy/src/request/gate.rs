@@ -1,0 +1,223 @@
+//! The hooks of the framework, in the order they run: the table of contents of a request.
+//!
+//! Answers: what happens to a request, step by step? Owns the order; each step's work lives in a file of its own.
+//! Never: documents, or a decision of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Version;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+
+use super::answer::is_interim;
+use super::context::Context;
+use super::intake::{Intake, Verdict};
+use super::settings::Settings;
+use super::{answer, attempt, headers, peer, report};
+use crate::edge::{WRITE_STALL, connection, waits};
+use crate::live::Live;
+use graygate_rules::vocab::ErrorReason;
+use graygate_telemetry::{AccessLog, Metrics};
+
+/// Longest pause in a request's body.
+const BODY_PAUSE: Duration = Duration::from_secs(60);
+/// Longest wait for the rest of a body nobody needs any more.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The proxy: what the framework calls for every request.
+pub struct Gate {
+    pub live: Arc<Live>,
+    pub settings: Arc<Settings>,
+    pub metrics: Metrics,
+    pub access_log: Option<AccessLog>,
+}
+
+#[async_trait]
+impl ProxyHttp for Gate {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::begin(Instant::now(), SystemTime::now())
+    }
+
+    // The framework would add response compression here, which costs every request and nobody asked for.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _context: &mut Context) -> Result<()> {
+        // 0 is the framework's "for ever"; its "off", which shutdown and `Connection: close` set, has to stay.
+        if session.get_keepalive() == Some(0) {
+            session.set_keepalive(Some(self.settings.limits.keepalive.as_secs().max(1)));
+        }
+        session.set_read_timeout(Some(BODY_PAUSE));
+        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        if session.req_header().version == Version::HTTP_2 {
+            // Over HTTP/1 the connection itself watches for a client that takes nothing.
+            session.set_write_timeout(Some(WRITE_STALL));
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        let verdict = Intake { live: &self.live, settings: &self.settings }.take_in(session, context);
+        match verdict {
+            Verdict::Proxy => return Ok(false),
+            Verdict::Redirect(status, location) => answer::redirect(session, status, &location).await?,
+            Verdict::Error(reason) => {
+                context.error = Some(reason);
+                answer::error(session, reason).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        let passage = context.routed()?;
+        if end {
+            attempt::sent_whole(session, passage, Instant::now());
+            if let Some(waits) = waits(session) {
+                waits.body_ended();
+            }
+        }
+        passage.body.seen += body.as_ref().map_or(0, |body| body.len() as u64);
+        if passage.body.seen > passage.body.limit {
+            context.error = Some(ErrorReason::BodyTooLarge);
+            let error = Error::explain(ErrorType::HTTPStatus(413), "the request body is too large");
+            return Err(error.into_down());
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        peer::next_peer(session, context, Instant::now())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        match context.passage_mut() {
+            Some(passage) => attempt::failed_to_connect(passage, error, Instant::now()),
+            None => error,
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        headers::edit_request(&self.settings, session, request, context.routed()?)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        context: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let error = error.more_context(format!("peer {peer}"));
+        match context.passage_mut() {
+            Some(passage) => attempt::failed_after_sending(session, passage, error, reused),
+            None => error,
+        }
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        let passage = context.routed()?;
+        if is_interim(response) {
+            if passage.due.is_some() {
+                attempt::sent_whole(session, passage, Instant::now());
+            }
+            return Ok(());
+        }
+        attempt::answered(passage, response.status.as_u16(), Instant::now());
+        if let Some(waits) = waits(session) {
+            waits.response_began();
+        }
+        if response.status == 101 {
+            // What follows is no longer a request with an end: silence is allowed, and every byte is passed on.
+            session.set_read_timeout(None);
+            if let Some(connection) = connection(session) {
+                connection.pass_everything();
+            }
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        if is_interim(response) {
+            return Ok(());
+        }
+        headers::edit_response(&self.settings, response, context.routed()?)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
+        let reason = context.error.or_else(|| attempt::reason_of(error));
+        context.error = reason;
+        let Some(reason) = reason else {
+            // The client is gone: nobody is there to answer.
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        if answer::has_begun(session) {
+            // What has begun cannot be taken back: only the connection's end says that it is not whole.
+            session.set_keepalive(None);
+        }
+        match answer::error(session, reason).await {
+            // The framework gives the connection up after every failed upstream; a client whose request was read
+            // whole need not pay for that with a new one.
+            Ok(()) if session.get_keepalive().is_some() && answer::is_read_whole(session) => {
+                if let Some(connection) = connection(session) {
+                    connection.keep();
+                }
+            }
+            Ok(()) => {}
+            Err(_) => tracing::debug!(%reason, "the client left before the error was sent"),
+        }
+        FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
+        if let Some(passage) = context.passage_mut() {
+            attempt::end(passage, Instant::now());
+        }
+        report::finish(&self.metrics, self.access_log.as_ref(), session, context);
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        // The access log has one line for it; a second one would be a flood when an upstream is down.
+        true
+    }
+}

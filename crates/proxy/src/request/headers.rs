@@ -1,0 +1,189 @@
+//! The headers of both directions: what of a client's request an upstream gets, and what of its response the client.
+//!
+//! Answers: who is told what? Owns the order of the edits and what concerns one connection alone. Never: decides.
+
+use http::{HeaderName, HeaderValue, Version, header};
+use pingora::Result;
+use pingora::http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+
+use super::context::Passage;
+use super::settings::{RespondVersion, Settings};
+use super::trace;
+use graygate_rules::decide::{Admitted, Edit, remove_attribute, set_baggage};
+
+const REASON_HEADER: HeaderName = HeaderName::from_static("x-gray-reason");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 graygate");
+const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2 graygate");
+
+/// Makes of the client's request what the upstream gets.
+pub fn edit_request(
+    settings: &Settings,
+    session: &Session,
+    request: &mut RequestHeader,
+    passage: &Passage,
+) -> Result<()> {
+    remove_hidden(passage, request);
+    let client_host = request.headers.get(header::HOST).cloned();
+    if let Some(trace) = &passage.admission.trace {
+        trace::set(request, trace.clone());
+    }
+    for edit in &passage.request_edits {
+        run(edit, request);
+    }
+    forward(session, request, &passage.admission.admitted, client_host.as_ref());
+    if let Some(host) = &passage.rewritten.host {
+        request.insert_header(header::HOST, host.clone())?;
+    }
+    request.set_raw_path(passage.rewritten.target.as_bytes())?;
+    let version = passage.plan().and_then(|plan| plan.version(passage.choice.version?));
+    for (name, value) in version.iter().flat_map(|version| version.request_headers.iter()) {
+        request.insert_header(name.clone(), value.clone())?;
+    }
+    request.insert_header(settings.trust.version_header.clone(), passage.word.clone())?;
+    if settings.trust.baggage
+        && let Some(edit) = set_baggage(&request.headers, passage.word.to_str().ok())
+    {
+        run(&edit, request);
+    }
+    Ok(())
+}
+
+/// Says who asked and how: appended behind a trusted proxy, set otherwise.
+fn forward(session: &Session, request: &mut RequestHeader, admitted: &Admitted, host: Option<&HeaderValue>) {
+    let peer = session.client_addr().and_then(|address| address.as_inet());
+    let peer = peer.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+    let joined = |name: &HeaderName, own: HeaderValue| {
+        let lines = request.headers.get_all(name).iter();
+        let before = lines.filter(|line| admitted.forwarded_trusted && !line.is_empty());
+        let mut all: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
+        if all.is_empty() {
+            return Some(own);
+        }
+        all.push(own.as_bytes());
+        HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
+    };
+    let own_for = HeaderValue::from_str(&peer).ok();
+    let own_via = if request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
+    // The names are texts: the framework would copy a `HeaderName` twice, for itself and for its case.
+    let lines = [
+        ("x-forwarded-for", own_for.and_then(|own| joined(&FORWARDED_FOR, own))),
+        ("via", joined(&header::VIA, own_via)),
+        ("x-forwarded-proto", Some(HeaderValue::from_static(admitted.scheme))),
+        ("x-forwarded-host", kept(request, &FORWARDED_HOST, admitted).or(host.cloned())),
+    ];
+    for (name, value) in lines {
+        match value {
+            Some(value) => set(request, name, value),
+            None => {
+                request.remove_header(name);
+            }
+        }
+    }
+}
+
+fn kept(request: &RequestHeader, name: &HeaderName, admitted: &Admitted) -> Option<HeaderValue> {
+    request.headers.get(name).filter(|_| admitted.forwarded_trusted).cloned()
+}
+
+/// Headers that concern the upstream's connection and not the client's.
+const HOP_BY_HOP: [HeaderName; 5] = [
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+];
+
+/// Makes of the upstream's response what the client gets.
+pub fn edit_response(settings: &Settings, response: &mut ResponseHeader, passage: &Passage) -> Result<()> {
+    remove_hop_by_hop(response);
+    for edit in &passage.response_edits {
+        match edit {
+            Edit::Remove(name) => {
+                response.remove_header(name);
+            }
+            Edit::Set(name, value) => response.insert_header(name.clone(), value.clone())?,
+            Edit::SetIfAbsent(name, value) => {
+                if !response.headers.contains_key(name) {
+                    response.insert_header(name.clone(), value.clone())?;
+                }
+            }
+            Edit::Add(name, value) => {
+                response.append_header(name.clone(), value.clone())?;
+            }
+        }
+    }
+    if let Some(cookie) = &passage.cookie {
+        response.append_header(header::SET_COOKIE, cookie.clone())?;
+    }
+    let show = match settings.respond_version {
+        RespondVersion::Never => false,
+        RespondVersion::Trusted => passage.admission.admitted.version_trusted,
+        RespondVersion::Always => true,
+    };
+    if show {
+        response.insert_header(settings.trust.version_header.clone(), passage.word.clone())?;
+        response.insert_header(REASON_HEADER, HeaderValue::from_static(passage.choice.reason.as_str()))?;
+    }
+    Ok(())
+}
+
+fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    // A response that switches protocols needs its `Connection` and `Upgrade`.
+    if response.status == 101 {
+        return;
+    }
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(',').map(str::trim))
+        .filter(|option| !["keep-alive", "close"].iter().any(|usual| option.eq_ignore_ascii_case(usual)))
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .filter(|name| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH)
+        .collect();
+    for name in nominated {
+        response.remove_header(&name);
+    }
+    for name in &HOP_BY_HOP {
+        response.remove_header(name);
+    }
+}
+
+/// Removes what an untrusted client must not say to the upstream either.
+fn remove_hidden(passage: &Passage, request: &mut RequestHeader) {
+    let trusted = passage.admission.admitted.version_trusted;
+    let pin = passage.plan().and_then(|plan| plan.pin.as_ref()).filter(|_| !trusted);
+    if let Some(edit) = pin.and_then(|pin| remove_attribute(&pin.attribute, &request.headers)) {
+        run(&edit, request);
+    }
+}
+
+/// Runs one edit on a request's headers, of which the framework also keeps the names' case.
+pub fn run(edit: &Edit, request: &mut RequestHeader) {
+    match edit {
+        Edit::Remove(name) => {
+            request.remove_header(name);
+        }
+        Edit::Set(name, value) => set(request, name.clone(), value.clone()),
+        Edit::SetIfAbsent(name, value) => {
+            if !request.headers.contains_key(name) {
+                set(request, name.clone(), value.clone());
+            }
+        }
+        Edit::Add(name, value) => {
+            // Name and value are well-formed already.
+            let _ = request.append_header(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Sets a header of the upstream's request to one value.
+fn set(request: &mut RequestHeader, name: impl IntoCaseHeaderName, value: HeaderValue) {
+    // Name and value are well-formed already.
+    let _ = request.insert_header(name, value);
+}

@@ -1,0 +1,370 @@
+//! From a request's head to a verdict: what is believed, what was decided, who is asked first.
+//!
+//! Answers: does this request go to an upstream, and if not, what does the proxy say? Loads the running generation,
+//! once a request. Never: sends anything.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderMap, HeaderValue, header};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use super::context::{AdmittedRequest, Answered, BodyCount, Context, Passage, Rewritten, Stage};
+use super::headers::run;
+use super::peer::pick;
+use super::settings::Settings;
+use super::trace;
+use crate::edge::authority;
+use crate::live::{Generation, Live};
+use crate::pools::Walk;
+use graygate_rules::decide::{
+    self, Admission, Arrival, Choice, Decision, Groups, Path, Peer, Request, RouteId, Routed, Scratch,
+    Target, edits, hash, location, rewrite, without_parameter,
+};
+use graygate_rules::vocab::{Attribute, ErrorReason, Label, Reason, Timeouts};
+
+/// What is done with a request.
+pub enum Verdict {
+    Proxy,
+    Redirect(u16, String),
+    Error(ErrorReason),
+}
+
+/// What the content types of gRPC begin with.
+const GRPC: &[u8] = b"application/grpc";
+
+/// Buffers of one serving thread, reused from request to request.
+#[derive(Default)]
+struct Buffers {
+    arrival: decide::Buffers,
+    scratch: Scratch,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+/// Where requests are decided.
+pub struct Intake<'g> {
+    pub live: &'g Live,
+    pub settings: &'g Settings,
+}
+
+impl Intake<'_> {
+    /// Reads a request and decides it. On [`Verdict::Proxy`] the context holds its passage, with the first instance
+    /// picked.
+    pub fn take_in(&self, session: &mut Session, context: &mut Context) -> Verdict {
+        let peer = peer(session);
+        let head = session.req_header_mut();
+        let request_id = trace::request_id(head);
+        let trace = trace::fresh(&head.headers, (rand::random(), rand::random()));
+        let asked = Asked { head, peer, request_id, trace, time: context.begun.time };
+        // A defect costs this request a 500 and nothing else.
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            BUFFERS.with_borrow_mut(|buffers| self.admit(asked, &mut context.stage, buffers))
+        }));
+        // The decision did not see what an untrusted client must not say; the upstream must not either.
+        for edit in context.admission().iter().flat_map(|admission| &admission.admitted.edits) {
+            run(edit, head);
+        }
+        decided.unwrap_or_else(|_| {
+            tracing::error!("a request made the decision panic");
+            Verdict::Error(ErrorReason::Internal)
+        })
+    }
+
+    /// Lets a request in by the one door there is, and decides it.
+    fn admit(&self, asked: Asked<'_>, stage: &mut Stage, buffers: &mut Buffers) -> Verdict {
+        let generation = self.live.running();
+        let draws = generation.as_ref().is_some_and(|generation| generation.snapshot.issues_cookies());
+        let fresh = draws.then(|| format!("{:032x}", rand::random::<u128>()));
+        let Asked { head, peer, request_id, trace, time } = asked;
+        let target = target(head);
+        let is_named = head.headers.contains_key(header::HOST);
+        let beside =
+            head.uri.authority().filter(|_| !is_named).map(|authority| authority.as_str().as_bytes());
+        let arrival = Arrival {
+            method: head.method.as_str(),
+            authority: target.authority.or(beside),
+            path: target.path,
+            query: target.query,
+            headers: &head.headers,
+            peer,
+            version: head.version,
+            now: time::OffsetDateTime::from(time).unix_timestamp_nanos(),
+            fresh_identity: fresh.as_deref(),
+        };
+        let Admission { admitted, request } = arrival.admit(&self.settings.trust, &mut buffers.arrival);
+        let admission = AdmittedRequest { admitted, request_id, trace };
+        *stage = Stage::Admitted(admission.clone());
+        let Some(generation) = generation else { return Verdict::Error(ErrorReason::NoService) };
+        let undecided = Undecided {
+            admission,
+            generation,
+            authority: target.authority,
+            length: declared_length(head),
+            body_limit: self.settings.limits.body.0,
+        };
+        let (decided, verdict) = match request {
+            Ok(request) => undecided.decide(request, &mut buffers.scratch),
+            Err(_) => undecided.refuse(None, Reason::BadRequest, ErrorReason::BadRequest),
+        };
+        *stage = decided;
+        verdict
+    }
+}
+
+/// A request as it came.
+struct Asked<'r> {
+    head: &'r RequestHeader,
+    peer: Peer,
+    request_id: HeaderValue,
+    trace: Option<HeaderValue>,
+    time: SystemTime,
+}
+
+/// The declared length of the body; the framing was checked before.
+fn declared_length(request: &RequestHeader) -> u64 {
+    let length = request.headers.get(header::CONTENT_LENGTH);
+    length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
+fn peer(session: &Session) -> Peer {
+    let address = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+    let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    Peer {
+        address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical(),
+        scheme: if tls { "https" } else { "http" },
+        trusted: false,
+    }
+}
+
+/// What a request's line asks for.
+struct TargetParts<'r> {
+    authority: Option<&'r [u8]>,
+    path: &'r [u8],
+    query: Option<&'r [u8]>,
+}
+
+/// The target's path and query; a whole URL is cut to what follows its authority.
+fn target(request: &RequestHeader) -> TargetParts<'_> {
+    let raw = request.raw_path();
+    let authority = authority(raw);
+    let local = match authority {
+        Some(authority) => {
+            let scheme = raw.iter().position(|b| *b == b':').map_or(0, |at| at + 3);
+            raw.get(scheme + authority.len()..).unwrap_or_default()
+        }
+        None => raw,
+    };
+    let (path, query) = match local.iter().position(|b| *b == b'?') {
+        Some(at) => (local.get(..at).unwrap_or_default(), local.get(at + 1..)),
+        None => (local, None),
+    };
+    let path = if path.is_empty() && authority.is_some() { b"/" } else { path };
+    TargetParts { authority, path, query }
+}
+
+/// A request that was let in, with the rules that decide it.
+struct Undecided<'r> {
+    admission: AdmittedRequest,
+    generation: Arc<Generation>,
+    /// Of a target that is a whole URL.
+    authority: Option<&'r [u8]>,
+    /// The declared length of its body.
+    length: u64,
+    /// Where its route says nothing else.
+    body_limit: u64,
+}
+
+impl Undecided<'_> {
+    fn decide(self, request: Request<'_>, scratch: &mut Scratch) -> (Stage, Verdict) {
+        let generation = self.generation.clone();
+        match generation.snapshot.decide(&request, scratch) {
+            Decision::NoRoute => self.refuse(None, Reason::NoRoute, ErrorReason::NoRoute),
+            Decision::NoService(routed, _) => {
+                self.refuse(Some(routed.id), Reason::NoService, ErrorReason::NoService)
+            }
+            Decision::Redirect(routed) => match redirect(&routed, &request) {
+                Ok(verdict) => (self.answered(Some(routed.id), Reason::Redirect), verdict),
+                Err(error) => self.refuse(Some(routed.id), Reason::BadRequest, error),
+            },
+            Decision::Version(routed, choice) => {
+                let (route, length) = (routed.id, self.length);
+                let found = Found { undecided: &self, routed, choice, request };
+                match found.passage(scratch) {
+                    Ok(passage) => enter(passage, length),
+                    Err(error) => self.refuse(Some(route), Reason::BadRequest, error),
+                }
+            }
+        }
+    }
+
+    fn answered(self, route: Option<RouteId>, reason: Reason) -> Stage {
+        let Undecided { admission, generation, .. } = self;
+        Stage::Answered(Answered { admission, generation, route, reason })
+    }
+
+    fn refuse(self, route: Option<RouteId>, reason: Reason, error: ErrorReason) -> (Stage, Verdict) {
+        (self.answered(route, reason), Verdict::Error(error))
+    }
+}
+
+fn redirect(routed: &Routed<'_>, request: &Request<'_>) -> Result<Verdict, ErrorReason> {
+    let Target::Redirect(redirect) = &routed.route.target else { return Err(ErrorReason::Internal) };
+    let groups = Groups::of(routed, request.path.view);
+    let location = location(redirect, routed, request, &groups).map_err(|_| ErrorReason::BadRequest)?;
+    Ok(Verdict::Redirect(redirect.status, location))
+}
+
+/// Picks the first instance, so that a request nobody can take is answered on a connection that stays.
+fn enter(mut passage: Box<Passage>, length: u64) -> (Stage, Verdict) {
+    passage.runtime.decided(&passage.choice);
+    let verdict = match length > passage.body.limit {
+        true => Verdict::Error(ErrorReason::BodyTooLarge),
+        false => pick(&mut passage, Instant::now()).map_or_else(Verdict::Error, |()| Verdict::Proxy),
+    };
+    (Stage::Routed(passage), verdict)
+}
+
+/// A request whose service and version are decided.
+struct Found<'a> {
+    undecided: &'a Undecided<'a>,
+    routed: Routed<'a>,
+    choice: Choice,
+    request: Request<'a>,
+}
+
+impl Found<'_> {
+    fn passage(&self, scratch: &mut Scratch) -> Result<Box<Passage>, ErrorReason> {
+        let (choice, request, generation) = (self.choice, &self.request, &self.undecided.generation);
+        let plan = generation.snapshot.service(choice.service).ok_or(ErrorReason::Internal)?;
+        let runtime = generation.service(choice.service).ok_or(ErrorReason::Internal)?.clone();
+        let groups = Groups::of(&self.routed, request.path.view);
+        let rewritten = rewrite(&self.routed, request.path, &groups).map_err(|_| ErrorReason::BadRequest)?;
+        let host = rewritten.host.as_deref().map(str::as_bytes).or(self.undecided.authority);
+        let version = choice.version.and_then(|id| plan.version(id));
+        let word = version
+            .map(|version| version.header.clone())
+            .or_else(|| request.inherited.and_then(|word| HeaderValue::from_str(word).ok()));
+        let pin = plan.pinned(request, scratch, |value| Label::from(String::from_utf8_lossy(value)));
+        let hash_key = match plan.balances_by_identity {
+            true => plan.with_hashed(None, request, scratch, |value| u64::from(hash(b"", value))),
+            false => None,
+        };
+        let in_flight = runtime.version(choice.version).begin();
+        let deadline = deadline(request.headers);
+        let target = self.target(plan.hidden(request), rewritten.path.as_deref());
+        let host = host.and_then(|host| HeaderValue::from_bytes(host).ok());
+        let limit = self.routed.route.max_body.unwrap_or(self.undecided.body_limit);
+        Ok(Box::new(Passage {
+            admission: self.undecided.admission.clone(),
+            generation: generation.clone(),
+            route: self.routed.id,
+            choice,
+            word: word.ok_or(ErrorReason::Internal)?,
+            timeouts: bounded(self.routed.route.timeouts, deadline),
+            deadline,
+            body: BodyCount { limit, seen: 0 },
+            due: None,
+            walk: Walk::new(choice.version, pin, hash_key, plan.retries),
+            attempt: None,
+            fallback: None,
+            upstream: None,
+            rewritten: Rewritten { target, host },
+            request_edits: edits(&self.routed.route.request_headers, &groups),
+            response_edits: edits(&self.routed.route.response_headers, &groups),
+            cookie: self.cookie(plan),
+            in_flight,
+            runtime,
+            stale: 0,
+        }))
+    }
+
+    /// Path and query for the upstream.
+    fn target(&self, hidden: Option<&Attribute>, rewritten: Option<&str>) -> String {
+        let Path { upstream, .. } = self.request.path;
+        let mut target = rewritten.unwrap_or(upstream).to_string();
+        if let Some(query) = self.request.query {
+            let query = String::from_utf8_lossy(query);
+            let without = match hidden {
+                Some(Attribute::Query(name)) => without_parameter(&query, name),
+                _ => None,
+            };
+            target.push('?');
+            target.push_str(without.as_deref().unwrap_or(&query));
+        }
+        target
+    }
+
+    fn cookie(&self, plan: &graygate_rules::decide::ServicePlan) -> Option<HeaderValue> {
+        let cookie = plan.issue_cookie.as_ref().filter(|_| self.choice.issue_cookie)?;
+        let secure = if self.request.scheme == "https" { "; Secure" } else { "" };
+        let id = self.request.fresh_identity?;
+        let age = cookie.max_age.as_secs();
+        let text = format!("{}={id}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}", cookie.name);
+        HeaderValue::from_str(&text).ok()
+    }
+}
+
+/// How long a gRPC client waits for its whole call.
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
+    let is_grpc = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
+    headers.get("grpc-timeout").filter(|_| is_grpc).and_then(|text| grpc_timeout(text.to_str().ok()?))
+}
+
+/// A client's own deadline is a further bound: nobody waits for an answer behind it.
+fn bounded(timeouts: Timeouts, deadline: Option<Duration>) -> Timeouts {
+    let request = deadline.map_or(timeouts.request, |deadline| deadline.min(timeouts.request));
+    Timeouts { request, ..timeouts }
+}
+
+/// At most eight digits and a unit, as gRPC writes its timeouts.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok())??;
+    let times = match unit {
+        "H" => Duration::from_secs(3600),
+        "M" => Duration::from_secs(60),
+        "S" => Duration::from_secs(1),
+        "m" => Duration::from_millis(1),
+        "u" => Duration::from_micros(1),
+        "n" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    (digits.len() <= 8).then(|| times.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_deadlines_bound_the_request() {
+        for (text, expected) in [
+            ("2S", Some(Duration::from_secs(2))),
+            ("100m", Some(Duration::from_millis(100))),
+            ("1H", Some(Duration::from_secs(3600))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("999999999S", None),
+            ("S", None),
+            ("+1S", None),
+            ("1", None),
+            ("", None),
+        ] {
+            assert_eq!(grpc_timeout(text), expected, "{text}");
+        }
+        let timeouts = Timeouts::default();
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", HeaderValue::from_static("1m"));
+        assert_eq!(bounded(timeouts, deadline(&headers)).request, timeouts.request, "no gRPC");
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        assert_eq!(bounded(timeouts, deadline(&headers)).request, Duration::from_millis(1));
+        headers.insert("grpc-timeout", HeaderValue::from_static("99999999H"));
+        assert_eq!(bounded(timeouts, deadline(&headers)).request, timeouts.request);
+    }
+}

@@ -1,0 +1,90 @@
+//! The end of a request: counted once, logged once.
+
+use std::time::{Duration, Instant};
+
+use http::header;
+use pingora::proxy::Session;
+
+use super::context::{Context, Passage};
+use super::trace::REQUEST_ID;
+use graygate_rules::vocab::{ErrorReason, Reason, StatusClass};
+use graygate_telemetry::{AccessLog, ClientText, Entry, Metrics, ServedBy};
+
+/// What a client that left before its answer counts as, after nginx.
+const CLIENT_CLOSED: u16 = 499;
+
+pub fn finish(metrics: &Metrics, log: Option<&AccessLog>, session: &Session, context: &Context) {
+    let written = session.response_written().map(|response| response.status.as_u16());
+    let status = written.unwrap_or(CLIENT_CLOSED);
+    let took = Instant::now().saturating_duration_since(context.begun.instant);
+    match context.passage() {
+        Some(passage) => {
+            passage.runtime.version(passage.choice.version).finished(StatusClass::of(status), took);
+            if let (Some(reason), Some(attempt)) = (passage.fallback, &passage.attempt) {
+                passage.runtime.fell_back(passage.choice.version, attempt.version, reason);
+            }
+        }
+        None => metrics.unrouted(unrouted(context)).increment(),
+    }
+    if let Some(log) = log {
+        write(log, session, context, Ending { status: written, took });
+    }
+}
+
+/// How a request ended.
+struct Ending {
+    status: Option<u16>,
+    took: Duration,
+}
+
+/// Why a request never had a service, as the label of `graygate_unrouted_total`.
+fn unrouted(context: &Context) -> &'static str {
+    match (context.reason(), context.error) {
+        (_, Some(error)) => error.as_str(),
+        (Some(reason), None) => reason.as_str(),
+        (None, None) => Reason::BadRequest.as_str(),
+    }
+}
+
+fn write(log: &AccessLog, session: &Session, context: &Context, ending: Ending) {
+    let request = session.req_header();
+    let text = |name: header::HeaderName| request.headers.get(name).map(|value| ClientText(value.as_bytes()));
+    let admission = context.admission();
+    let passage = context.passage();
+    let plan = passage.and_then(Passage::plan);
+    let rule = plan.zip(passage).and_then(|(plan, passage)| plan.rules.get(passage.choice.rule?));
+    let instance = passage.and_then(|passage| passage.attempt.as_ref()).map(|attempt| &attempt.instance);
+    let address = instance.map(|instance| instance.address().to_string());
+    let target = request.raw_path();
+    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+    let entry = Entry {
+        time: context.begun.time,
+        client: admission.map(|admission| admission.admitted.client),
+        method: ClientText(request.method.as_str().as_bytes()),
+        host: text(header::HOST),
+        path: ClientText(path),
+        status: ending.status,
+        bytes_in: passage.map_or(0, |passage| passage.body.seen),
+        bytes_out: session.body_bytes_sent() as u64,
+        duration: ending.took,
+        upstream: passage.and_then(|passage| passage.upstream),
+        route: context.route(),
+        service: plan.map(|plan| plan.name.as_str()),
+        version: passage.and_then(|passage| passage.word.to_str().ok()),
+        reason: context.reason(),
+        rule: rule.map(|rule| rule.name.as_str()),
+        bucket: passage.and_then(|passage| passage.choice.bucket),
+        served_by: instance
+            .zip(address.as_deref())
+            .map(|(instance, address)| ServedBy { version: instance.version().as_str(), address }),
+        fallback: passage.and_then(|passage| passage.fallback),
+        tries: passage.map_or(0, |passage| passage.walk.tries()),
+        error: context.error.map(ErrorReason::as_str),
+        request_id: admission
+            .map(|admission| &admission.request_id)
+            .or_else(|| request.headers.get(REQUEST_ID))
+            .map(|id| ClientText(id.as_bytes())),
+        user_agent: text(header::USER_AGENT),
+    };
+    log.write(&entry, rand::random());
+}
