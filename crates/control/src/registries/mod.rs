@@ -4,3 +4,8 @@
 //! what has to be written or taken away. Never: the proxy, and documents that a hand wrote. Start at `belief`.
 
 pub mod belief;
+pub mod clients;
+pub mod entry;
+mod http;
+pub mod link;
+pub mod settings;
