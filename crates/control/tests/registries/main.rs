@@ -1,0 +1,11 @@
+//! The clients against real servers, registered to by clients of other languages.
+//!
+//! `make registry-tools` brings the servers and clients; each test starts its own on free ports of the loopback.
+
+mod dns;
+mod eureka;
+mod nacos;
+mod providers;
+mod servers;
+mod watch;
+mod zookeeper;
