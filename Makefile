@@ -9,7 +9,7 @@ export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint doc deny book bench bench-once bench-instructions fuzz differential availability malformed \
-	loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools load-tools \
+	loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
 # What `make fuzz` runs, and for how long each.
@@ -32,7 +32,7 @@ help: ## show this list
 demo: cargo build-tools ## build, then run the proxy with sample documents and three upstreams
 	$(CARGO) run --locked -- demo
 
-test: cargo build-tools test-tools ## run every test
+test: cargo build-tools test-tools registry-tools ## run every test
 	$(CARGO) test --locked --no-fail-fast
 
 lint: cargo build-tools ## check the format and the lints; warnings are errors
@@ -174,6 +174,10 @@ build-tools:
 
 test-tools:
 	@.ci/install-tools test
+
+# Registries, and the clients of other languages that register there: three minutes the first time.
+registry-tools: cargo build-tools test-tools ## bring the registries that tests start and Debian has not got
+	@.ci/install-registries
 
 load-tools:
 	@.ci/install-tools load

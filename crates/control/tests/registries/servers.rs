@@ -14,8 +14,8 @@ const NACOS_GRPC: u16 = 1_000;
 
 /// Where `make registry-tools` puts what Debian has not got.
 pub fn tools() -> PathBuf {
-    let home = || PathBuf::from(std::env::var("HOME").unwrap()).join(".cache/graygate-tests");
-    std::env::var("GRAYGATE_TEST_TOOLS").map_or_else(|_| home(), PathBuf::from)
+    let home = || PathBuf::from(std::env::var("HOME").unwrap()).join(".cache/graygate-tools");
+    std::env::var("GRAYGATE_TOOLS").map_or_else(|_| home(), PathBuf::from).join("registries")
 }
 
 /// A port that is free, and stays so unless somebody is very quick.

@@ -79,7 +79,7 @@ async fn a_server_that_hangs_is_noticed_and_the_next_one_asked() {
     let addresses = vec![dead, first.address(), second.address()];
     let mut watch = Watch::new(settings(addresses, Layout::Curator), &["a"]);
     let _there = spring(&second, "i-1", "10.0.0.1:80", "{}");
-    watch.until("up", |watch| watch.is_up).await;
+    watch.shows("a", &[]).await;
     first.signal("STOP");
     watch.shows("a", &["10.0.0.1:80"]).await;
     assert!(watch.links.iter().any(|link| link.contains("a sign of life")), "{:?}", watch.links);
