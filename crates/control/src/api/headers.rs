@@ -1,0 +1,45 @@
+//! What every answer carries, and the count of calls.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, header};
+
+use super::Site;
+
+/// Nothing but what comes from here; no inline script or style, no frame around it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; \
+                      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// For how many seconds the store has been away, where it is: what is told was so before.
+const STALE: HeaderName = HeaderName::from_static("x-graygate-stale");
+
+pub async fn dress(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let begun = site.control.clock.instant();
+    let mut response = next.run(request).await;
+    let path = response.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let path = path.as_deref().unwrap_or("other");
+    let took = site.control.clock.instant().saturating_duration_since(begun);
+    site.control.metrics.call(path, response.status().as_u16(), took);
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if let Some(stale) = site.control.state.stale() {
+        headers.insert(STALE, HeaderValue::from(stale.as_secs()));
+    }
+    if site.front.secure {
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
+    response
+}

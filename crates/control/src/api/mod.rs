@@ -1,0 +1,155 @@
+//! The API: thin handlers around the functions of [`Control`], and the guard before all of them.
+//!
+//! Owns: paths, status codes, headers, bodies and their limits, and the OpenAPI document, which is made of the handlers'
+//! types. Never: logic of its own; the console calls the same functions. Start at [`router`].
+
+mod accounts;
+mod answer;
+mod ask;
+mod audit;
+mod documents;
+mod extract;
+mod guard;
+mod headers;
+mod messages;
+mod stream;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use ipnet::IpNet;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use answer::{Page, Tagged, problem};
+pub use extract::{Ask, Body, Named, Who};
+pub use guard::Peer;
+
+use crate::control::Control;
+
+/// Below this everything of the API stands.
+pub const BASE: &str = "/api/v1";
+/// Largest body of a call, lists excepted.
+pub const BODY_LIMIT: usize = 10 << 20;
+
+/// How the address is reached from outside.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// Names it is called by, beside those of loopback.
+    pub hosts: Vec<String>,
+    /// Its own address, which is a good name too.
+    pub address: IpAddr,
+    /// Whether people come over TLS, here or before an ingress.
+    pub secure: bool,
+    /// Plain text behind an ingress that ends TLS: only from `trust`.
+    pub behind_tls: bool,
+    /// Whose X-Forwarded-For is believed.
+    pub trust: Vec<IpNet>,
+    /// The prefix it all stands under, without a slash at its end; empty for none.
+    pub path: String,
+}
+
+impl Front {
+    pub fn loopback() -> Front {
+        Front {
+            hosts: Vec::new(),
+            address: IpAddr::from([127, 0, 0, 1]),
+            secure: false,
+            behind_tls: false,
+            trust: Vec::new(),
+            path: String::new(),
+        }
+    }
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct Site {
+    pub control: Arc<Control>,
+    pub front: Arc<Front>,
+}
+
+impl axum::extract::FromRef<Site> for Arc<Control> {
+    fn from_ref(site: &Site) -> Arc<Control> {
+        site.control.clone()
+    }
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(info(
+    title = "graygate control plane",
+    description = "Who gets which version: documents, plans, people and what happened. Errors are RFC 9457 \
+                   problems; see the documentation for the meaning of each call.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Description;
+
+fn calls() -> OpenApiRouter<Site> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(accounts::sign_in, accounts::sign_out))
+        .routes(routes!(accounts::me))
+        .routes(routes!(accounts::users, accounts::add_user))
+        .routes(routes!(accounts::user, accounts::change_user, accounts::remove_user))
+        .routes(routes!(accounts::tokens, accounts::add_token))
+        .routes(routes!(accounts::remove_token))
+        .routes(routes!(audit::audit))
+        .routes(routes!(stream::events))
+        .routes(routes!(documents::list))
+        .routes(routes!(documents::get, documents::put, documents::delete))
+        .routes(routes!(documents::get_part, documents::put_part, documents::delete_part))
+        .routes(routes!(documents::changes))
+        .routes(routes!(documents::history))
+        .routes(routes!(documents::history_part))
+        .routes(routes!(documents::undo))
+        .routes(routes!(documents::undo_part))
+        .routes(routes!(documents::list_get, documents::list_put))
+        .routes(routes!(documents::list_members))
+        .routes(routes!(documents::proposals))
+        .routes(routes!(documents::proposal))
+        .routes(routes!(documents::approve))
+        .routes(routes!(documents::reject))
+        .routes(routes!(ask::explain))
+        .routes(routes!(ask::replay))
+        .routes(routes!(messages::messages))
+        .routes(routes!(messages::read))
+}
+
+/// The OpenAPI document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = OpenApiRouter::<Site>::new().nest(BASE, calls()).into_openapi();
+    document.info = Description::openapi().info;
+    answer::describe_problems(&mut document);
+    document
+}
+
+/// Everything that answers at the control address. `rooms` are what others add beside it, such as the console.
+pub fn router(site: Site, rooms: Router<Site>) -> Router {
+    let document = Arc::new(openapi().to_pretty_json().unwrap_or_default());
+    let served = {
+        let document = document.clone();
+        get(move || answer::openapi_document(document.clone()))
+    };
+    let (calls, _) = calls().split_for_parts();
+    let whole = Router::new()
+        .nest(BASE, calls)
+        .route("/api/v1/openapi.json", served.clone())
+        .route("/api/openapi.json", served)
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(answer::readyz))
+        .route("/metrics", get(answer::metrics))
+        .merge(rooms)
+        .fallback(answer::no_such_call)
+        .method_not_allowed_fallback(answer::no_such_method)
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(site.clone(), guard::guard));
+    let whole = match site.front.path.as_str() {
+        "" => whole,
+        path => Router::new().nest(path, whole).fallback(answer::no_such_call),
+    };
+    whole.layer(from_fn_with_state(site.clone(), headers::dress)).with_state(site)
+}

@@ -1,0 +1,748 @@
+//! Lists by their members, up to ten million of them.
+//!
+//! Owns: which part of a list a member is in, or goes to, so that one member is one small write. Adding and removing
+//! commute, so these calls need no ETag.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use graygate_rules::documents::{DocumentId, Format, Kind, Raw};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
+
+use super::Control;
+use super::documents::{DocumentText, Done, Intent, Precondition, put_known};
+use super::draft::DryRun;
+use super::proposals::{Asked, ProposalShown, Work};
+use super::view::{Changes, View};
+use super::write::Plan;
+use crate::audit::{Deed, Text, history_prefix, text_name};
+use crate::error::{Error, Result};
+use crate::people::{Permission, Principal};
+use crate::state::{Range, Revision, Slot, StateError, Stored};
+
+/// Most members of one call; more are a `PUT` of the whole.
+const MEMBERS_LIMIT: usize = 100_000;
+/// Longest member.
+const MEMBER_LIMIT: usize = 1_024;
+/// Parts, and bytes, of one transaction.
+const BATCH: (usize, usize) = (30, 1 << 20);
+/// How often a change is tried again that met another one of the same part.
+const RACES: usize = 50;
+/// Up to so many values are looked for one by one, more in one walk.
+const FEW: usize = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct ContainsShown {
+    pub contains: bool,
+    pub members: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ToSchema)]
+pub struct MembersShown {
+    /// Those that were not there before.
+    pub added: usize,
+    /// Those that were.
+    pub removed: usize,
+}
+
+/// What became of a change of members.
+#[derive(Debug)]
+pub enum MembersDone {
+    Changed(MembersShown),
+    Waiting(Box<ProposalShown>),
+}
+
+impl Control {
+    pub async fn list_contains(&self, who: &Principal, list: &str, value: &str) -> Result<ContainsShown> {
+        who.may_somewhere(Permission::Read)?;
+        list_id(list)?;
+        let view = self.view();
+        let parts = view.parts(list);
+        if parts.is_empty() {
+            return Err(Error::not_found(format!("lists/{list}")));
+        }
+        let counts = &view.compiled.counts.list_members;
+        let members = counts.iter().find(|(name, _)| &**name == list).map_or(0, |(_, count)| *count);
+        let wanted = value.to_owned();
+        let contains = offload(move || !found_in(&parts, &[wanted.as_str()]).is_empty()).await?;
+        Ok(ContainsShown { contains, members })
+    }
+
+    /// The parts of a list, whose texts together are the list's.
+    pub fn list_parts(&self, who: &Principal, list: &str) -> Result<Vec<Arc<Raw>>> {
+        who.may_somewhere(Permission::Read)?;
+        let parts = self.view().parts(list);
+        match parts.is_empty() {
+            true => Err(Error::not_found(format!("lists/{list}"))),
+            false => Ok(parts.into_iter().map(|(_, raw)| raw).collect()),
+        }
+    }
+
+    pub async fn list_etag(&self, list: &str) -> Result<String> {
+        let parts = self.view().parts(list);
+        offload(move || tag(&parts)).await
+    }
+
+    pub(super) async fn list_text(&self, list: &str) -> Result<DocumentText> {
+        let parts = self.view().parts(list);
+        if parts.is_empty() {
+            return Err(Error::not_found(format!("lists/{list}")));
+        }
+        let joined = offload(move || {
+            let mut text = Vec::new();
+            for (_, raw) in &parts {
+                push_lines(&mut text, &raw.body);
+            }
+            (Bytes::from(text), tag(&parts))
+        });
+        let (text, etag) = joined.await?;
+        Ok(DocumentText { text, format: Format::List, etag })
+    }
+
+    /// Adds and removes members.
+    pub async fn change_members(
+        &self,
+        who: &Principal,
+        list: &str,
+        (add, remove): (Vec<String>, Vec<String>),
+        reason: Option<String>,
+    ) -> Result<MembersDone> {
+        who.may_somewhere(Permission::Write)?;
+        let id = list_id(list)?;
+        if add.len() + remove.len() > MEMBERS_LIMIT {
+            let detail = format!("one call changes {MEMBERS_LIMIT} members; write the whole list instead");
+            return Err(Error::TooLarge(detail));
+        }
+        for value in add.iter().chain(&remove) {
+            check_member(value)?;
+        }
+        let both: HashSet<_> = add.iter().collect();
+        if let Some(value) = remove.iter().find(|value| both.contains(value)) {
+            return Err(Error::Invalid(format!("`{value}` cannot be added and removed at once")));
+        }
+        let touch = self.view().touch_of_list(list);
+        who.may(Permission::Write, &touch)?;
+        if self.view().parts(list).is_empty() && add.is_empty() {
+            return Err(Error::not_found(id));
+        }
+        if self.waits_for_two(&touch) {
+            let diff = difference(&add, &remove);
+            let hash = hex::encode(Sha256::digest(format!("{id}\n{diff}")));
+            let asked = Asked { action: "list.members".into(), object: id.to_string(), hash, diff };
+            let work = Work::Members { list: list.to_owned(), add, remove };
+            return self
+                .let_wait(who, asked, (touch, work), reason)
+                .await
+                .map(|proposal| MembersDone::Waiting(Box::new(proposal)));
+        }
+        self.write_members(who, list, (&add, &remove), (reason, None)).await.map(MembersDone::Changed)
+    }
+
+    /// Writes a change of members part by part; additions come before removals.
+    pub(super) async fn write_members(
+        &self,
+        who: &Principal,
+        list: &str,
+        (add, remove): (&[String], &[String]),
+        (reason, approved_by): (Option<String>, Option<String>),
+    ) -> Result<MembersShown> {
+        let mut done = MembersShown::default();
+        for (values, is_addition) in [(add, true), (remove, false)] {
+            if values.is_empty() {
+                continue;
+            }
+            for _ in 0..RACES {
+                let note = (reason.clone(), approved_by.clone());
+                match self.write_some(who, list, (values, is_addition), note).await? {
+                    Some(count) if is_addition => done.added += count,
+                    Some(count) => done.removed += count,
+                    None => continue,
+                }
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes additions, or removals; nothing came of it where somebody else wrote a part meanwhile.
+    async fn write_some(
+        &self,
+        who: &Principal,
+        list: &str,
+        (values, is_addition): (&[String], bool),
+        (reason, approved_by): (Option<String>, Option<String>),
+    ) -> Result<Option<usize>> {
+        let view = self.view();
+        let (owned, part_bytes, name) = (values.to_vec(), self.state.part_bytes(), list.to_owned());
+        let places = offload(move || places(&view, &name, (&owned, is_addition), part_bytes)).await?;
+        let mut count = 0;
+        let places: Vec<_> = places.into_iter().collect();
+        let mut rest = places.as_slice();
+        while !rest.is_empty() {
+            let mut changes = Changes::new();
+            let mut plan_before: BTreeMap<DocumentId, Option<Stored>> = BTreeMap::new();
+            let (mut bytes, mut moved) = (0, Vec::new());
+            let mut taken = 0;
+            for (id, values) in rest.iter().take(BATCH.0) {
+                let before = self.state.get(&Slot::document(id.to_string())).await?;
+                let old = before.as_ref().map(|stored| stored.value.clone()).unwrap_or_default();
+                let (text, changed) = match is_addition {
+                    true => with(&old, values),
+                    false => without(&old, values),
+                };
+                bytes += text.len();
+                if taken > 0 && bytes > BATCH.1 {
+                    break;
+                }
+                taken += 1;
+                if changed.is_empty() {
+                    continue;
+                }
+                moved.extend(changed);
+                plan_before.insert(id.clone(), before);
+                // A part without members stays, so that the list does not go with its last member.
+                changes.insert(id.clone(), Some(text.into()));
+            }
+            rest = rest.get(taken..).unwrap_or_default();
+            if changes.is_empty() {
+                continue;
+            }
+            let mut deed = Deed::ok(who, "list.members", format!("lists/{list}")).with_reason(reason.clone());
+            deed.approved_by = approved_by.clone();
+            let lines = Text::of(moved.join("\n"));
+            let deed =
+                if is_addition { deed.changing(None, Some(lines)) } else { deed.changing(Some(lines), None) };
+            let mut plan = Plan::new(deed);
+            for (id, text) in &changes {
+                let slot = Slot::document(id.to_string());
+                let revision =
+                    plan_before.get(id).and_then(Option::as_ref).map_or(0, |stored| stored.revision);
+                plan.transaction.expect(slot.clone(), revision);
+                put_known(&mut plan.transaction, id, text.as_ref());
+                plan.transaction.put(slot, text.clone().unwrap_or_default());
+            }
+            match self.write(plan).await {
+                Ok(written) => {
+                    count += moved.len();
+                    self.replace_view(&changes, written.revision);
+                }
+                Err(StateError::Conflict(_)) => {
+                    self.refresh(changes.keys()).await?;
+                    // What earlier rounds wrote stands; only a first round may be counted anew as a whole.
+                    return Ok(if count > 0 { Some(count) } else { None });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(count))
+    }
+
+    /// Replaces a list: additions before removals, safe to repeat.
+    pub async fn put_list(&self, who: &Principal, list: &str, text: Bytes, intent: Intent) -> Result<Done> {
+        who.may_somewhere(Permission::Write)?;
+        let id = list_id(list)?;
+        if std::str::from_utf8(&text).is_err() {
+            return Err(Error::Invalid("a list is UTF-8 text, one value a line".to_owned()));
+        }
+        let view = self.view();
+        let touch = view.touch_of_list(list);
+        who.may(Permission::Write, &touch)?;
+        let (shared, name, part_bytes, new) =
+            (view.clone(), list.to_owned(), self.state.part_bytes(), text.clone());
+        let changes = offload(move || replaced(&shared, &name, &new, part_bytes)).await??;
+        if intent.dry_run {
+            let problems = if changes.len() <= BATCH.0 {
+                view.with(&changes).problems_of(std::iter::once(&id))
+            } else {
+                Vec::new()
+            };
+            let hash = Some(hex::encode(Sha256::digest(&text)));
+            return Ok(Done::Shown(DryRun { problems, notes: Vec::new(), diff: String::new(), hash }));
+        }
+        if changes.len() <= BATCH.0 && changes.values().flatten().map(Bytes::len).sum::<usize>() <= BATCH.1 {
+            let draft = self.draft_parts(changes).await?;
+            return self.apply_list(who, (id, draft), text, intent).await;
+        }
+        if intent.approved_by.is_none() && self.waits_for_two(&touch) {
+            return Err(Error::TooLarge(
+                "a list this large cannot wait for a second person; change its members".to_owned(),
+            ));
+        }
+        self.write_large(who, &id, (changes, text), intent).await
+    }
+
+    /// Many parts: several transactions, each with what is known of its parts, the record with the last.
+    async fn write_large(
+        &self,
+        who: &Principal,
+        id: &DocumentId,
+        (changes, text): (Changes, Bytes),
+        intent: Intent,
+    ) -> Result<Done> {
+        let (puts, deletes): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(_, text)| text.is_some());
+        let ordered: Vec<_> = puts.into_iter().chain(deletes).collect();
+        let existed = !self.view().parts(id.head()).is_empty();
+        let mut rest = ordered.as_slice();
+        let mut revision = 0;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fit = rest.iter().take(BATCH.0).take_while(|(_, text)| {
+                bytes += text.as_ref().map_or(0, Bytes::len);
+                bytes <= BATCH.1
+            });
+            let (now, later) = rest.split_at(fit.count().max(1).min(rest.len()));
+            rest = later;
+            let mut deed =
+                Deed::ok(who, intent.action.clone(), id.to_string()).with_reason(intent.reason.clone());
+            deed.approved_by = intent.approved_by.clone();
+            if rest.is_empty() {
+                deed = deed.changing(None, Some(Text::of(text.clone())));
+            }
+            let mut plan = Plan::new(deed);
+            let batch: Changes = now.iter().cloned().collect();
+            for (part, text) in &batch {
+                put_known(&mut plan.transaction, part, text.as_ref());
+                let slot = Slot::document(part.to_string());
+                match text {
+                    Some(text) => plan.transaction.put(slot, text.clone()),
+                    None => plan.transaction.delete(slot),
+                };
+            }
+            revision = self.write(plan).await?.revision;
+            self.replace_view(&batch, revision);
+        }
+        let etag = self.list_etag(id.head()).await?;
+        let etags = BTreeMap::from([(id.to_string(), Some(etag))]);
+        Ok(Done::Written(super::documents::ChangedShown {
+            revision,
+            etags,
+            notes: Vec::new(),
+            created: !existed,
+        }))
+    }
+
+    async fn draft_parts(&self, changes: Changes) -> Result<super::draft::Draft> {
+        self.draft(changes).await
+    }
+
+    async fn apply_list(
+        &self,
+        who: &Principal,
+        (id, draft): (DocumentId, super::draft::Draft),
+        text: Bytes,
+        intent: Intent,
+    ) -> Result<Done> {
+        if !draft.problems.is_empty() {
+            return Err(Error::Problems(draft.problems));
+        }
+        if intent.approved_by.is_none() && self.waits_for_two(&draft.touch) {
+            return self.propose(who, &draft, &intent).await.map(Done::Waiting);
+        }
+        let existed = draft.before.values().any(Option::is_some) || draft.changes.is_empty();
+        let old: Vec<u8> =
+            self.view().parts(id.head()).iter().flat_map(|(_, raw)| raw.body.to_vec()).collect();
+        let mut deed =
+            Deed::ok(who, intent.action.clone(), id.to_string()).with_reason(intent.reason.clone());
+        deed.approved_by = intent.approved_by.clone();
+        let before = existed.then(|| Text::of(old));
+        let mut plan = Plan::new(deed.changing(before, Some(Text::of(text))));
+        for (part, text) in &draft.changes {
+            put_known(&mut plan.transaction, part, text.as_ref());
+            let slot = Slot::document(part.to_string());
+            let before = draft.before.get(part).and_then(Option::as_ref);
+            plan.transaction.expect(slot.clone(), before.map_or(0, |stored| stored.revision));
+            match text {
+                Some(text) => plan.transaction.put(slot, text.clone()),
+                None => plan.transaction.delete(slot),
+            };
+        }
+        let written = match self.write(plan).await {
+            Ok(written) => written,
+            Err(StateError::Conflict(_)) => {
+                self.refresh(draft.changes.keys()).await?;
+                return Err(Error::changed(&id, None));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.replace_view(&draft.changes, written.revision);
+        let etag = self.list_etag(id.head()).await?;
+        let etags = BTreeMap::from([(id.to_string(), Some(etag))]);
+        let notes = draft.notes.clone();
+        Ok(Done::Written(super::documents::ChangedShown {
+            revision: written.revision,
+            etags,
+            notes,
+            created: !existed,
+        }))
+    }
+
+    /// Takes a list away, with all its parts.
+    pub async fn remove_list(
+        &self,
+        who: &Principal,
+        list: &str,
+        condition: &Precondition,
+        intent: Intent,
+    ) -> Result<Done> {
+        who.may_somewhere(Permission::Write)?;
+        let id = list_id(list)?;
+        let parts = self.view().parts(list);
+        who.may(Permission::Write, &self.view().touch_of_list(list))?;
+        if parts.is_empty() {
+            return Err(Error::not_found(id));
+        }
+        let changes: Changes = parts.into_iter().map(|(id, _)| (id, None)).collect();
+        if !intent.dry_run {
+            self.check_list(&id, condition).await?;
+        }
+        if changes.len() > BATCH.0 {
+            return self.write_large(who, &id, (changes, Bytes::new()), intent).await;
+        }
+        let draft = self.draft(changes).await?;
+        if intent.dry_run {
+            return Ok(Done::Shown(draft.dry_run()));
+        }
+        self.apply_list(who, (id, draft), Bytes::new(), intent).await
+    }
+
+    /// What a write over a list has to say about it, where it has to.
+    pub(super) async fn check_list(&self, id: &DocumentId, condition: &Precondition) -> Result<()> {
+        let is_there = !self.view().parts(id.head()).is_empty();
+        let now = if is_there { Some(self.list_etag(id.head()).await?) } else { None };
+        match (now, &condition.if_match, &condition.if_none_match) {
+            (Some(now), _, Some(_)) => Err(Error::changed(id, Some(now))),
+            (Some(now), Some(wanted), None) if super::accounts::matches_tag(wanted, &now) => Ok(()),
+            (Some(now), Some(_), None) => Err(Error::changed(id, Some(now))),
+            (Some(_), None, None) => {
+                Err(Error::PreconditionRequired(format!("`{id}` exists; send its ETag as `If-Match`")))
+            }
+            (None, Some(_), _) => Err(Error::changed(id, None)),
+            (None, None, Some(_)) => Ok(()),
+            (None, None, None) => {
+                Err(Error::PreconditionRequired(format!("`{id}` is new; send `If-None-Match: *`")))
+            }
+        }
+    }
+
+    /// Writes a list as any document is written, with what it replaces.
+    pub async fn put_list_document(
+        &self,
+        who: &Principal,
+        (list, text): (&str, Bytes),
+        condition: &Precondition,
+        intent: Intent,
+    ) -> Result<Done> {
+        who.may_somewhere(Permission::Write)?;
+        if text.len() > super::draft::DOCUMENT_LIMIT {
+            return Err(Error::TooLarge("a list above 1 MiB is written by `PUT /lists/<name>`".to_owned()));
+        }
+        if !intent.dry_run {
+            who.may(Permission::Write, &self.view().touch_of_list(list))?;
+            self.check_list(&list_id(list)?, condition).await?;
+        }
+        self.put_list(who, list, text, intent).await
+    }
+
+    /// Goes back through the changes of members.
+    pub(super) async fn undo_list(
+        &self,
+        who: &Principal,
+        id: &DocumentId,
+        (to, condition): (Revision, &Precondition),
+        intent: Intent,
+    ) -> Result<Done> {
+        let list = id.head().to_owned();
+        if !intent.dry_run {
+            self.check_list(id, condition).await?;
+        }
+        let view = self.view();
+        let mut members: BTreeSet<String> = BTreeSet::new();
+        for (_, raw) in view.parts(&list) {
+            members.extend(values(&raw.body).map(str::to_owned));
+        }
+        let prefix = history_prefix(&id.to_string());
+        let range = Range::newest(&prefix, crate::state::PAGE_LIMIT);
+        for entry in self.state.list(&range).await? {
+            if entry.stored.revision == to {
+                let text = members.iter().fold(String::new(), |text, member| text + member + "\n");
+                return self.put_list(who, &list, text.into(), intent).await;
+            }
+            let number = entry.name.strip_prefix(&prefix).and_then(|number| number.parse().ok());
+            let Some((record, _)) = self.record(number.unwrap_or(0)).await? else { break };
+            let gone =
+                || Error::Conflict(format!("what changed before revision {to} was too long to be kept"));
+            let mut lines = Vec::new();
+            for mark in [&record.before, &record.after] {
+                lines.push(match mark {
+                    None => Vec::new(),
+                    Some(mark) => {
+                        let stored =
+                            self.state.get(&Slot::record(text_name(&mark.hash))).await?.ok_or_else(gone)?;
+                        values(&stored.value).map(str::to_owned).collect::<Vec<_>>()
+                    }
+                });
+            }
+            let [before, after] = lines.as_slice() else { break };
+            if record.action != "list.members" {
+                members.clear();
+            } else {
+                members.retain(|member| !after.contains(member));
+            }
+            members.extend(before.iter().cloned());
+        }
+        Err(Error::NotFound(format!("`{id}` has no revision {to} that is kept")))
+    }
+}
+
+async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::Internal(format!("looking through a list ended early: {error}")))
+}
+
+fn list_id(list: &str) -> Result<DocumentId> {
+    let id = DocumentId::of(Kind::List, list).filter(|id| id.tail().is_none() && !list.starts_with('.'));
+    id.ok_or_else(|| Error::BadRequest(format!("`{list}` is not a name")))
+}
+
+fn check_member(value: &str) -> Result<()> {
+    let wrong =
+        |what: &str| Err(Error::Invalid(format!("`{}` cannot be a member: {what}", value.escape_debug())));
+    match value {
+        "" => wrong("it is empty"),
+        _ if value.len() > MEMBER_LIMIT => wrong("it is too long"),
+        _ if value.starts_with('#') => wrong("a line that begins with `#` is a comment"),
+        _ if value.trim_matches([' ', '\t']) != value => wrong("spaces around it are not part of it"),
+        _ if value.contains(['\n', '\r', '\0']) => wrong("it has a line break"),
+        _ => Ok(()),
+    }
+}
+
+fn difference(add: &[String], remove: &[String]) -> String {
+    let lines = |sign: char, values: &[String]| {
+        values.iter().map(|value| format!("{sign}{value}\n")).collect::<String>()
+    };
+    lines('+', add) + &lines('-', remove)
+}
+
+fn values(body: &[u8]) -> impl Iterator<Item = &str> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines =
+        text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).trim_matches([' ', '\t']));
+    lines.filter(|value| !value.is_empty() && !value.starts_with('#'))
+}
+
+fn push_lines(text: &mut Vec<u8>, body: &[u8]) {
+    text.extend_from_slice(body);
+    if !body.is_empty() && body.last() != Some(&b'\n') {
+        text.push(b'\n');
+    }
+}
+
+fn tag(parts: &[(DocumentId, Arc<Raw>)]) -> String {
+    let mut hasher = Sha256::new();
+    for (id, raw) in parts {
+        hasher.update(format!("{id} {}\n", raw.body.len()));
+        hasher.update(&raw.body[..]);
+    }
+    let hash = hex::encode(hasher.finalize());
+    format!("\"{}\"", hash.get(..24).unwrap_or(&hash))
+}
+
+/// The parts that hold each of these values.
+fn found_in<'v>(parts: &[(DocumentId, Arc<Raw>)], wanted: &[&'v str]) -> Vec<(&'v str, DocumentId)> {
+    let mut found = Vec::new();
+    let set: HashSet<&str> = wanted.iter().copied().collect();
+    for (id, raw) in parts {
+        if wanted.len() <= FEW {
+            let has = |value: &&&str| has_line(&raw.body, value);
+            found.extend(wanted.iter().filter(has).map(|value| (*value, id.clone())));
+        } else {
+            let here: HashSet<&str> = values(&raw.body).filter(|value| set.contains(value)).collect();
+            found.extend(
+                wanted.iter().filter(|value| here.contains(**value)).map(|value| (*value, id.clone())),
+            );
+        }
+    }
+    found
+}
+
+/// Whether a value is a line of a list's text.
+fn has_line(body: &[u8], value: &str) -> bool {
+    let is_edge = |byte: Option<&u8>| byte.is_none_or(|byte| matches!(byte, b'\n' | b'\r'));
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    memchr::memmem::find_iter(body, value).any(|at| {
+        let before = body.get(..at).unwrap_or_default();
+        let after = body.get(at + value.len()..).unwrap_or_default();
+        let before = before.strip_prefix(b"\xef\xbb\xbf").unwrap_or(before);
+        let left = before.iter().rev().find(|byte| !is_blank(byte));
+        let right = after.iter().find(|byte| !is_blank(byte));
+        is_edge(left) && is_edge(right)
+    })
+}
+
+/// Which part each value goes to, or is in.
+fn places(
+    view: &View,
+    list: &str,
+    (values, is_addition): (&[String], bool),
+    part_bytes: Option<usize>,
+) -> BTreeMap<DocumentId, Vec<String>> {
+    let parts = view.parts(list);
+    let wanted: Vec<&str> = values.iter().map(String::as_str).collect();
+    let found = found_in(&parts, &wanted);
+    let mut places: BTreeMap<DocumentId, Vec<String>> = BTreeMap::new();
+    if !is_addition {
+        for (value, id) in found {
+            places.entry(id).or_default().push(value.to_owned());
+        }
+        return places;
+    }
+    let there: HashSet<&str> = found.iter().map(|(value, _)| *value).collect();
+    let mut once = HashSet::new();
+    for value in wanted.iter().filter(|value| !there.contains(**value)) {
+        if once.insert(*value)
+            && let Some(id) = place(&parts, list, value, part_bytes)
+        {
+            places.entry(id).or_default().push((*value).to_owned());
+        }
+    }
+    places
+}
+
+/// The part a new member goes to.
+fn place(
+    parts: &[(DocumentId, Arc<Raw>)],
+    list: &str,
+    value: &str,
+    part_bytes: Option<usize>,
+) -> Option<DocumentId> {
+    let whole = DocumentId::of(Kind::List, list)?;
+    if let Some(id) = split::part_of(parts.iter().map(|(id, _)| id), value) {
+        return Some(id);
+    }
+    let has_room = |raw: &Raw| part_bytes.is_none_or(|limit| raw.body.len() < limit);
+    match parts.iter().find(|(id, _)| *id == whole).or_else(|| parts.first()) {
+        None => Some(whole),
+        Some((id, raw)) if has_room(raw) => Some(id.clone()),
+        Some(_) => {
+            // A large part that was not spread: beside it, in one of as many as a large list would have.
+            let number = crc32fast::hash(value.as_bytes()) % 1_024;
+            DocumentId::of(Kind::List, &format!("{list}/added-{number:04}"))
+        }
+    }
+}
+
+/// The changes that make a list this text.
+fn replaced(view: &View, list: &str, text: &Bytes, part_bytes: Option<usize>) -> Result<Changes> {
+    let whole = list_id(list)?;
+    let parts = view.parts(list);
+    let wanted = match part_bytes {
+        Some(limit) if text.len() > limit => split::spread(&whole, text, parts.iter().map(|(id, _)| id))
+            .ok_or_else(|| {
+                Error::Invalid(format!("the name `{list}` is too long for a list of this size"))
+            })?,
+        _ => vec![(whole, text.clone())],
+    };
+    let mut changes = Changes::new();
+    let names: HashSet<DocumentId> = wanted.iter().map(|(id, _)| id.clone()).collect();
+    for (id, text) in wanted {
+        let is_same = view.set.documents.get(&id).is_some_and(|raw| raw.body[..] == text[..]);
+        if !is_same {
+            changes.insert(id, Some(text));
+        }
+    }
+    for (id, _) in parts.into_iter().filter(|(id, _)| !names.contains(id)) {
+        changes.insert(id, None);
+    }
+    Ok(changes)
+}
+
+/// A part's text with more members, and those that were not in it.
+fn with(old: &[u8], add: &[String]) -> (Vec<u8>, Vec<String>) {
+    let there: HashSet<&str> = if add.len() <= FEW { HashSet::new() } else { values(old).collect() };
+    let is_new = |value: &&String| {
+        if add.len() <= FEW { !has_line(old, value) } else { !there.contains(value.as_str()) }
+    };
+    let new: Vec<String> = add.iter().filter(is_new).cloned().collect();
+    let mut text = Vec::with_capacity(old.len() + new.iter().map(|value| value.len() + 1).sum::<usize>() + 1);
+    push_lines(&mut text, old);
+    for value in &new {
+        push_lines(&mut text, value.as_bytes());
+    }
+    (text, new)
+}
+
+/// A part's text with fewer members, and those that were in it. Comments and blank lines stay.
+fn without(old: &[u8], remove: &[String]) -> (Vec<u8>, Vec<String>) {
+    let set: HashSet<&str> = remove.iter().map(String::as_str).collect();
+    let (mut text, mut gone) = (Vec::with_capacity(old.len()), BTreeSet::new());
+    for line in old.split_inclusive(|byte| *byte == b'\n') {
+        let found = values(line).next().filter(|value| set.contains(value));
+        match found {
+            Some(value) => drop(gone.insert(value.to_owned())),
+            None => text.extend_from_slice(line),
+        }
+    }
+    (text, gone.into_iter().collect())
+}
+
+/// Big lists as many small keys: the rule that `push` uses as well.
+mod split {
+    use super::{Bytes, DocumentId};
+
+    /// The part of a list that was spread before which takes this value.
+    pub fn part_of<'a>(_parts: impl Iterator<Item = &'a DocumentId>, _value: &str) -> Option<DocumentId> {
+        None
+    }
+
+    /// A text as parts.
+    pub fn spread<'a>(
+        _whole: &DocumentId,
+        _text: &Bytes,
+        _parts: impl Iterator<Item = &'a DocumentId>,
+    ) -> Option<Vec<(DocumentId, Bytes)>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_whole_lines() {
+        for (text, value, is) in [
+            ("alice\nbob\n", "bob", true),
+            ("alice\nbob", "bob", true),
+            ("alice\n bob \t\r\n", "bob", true),
+            ("bobby\n", "bob", false),
+            ("abob\n", "bob", false),
+            ("\u{feff}bob\n", "bob", true),
+            ("a b\n", "b", false),
+            ("#bob\n", "bob", false),
+        ] {
+            assert_eq!(has_line(text.as_bytes(), value), is, "{text:?} {value}");
+        }
+    }
+
+    #[test]
+    fn texts_gain_and_lose_members_and_keep_the_rest() {
+        let owned = |values: &[&str]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (text, added) = with(b"# pilots\nalice", &owned(&["bob", "alice"]));
+        assert_eq!((&text[..], added), (&b"# pilots\nalice\nbob\n"[..], owned(&["bob"])));
+        let (text, removed) = without(b"# pilots\nalice\n\nbob\nalice\n", &owned(&["alice", "zoe"]));
+        assert_eq!((&text[..], removed), (&b"# pilots\n\nbob\n"[..], owned(&["alice"])));
+    }
+
+    #[test]
+    fn what_cannot_be_a_member_is_told() {
+        for value in ["", "#x", " x", "x ", "a\nb", "a\rb"] {
+            assert!(check_member(value).is_err(), "{value:?}");
+        }
+        assert!(check_member("用户 1").is_ok());
+    }
+}

@@ -1,0 +1,92 @@
+//! Passwords: argon2id, on few threads, so that guessing fills neither memory nor cores.
+
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use tokio::sync::Semaphore;
+
+/// Shortest password.
+const LENGTH: usize = 10;
+/// Longest, in bytes: the work of hashing grows with it.
+const LENGTH_LIMIT: usize = 1_024;
+/// Passwords that are hashed at one time; each takes 19 MiB.
+const AT_ONCE: usize = 2;
+
+/// Why a password is not taken.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum BadPassword {
+    #[error("a password has at least {LENGTH} characters")]
+    Short,
+    #[error("a password has at most {LENGTH_LIMIT} bytes")]
+    Long,
+    #[error("the password cannot be hashed: {0}")]
+    Hash(String),
+}
+
+/// Hashes and compares.
+pub struct Passwords {
+    places: Semaphore,
+    /// The hash of a password nobody has, so that an unknown name takes as long as a known one.
+    nobody: String,
+}
+
+impl Default for Passwords {
+    fn default() -> Passwords {
+        let nobody = hash(&super::secret()).unwrap_or_default();
+        Passwords { places: Semaphore::new(AT_ONCE), nobody }
+    }
+}
+
+impl Passwords {
+    pub async fn hash(&self, password: &str) -> Result<String, BadPassword> {
+        check(password)?;
+        let _place = self.places.acquire().await;
+        let password = password.to_owned();
+        let hashed = tokio::task::spawn_blocking(move || hash(&password)).await;
+        hashed.unwrap_or_else(|error| Err(BadPassword::Hash(error.to_string())))
+    }
+
+    /// Whether it is the password; `None` for a name that has none takes the same time.
+    pub async fn is(&self, password: &str, hashed: Option<&str>) -> bool {
+        if password.len() > LENGTH_LIMIT {
+            return false;
+        }
+        let _place = self.places.acquire().await;
+        let (password, known) = (password.to_owned(), hashed.is_some());
+        let hashed = hashed.unwrap_or(&self.nobody).to_owned();
+        let verified = tokio::task::spawn_blocking(move || {
+            Argon2::default().verify_password(password.as_bytes(), hashed.as_str()).is_ok()
+        });
+        verified.await.unwrap_or(false) && known
+    }
+}
+
+/// Whether a password may be one.
+pub fn check(password: &str) -> Result<(), BadPassword> {
+    match password.chars().count() {
+        count if count < LENGTH => Err(BadPassword::Short),
+        _ if password.len() > LENGTH_LIMIT => Err(BadPassword::Long),
+        _ => Ok(()),
+    }
+}
+
+fn hash(password: &str) -> Result<String, BadPassword> {
+    let hashed = Argon2::default().hash_password(password.as_bytes());
+    hashed.map(|hash| hash.to_string()).map_err(|error| BadPassword::Hash(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn passwords_are_known_again_and_short_ones_refused() {
+        let passwords = Passwords::default();
+        let hashed = passwords.hash("correct horse").await.unwrap();
+        assert!(hashed.starts_with("$argon2id$"), "{hashed}");
+        assert!(passwords.is("correct horse", Some(&hashed)).await);
+        assert!(!passwords.is("wrong horse!", Some(&hashed)).await);
+        assert!(!passwords.is("correct horse", None).await);
+        assert_eq!(passwords.hash("ninechars").await, Err(BadPassword::Short));
+        assert_eq!(passwords.hash(&"x".repeat(2_000)).await, Err(BadPassword::Long));
+    }
+}

@@ -1,0 +1,167 @@
+//! A control process from its file to its end: what is opened, in which order, and what runs beside the listener.
+//!
+//! Owns: wiring. Never: logic. Start at [`Plane::open`], then [`Plane::serve`].
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use graygate_store::directory::{self, DirectorySettings};
+use graygate_store::{SourceKind, SourceStatus, etcd};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::api::{Front, Site, router};
+use crate::certificates::Certificates;
+use crate::config::{Config, DocumentsFrom};
+use crate::control::{Control, Stranger, SystemClock};
+use crate::serve::serve;
+use crate::state::{Etcd, Holder, Leadership, Sqlite, State};
+
+/// Between two looks at what is due: sums of refusals, and the like.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// A control plane that is ready to serve.
+pub struct Plane {
+    pub control: Arc<Control>,
+    pub front: Arc<Front>,
+    documents: DocumentsFrom,
+    certificates: Option<Arc<Certificates>>,
+    listener: TcpListener,
+    shutdown: watch::Receiver<bool>,
+}
+
+/// Opens the state that a file names, for a process or for a command beside it.
+pub async fn open_state(
+    config: &Config,
+    holder: Holder,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(Arc<dyn State>, Leadership), String> {
+    match &config.documents {
+        DocumentsFrom::Directory(documents) => {
+            let state = config.state.as_deref().unwrap_or_else(|| Path::new("."));
+            let opened = Sqlite::open(state, Some(documents), holder).map_err(|error| error.to_string())?;
+            let opened = Arc::new(opened);
+            if holder == Holder::Service {
+                let follower = opened.clone();
+                tokio::spawn(async move { follower.follow().await });
+            }
+            Ok((opened, Leadership::alone()))
+        }
+        DocumentsFrom::Etcd(settings) => {
+            let opened = Arc::new(Etcd::new(settings.clone(), &config.state_prefix));
+            let leadership = match holder {
+                Holder::Command => Leadership::alone(),
+                Holder::Service => {
+                    // The figures of each second are kept here; the lock keeps a second process out.
+                    if let Some(state) = &config.state {
+                        let lock = Sqlite::open(state, None, holder).map_err(|error| error.to_string())?;
+                        Box::leak(Box::new(lock));
+                    }
+                    let follower = opened.clone();
+                    let until = shutdown.clone();
+                    tokio::spawn(async move { follower.follow(until).await });
+                    let name = format!("{}-{}", config.listen.address, std::process::id());
+                    Leadership::among(settings.clone(), &config.state_prefix, name, shutdown)
+                }
+            };
+            Ok((opened, leadership))
+        }
+    }
+}
+
+impl Plane {
+    /// Opens everything that a start can fail at.
+    pub async fn open(config: &Config, shutdown: watch::Receiver<bool>) -> Result<Plane, String> {
+        let certificates = config.listen.certificates.as_deref().map(Certificates::open).transpose()?;
+        let (state, leadership) = open_state(config, Holder::Service, shutdown.clone()).await?;
+        let address = config.listen.address;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let mut control = Control::new(state, Arc::new(SystemClock), config.sessions);
+        control.four_eyes = config.four_eyes.clone();
+        control.leadership = leadership;
+        control.audit_kept = config.audit_kept;
+        control.stranger = match config.documents {
+            DocumentsFrom::Directory(_) => Stranger::File,
+            DocumentsFrom::Etcd(_) => Stranger::Etcd,
+        };
+        let front = Front {
+            hosts: config.listen.hosts.clone(),
+            address: address.ip(),
+            secure: config.listen.certificates.is_some() || config.listen.behind_tls,
+            behind_tls: config.listen.behind_tls,
+            trust: config.trust.clone(),
+            path: config.listen.path.clone(),
+        };
+        Ok(Plane {
+            control: Arc::new(control),
+            front: Arc::new(front),
+            shutdown,
+            documents: config.documents.clone(),
+            certificates,
+            listener,
+        })
+    }
+
+    pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the shutdown.
+    pub async fn serve(self, rooms: Router<Site>) -> Result<(), String> {
+        let shutdown = self.shutdown;
+        let (updates, mut incoming) = watch::channel(None);
+        match self.documents.clone() {
+            DocumentsFrom::Directory(path) => {
+                let status = Arc::new(SourceStatus::new(SourceKind::Directory, std::time::Instant::now()));
+                let settings = DirectorySettings { path };
+                tokio::spawn(directory::watch(settings, updates, status, shutdown.clone()));
+            }
+            DocumentsFrom::Etcd(settings) => {
+                let status = Arc::new(SourceStatus::new(SourceKind::Etcd, std::time::Instant::now()));
+                tokio::spawn(etcd::watch(settings, updates, status, shutdown.clone()));
+            }
+        }
+        let control = self.control.clone();
+        let follower = async move {
+            if incoming.wait_for(Option::is_some).await.is_err() {
+                return;
+            }
+            let first = incoming.borrow_and_update().clone();
+            if let Some(update) = first {
+                // The source may be there before the records are.
+                while let Err(error) = control.begin((*update.set).clone()).await {
+                    tracing::warn!(%error, "the documents are not taken up yet; trying again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+            control.follow(incoming).await;
+        };
+        let tasks = [tokio::spawn(follower), tokio::spawn(housekeeping(self.control.clone()))];
+        let tls = match &self.certificates {
+            None => None,
+            Some(certificates) => {
+                tokio::spawn(certificates.clone().follow());
+                Some(certificates.server()?)
+            }
+        };
+        let site = Site { control: self.control, front: self.front };
+        serve(self.listener, tls, router(site, rooms), shutdown).await;
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        Ok(())
+    }
+}
+
+async fn housekeeping(control: Arc<Control>) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING).await;
+        control.sum_refusals().await;
+        let leads = control.leadership.leads();
+        control.metrics.lead(leads);
+        if leads && let Err(error) = control.sweep().await {
+            tracing::warn!(%error, "what is over could not be cleared away");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The API over real HTTP, as those who use it see it.
+#![cfg(test)]
+
+mod attacks;
+mod documents;
+mod harness;
+mod people;
+mod roles;
