@@ -14,6 +14,7 @@ mod sample;
 mod etcd;
 
 mod certificate;
+mod framing;
 mod grpc;
 mod http2;
 mod limits;

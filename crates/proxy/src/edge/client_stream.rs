@@ -12,7 +12,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf as _, BytesMut};
+use http::HeaderValue;
 use parking_lot::Mutex;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
@@ -23,6 +24,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::chunks::{ChunkScanner, Malformed};
 use super::frames::FrameMeter;
 use super::waits::{Waits, Watch};
 
@@ -41,32 +43,97 @@ pub struct ConnectionState {
 
 #[derive(Default)]
 struct State {
-    /// Bytes of the request still to be read; `None`: nobody knows, and everything is passed on.
-    rest: Option<u64>,
+    rest: Rest,
     /// What came behind the request.
     ahead: BytesMut,
+    /// The body's framing was wrong, and nobody has taken note yet.
+    is_malformed: bool,
     /// The connection may go on though the framework gave it up.
     is_kept: bool,
     given_up: Option<Stream>,
+    /// What the next response's `Date` is to say instead of ours.
+    date: Option<HeaderValue>,
+}
+
+/// What of a connection's bytes still belongs to the request.
+#[derive(Debug, Default)]
+pub enum Rest {
+    /// All of them: there is no request, or the connection has changed its protocol.
+    #[default]
+    Everything,
+    Bytes(u64),
+    /// A chunked body, whose end shows while it is read.
+    Chunks(ChunkScanner),
+}
+
+impl Rest {
+    fn is_over(&self) -> bool {
+        matches!(self, Rest::Bytes(0))
+    }
+
+    /// How many of these bytes, which are read from now on, belong to the request.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        match self {
+            Rest::Everything => Ok(bytes.len()),
+            Rest::Bytes(left) => {
+                let own = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= own as u64;
+                Ok(own)
+            }
+            Rest::Chunks(scanner) => match scanner.scan(bytes)? {
+                Some(end) => {
+                    *self = Rest::Bytes(0);
+                    Ok(end)
+                }
+                None => Ok(bytes.len()),
+            },
+        }
+    }
+}
+
+impl State {
+    /// The same for bytes that were read; the error goes to whoever reads them.
+    fn take_own(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rest.take(bytes).map_err(|error| {
+            self.is_malformed = true;
+            io::Error::new(ErrorKind::InvalidData, error)
+        })
+    }
 }
 
 impl ConnectionState {
-    /// A request begins, of which `rest` bytes are still to come.
-    fn begin(&self, rest: Option<u64>, rate: u64) {
-        self.waits.begin(if rest == Some(0) { 0 } else { rate });
+    /// A request begins; `rest` of it is still to come, and `ahead` came behind it.
+    fn begin(&self, rest: Rest, mut ahead: BytesMut, rate: u64) {
+        self.waits.begin(if rest.is_over() { 0 } else { rate });
         let mut state = self.state.lock();
+        if !ahead.is_empty() {
+            ahead.unsplit(std::mem::take(&mut state.ahead));
+            state.ahead = ahead;
+        }
         state.rest = rest;
+        state.is_malformed = false;
         state.is_kept = false;
+        state.date = None;
     }
 
     /// The connection has changed its protocol: there is no next request.
     pub fn pass_everything(&self) {
-        self.state.lock().rest = None;
+        self.state.lock().rest = Rest::Everything;
     }
 
     /// The request was answered whole: the connection goes on, whatever the framework does with it.
     pub fn keep(&self) {
         self.state.lock().is_kept = true;
+    }
+
+    /// Whether the body's framing was wrong; true once.
+    pub fn take_malformed(&self) -> bool {
+        std::mem::take(&mut self.state.lock().is_malformed)
+    }
+
+    /// The next response was made at this time: the framework would say when it passed it on.
+    pub fn date_response(&self, date: HeaderValue) {
+        self.state.lock().date = Some(date);
     }
 }
 
@@ -77,6 +144,8 @@ pub struct ClientStream {
     shared: Arc<ConnectionState>,
     stall: Duration,
     watch: Watch,
+    /// A response's head that was written anew, as far as it is still to be sent.
+    head: BytesMut,
     /// Counts frames where the connection speaks HTTP/2.
     meter: Option<Box<FrameMeter>>,
     /// Rings when the client has taken nothing for too long; the flag says whether it is waited for.
@@ -91,8 +160,8 @@ impl ClientStream {
 
     fn with(inner: Stream, shared: Arc<ConnectionState>, stall: Duration) -> Box<ClientStream> {
         let watch = Watch::over(shared.waits.clone());
-        let (inner, meter, stalled) = (Some(inner), None, None);
-        Box::new(ClientStream { inner, shared, stall, watch, meter, stalled, is_stalling: false })
+        let (inner, head, meter, stalled) = (Some(inner), BytesMut::new(), None, None);
+        Box::new(ClientStream { inner, shared, stall, watch, head, meter, stalled, is_stalling: false })
     }
 
     pub fn state(&self) -> &ConnectionState {
@@ -105,10 +174,10 @@ impl ClientStream {
         self
     }
 
-    /// Hands the connection to a request, of which `rest` bytes are still to come, `None` where only reading tells, at
-    /// no less than `rate` bytes a second. The [`Return`] gets it back.
-    pub fn begin(self: Box<Self>, rest: Option<u64>, rate: u64) -> (Stream, Return) {
-        self.shared.begin(rest, rate);
+    /// Hands the connection to a request, of which `rest` is still to come, at no less than `rate` bytes a second;
+    /// `ahead` came behind it. The [`Return`] gets the connection back.
+    pub fn begin(self: Box<Self>, rest: Rest, ahead: BytesMut, rate: u64) -> (Stream, Return) {
+        self.shared.begin(rest, ahead, rate);
         let way_back = Return { shared: self.shared.clone(), stall: self.stall };
         (self, way_back)
     }
@@ -118,38 +187,37 @@ impl ClientStream {
     }
 
     /// Gives out what came ahead, if it belongs to the request.
-    fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+    fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
         let state = &mut *self.shared.state.lock();
-        let most = state.rest.map_or(usize::MAX, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
-        let count = state.ahead.len().min(buf.remaining()).min(most);
-        if let Some(bytes) = state.ahead.get(..count) {
-            buf.put_slice(bytes);
+        if state.ahead.is_empty() || state.rest.is_over() {
+            return Ok(false);
         }
-        state.ahead.advance(count);
-        state.rest = state.rest.map(|rest| rest.saturating_sub(count as u64));
-        count > 0
+        let mut bytes = state.ahead.split_to(state.ahead.len().min(buf.remaining()));
+        let own = state.take_own(&bytes)?;
+        let mut beyond = bytes.split_off(own);
+        beyond.unsplit(std::mem::take(&mut state.ahead));
+        state.ahead = beyond;
+        buf.put_slice(&bytes);
+        Ok(own > 0)
     }
 
     /// Reads, and puts aside what belongs to the next request.
     fn read_own(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(self.inner()?.poll_read(cx, buf))?;
+        let read = buf.filled().get(before..).unwrap_or_default();
         if let Some(meter) = &mut self.meter
-            && !meter.look(buf.filled().get(before..).unwrap_or_default(), Instant::now())
+            && !meter.look(read, Instant::now())
         {
             return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, "too many control frames")));
         }
-        self.shared.waits.got(buf.filled().len() - before);
+        self.shared.waits.got(read.len());
         let state = &mut *self.shared.state.lock();
-        if let Some(rest) = state.rest {
-            let count = buf.filled().len() - before;
-            let own = count.min(usize::try_from(rest).unwrap_or(usize::MAX));
-            if let Some(beyond) = buf.filled().get(before + own..) {
-                state.ahead.extend_from_slice(beyond);
-            }
-            buf.set_filled(before + own);
-            state.rest = Some(rest - own as u64);
+        let own = state.take_own(read)?;
+        if let Some(beyond) = read.get(own..) {
+            state.ahead.extend_from_slice(beyond);
         }
+        buf.set_filled(before + own);
         Poll::Ready(Ok(()))
     }
 
@@ -165,6 +233,41 @@ impl ClientStream {
             self.shared.state.lock().ahead.extend_from_slice(buf.filled());
         }
         Poll::Pending
+    }
+
+    /// Sends what is left of a head that was written anew.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.head.is_empty() {
+            let Some(inner) = &mut self.inner else {
+                return Poll::Ready(Err(ErrorKind::NotConnected.into()));
+            };
+            let sent = ready!(Pin::new(inner).poll_write(cx, &self.head))?;
+            if sent == 0 {
+                return Poll::Ready(Err(ErrorKind::WriteZero.into()));
+            }
+            self.head.advance(sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes a response's head whose `Date` is to be another one; false: these bytes can go as they are.
+    fn takes_head(&mut self, bytes: &[u8]) -> bool {
+        let date = self.shared.state.lock().date.take();
+        let Some(head) = date.and_then(|date| dated(bytes, &date)) else { return false };
+        self.head = head;
+        true
+    }
+
+    fn poll_write_own(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_head(cx))?;
+        if self.takes_head(buf) {
+            // What cannot be sent at once is sent before anything that follows.
+            if let Poll::Ready(Err(error)) = self.poll_head(cx) {
+                return Poll::Ready(Err(error));
+            }
+            return Poll::Ready(Ok(buf.len()));
+        }
+        self.inner()?.poll_write(cx, buf)
     }
 
     fn meter_sent(&mut self, written: &Poll<io::Result<usize>>) {
@@ -197,6 +300,16 @@ impl Drop for ClientStream {
     }
 }
 
+/// A response's head with another `Date`; `None` where there is none to replace.
+fn dated(head: &[u8], date: &HeaderValue) -> Option<BytesMut> {
+    const NAME: &[u8] = b"\r\nDate: ";
+    let start = memchr::memmem::find(head, NAME)? + NAME.len();
+    let end = start + memchr::memchr(b'\r', head.get(start..)?)?;
+    let parts = [head.get(..start)?, date.as_bytes(), head.get(end..)?];
+    let is_head = head.starts_with(b"HTTP/1.");
+    is_head.then(|| parts.iter().copied().flatten().copied().collect())
+}
+
 /// Gets a connection back after a request.
 pub struct Return {
     shared: Arc<ConnectionState>,
@@ -213,7 +326,7 @@ impl Return {
                 ClientStream::with(given_up, self.shared.clone(), self.stall)
             }
         };
-        self.shared.begin(None, 0);
+        self.shared.begin(Rest::Everything, BytesMut::new(), 0);
         Some(stream)
     }
 }
@@ -224,10 +337,10 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read_ahead(buf) {
+        if self.read_ahead(buf)? {
             return Poll::Ready(Ok(()));
         }
-        let is_whole = self.shared.state.lock().rest == Some(0);
+        let is_whole = self.shared.state.lock().rest.is_over();
         let read = match is_whole {
             true => self.watch_for_end(cx),
             false => self.read_own(cx, buf),
@@ -244,18 +357,24 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.inner()?.poll_write(cx, buf);
+        let written = self.poll_write_own(cx, buf);
         self.meter_sent(&written);
         self.watch_stall(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.inner()?.poll_flush(cx);
+        let flushed = match self.poll_head(cx) {
+            Poll::Ready(Ok(())) => self.inner()?.poll_flush(cx),
+            unsent => unsent,
+        };
         self.watch_stall(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = self.inner()?.poll_shutdown(cx);
+        let shut = match self.poll_head(cx) {
+            Poll::Ready(Ok(())) => self.inner()?.poll_shutdown(cx),
+            unsent => unsent,
+        };
         self.watch_stall(cx, shut)
     }
 
@@ -264,7 +383,11 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.inner()?.poll_write_vectored(cx, bufs);
+        let written = match self.poll_head(cx) {
+            Poll::Ready(Ok(())) => self.inner()?.poll_write_vectored(cx, bufs),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         self.meter_sent(&written);
         self.watch_stall(cx, written)
     }
@@ -360,11 +483,11 @@ mod tests {
     const RATE: u64 = 10;
 
     /// A connection whose request has `rest` bytes to come, and the client's end of it.
-    fn lent(rest: Option<u64>) -> (Stream, Return, Arc<ConnectionState>, DuplexStream) {
+    fn lent(rest: Rest) -> (Stream, Return, Arc<ConnectionState>, DuplexStream) {
         let (own, client) = duplex(64);
         let stream = ClientStream::open(Box::new(own), STALL);
         let shared = stream.shared.clone();
-        let (lent, way_back) = stream.begin(rest, RATE);
+        let (lent, way_back) = stream.begin(rest, BytesMut::new(), RATE);
         (lent, way_back, shared, client)
     }
 
@@ -377,7 +500,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_late_response_ends_the_wait_once() {
-        let (mut stream, _back, shared, _client) = lent(Some(0));
+        let (mut stream, _back, shared, _client) = lent(Rest::Bytes(0));
         let begun = Instant::now();
         for seconds in [5, 60, 3] {
             let due = Instant::now() + Duration::from_secs(seconds);
@@ -392,7 +515,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_response_that_began_is_never_late() {
-        let (mut stream, _back, shared, mut client) = lent(None);
+        let (mut stream, _back, shared, mut client) = lent(Rest::Everything);
         shared.waits.expect_response((Instant::now() + Duration::from_secs(5)).into_std());
         shared.waits.response_began();
         let hour = Duration::from_secs(3_600);
@@ -404,7 +527,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_drips_is_left_and_one_that_flows_is_not() {
-        let (mut stream, _back, shared, mut client) = lent(Some(10_000));
+        let (mut stream, _back, shared, mut client) = lent(Rest::Bytes(10_000));
         // Twice the rate, for a minute.
         for _ in 0..60 {
             let (read, ()) = tokio::join!(read(&mut stream), async {
@@ -435,7 +558,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_left() {
-        let (mut stream, _back, _shared, mut client) = lent(Some(0));
+        let (mut stream, _back, _shared, mut client) = lent(Rest::Bytes(0));
         stream.write_all(&[0; 64]).await.unwrap();
         let begun = Instant::now();
         // As long as it takes something now and then, it is waited for.
@@ -453,7 +576,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_behind_a_request_are_kept_for_the_next_one() {
-        let (mut stream, way_back, shared, mut client) = lent(Some(4));
+        let (mut stream, way_back, shared, mut client) = lent(Rest::Bytes(4));
         client.write_all(b"bodyGET /").await.unwrap();
         assert_eq!(read(&mut stream).await.unwrap(), b"body");
         client.write_all(b"next").await.unwrap();
@@ -469,7 +592,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_kept_is_closed() {
-        let (stream, way_back, _shared, mut client) = lent(Some(0));
+        let (stream, way_back, _shared, mut client) = lent(Rest::Bytes(0));
         drop(stream);
         assert!(way_back.take(None).is_none());
         assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
@@ -477,7 +600,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_the_connection_shows_at_once() {
-        let (mut stream, _back, _shared, client) = lent(Some(0));
+        let (mut stream, _back, _shared, client) = lent(Rest::Bytes(0));
         drop(client);
         assert_eq!(read(&mut stream).await.unwrap(), b"");
     }

@@ -16,8 +16,9 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
-use super::client_stream::ClientStream;
-use super::head::{self, Body, Head};
+use super::chunks::ChunkScanner;
+use super::client_stream::{ClientStream, Rest};
+use super::head::{self, Body, Complete, Head};
 use super::serving::{Serving, ending};
 use super::settings::Limits;
 use super::waits::Alarm;
@@ -38,19 +39,24 @@ pub async fn serve<A: HttpServerApp>(
     shutdown: &ShutdownWatch,
 ) {
     let limits = &serving.limits;
-    let mut bytes = BytesMut::with_capacity(HEAD_ROOM);
+    let mut room = BytesMut::with_capacity(HEAD_ROOM);
     let ended = pin!(ended(shutdown));
     let mut arrivals = Arrivals { limits, idle: limits.header_timeout, alarm: Alarm::default(), ended };
     loop {
-        let arrived = arrivals.next(&mut stream, bytes).await;
-        let rest = match arrived {
+        match arrivals.next(&mut stream, room).await {
             Arrived::Closed => return,
             Arrived::Refused(reason) => {
                 serving.refused.report(stream.get_socket_digest().as_deref(), reason);
                 return farewell(&mut stream, reason).await;
             }
-            Arrived::Request { bytes, rest, missing } => {
-                let (lent, way_back) = stream.begin(missing, limits.body_rate.0);
+            Arrived::Request { bytes, rest, mut ahead } => {
+                // What came behind the request stays with the connection: it may be the next request, or the first
+                // bytes of another protocol. Where there is nothing, the room it would have taken is used again.
+                room = match ahead.is_empty() {
+                    true => std::mem::take(&mut ahead),
+                    false => BytesMut::with_capacity(HEAD_ROOM),
+                };
+                let (lent, way_back) = stream.begin(rest, ahead, limits.body_rate.0);
                 let mut session = ServerSession::new_http1(lent);
                 session.set_pipelined_prefix(bytes);
                 session.set_keepalive(Some(limits.keepalive.as_secs().max(1)));
@@ -59,22 +65,21 @@ pub async fn serve<A: HttpServerApp>(
                     return;
                 };
                 stream = back;
-                rest
             }
-        };
-        bytes = rest;
+        }
         arrivals.idle = limits.keepalive;
     }
 }
 
 /// What came of waiting for a head.
 enum Arrived {
-    /// The head and what belongs to its request of the bytes behind it; the rest is the next request's.
     Request {
+        /// The head, and what is here of its body.
         bytes: BytesMut,
-        rest: BytesMut,
-        /// Bytes of its body that are still to come; `None` where only reading tells.
-        missing: Option<u64>,
+        /// What is still to come of its body.
+        rest: Rest,
+        /// What came behind it.
+        ahead: BytesMut,
     },
     Refused(ErrorReason),
     /// Nothing more comes.
@@ -108,7 +113,7 @@ impl<F: Future<Output = ()>> Arrivals<'_, F> {
         let mut seen = 0;
         loop {
             match head::find(&bytes, seen, limits) {
-                Head::Complete { length, body } => return split(bytes, length, body),
+                Head::Complete(found) => return split(bytes, found),
                 Head::Refused(reason) => return Arrived::Refused(reason),
                 Head::Partial => {}
             }
@@ -130,20 +135,24 @@ impl<F: Future<Output = ()>> Arrivals<'_, F> {
     }
 }
 
-/// Keeps what follows the request for the next one. A chunked body's end is not known yet: all of it goes on.
-fn split(mut bytes: BytesMut, length: usize, body: Body) -> Arrived {
-    let here = (bytes.len() - length.min(bytes.len())) as u64;
-    let (own, missing) = match body {
-        Body::Bytes(count) => (count.min(here) as usize + length, Some(count.saturating_sub(here))),
-        Body::Chunked => (bytes.len(), None),
+/// Parts a request from what follows it. A body that is framed wrong in what is here is refused before anything of it
+/// goes anywhere.
+fn split(mut bytes: BytesMut, head: Complete) -> Arrived {
+    let Complete { length, body, rewritten } = head;
+    let mut rest = match body {
+        Body::Bytes(count) => Rest::Bytes(count),
+        Body::Chunked => Rest::Chunks(ChunkScanner::new()),
     };
-    let rest = bytes.split_off(own);
-    if let Some(head) = bytes.get(..length).and_then(head::origin_form) {
+    let Ok(own) = rest.take(bytes.get(length..).unwrap_or_default()) else {
+        return Arrived::Refused(ErrorReason::BadRequest);
+    };
+    let ahead = bytes.split_off(length + own);
+    if let Some(head) = rewritten {
         let body = bytes.split_off(length);
         bytes = BytesMut::from(head.as_slice());
         bytes.extend_from_slice(&body);
     }
-    Arrived::Request { bytes, rest, missing }
+    Arrived::Request { bytes, rest, ahead }
 }
 
 /// Sends the answer and closes; who does not listen is not waited for.

@@ -90,10 +90,15 @@ impl H2Stream {
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        let piece = match self.body.poll_data(cx) {
-            Poll::Ready(Some(piece)) => piece,
-            Poll::Ready(None) => return Poll::Ready(Ok(None)),
-            Poll::Pending => return self.poll_overdue(cx),
+        // An empty frame is no piece of a body: towards HTTP/1 it would be taken for the last chunk, and the body's end
+        // would then write another one.
+        let piece = loop {
+            match self.body.poll_data(cx) {
+                Poll::Ready(Some(Ok(piece))) if piece.is_empty() => {}
+                Poll::Ready(Some(piece)) => break piece,
+                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Pending => return self.poll_overdue(cx),
+            }
         };
         let piece = piece.or_err(ErrorType::ReadError, "while reading the request's body")?;
         self.watch.waits.got(piece.len());
@@ -139,7 +144,9 @@ impl H2Stream {
         if self.has_ended || self.written.is_some() || response.status.is_informational() {
             return Ok(());
         }
-        response.insert_header(header::DATE, get_cached_date())?;
+        if !response.headers.contains_key(header::DATE) {
+            response.insert_header(header::DATE, get_cached_date())?;
+        }
         for name in CONNECTION_HEADERS {
             response.remove_header(&name);
         }

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 
 use super::settings::Limits;
+use super::target::{self, authority};
 use graygate_rules::vocab::ErrorReason;
 
 /// What was found of a head in the bytes so far.
@@ -15,12 +16,18 @@ use graygate_rules::vocab::ErrorReason;
 pub enum Head {
     /// More bytes are needed.
     Partial,
-    Complete {
-        /// Bytes of the head, its blank line included.
-        length: usize,
-        body: Body,
-    },
+    Complete(Complete),
     Refused(ErrorReason),
+}
+
+/// A head that is all there and can be read in one way.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Complete {
+    /// Bytes of the head, its blank line included.
+    pub length: usize,
+    pub body: Body,
+    /// The same head as the framework can read it, where it differs.
+    pub rewritten: Option<Vec<u8>>,
 }
 
 /// The body that follows a head.
@@ -46,7 +53,18 @@ pub fn find(bytes: &[u8], seen: usize, limits: &Limits) -> Head {
         return Head::Refused(ErrorReason::HeadersTooLarge);
     }
     match length.and_then(|length| bytes.get(..length)) {
-        Some(head) => read(head, limits.headers),
+        Some(head) => match target::escaped(head) {
+            None => read(head, limits.headers),
+            // One that is written anew is as long as the one that came.
+            Some(escaped) => match read(&escaped, limits.headers) {
+                Head::Complete(found) => Head::Complete(Complete {
+                    length: head.len(),
+                    rewritten: found.rewritten.or(Some(escaped)),
+                    ..found
+                }),
+                refused => refused,
+            },
+        },
         // Lines that end without a carriage return would never end for us, though others might read them.
         None if memchr::memmem::find(bytes, b"\n\n").is_some() => Head::Refused(ErrorReason::BadRequest),
         None => Head::Partial,
@@ -66,13 +84,18 @@ fn read(head: &[u8], most_headers: usize) -> Head {
     if request.headers.len() > most_headers {
         return Head::Refused(ErrorReason::HeadersTooLarge);
     }
+    if request.path.is_some_and(|target| target.len() > target::LIMIT) {
+        return Head::Refused(ErrorReason::HeadersTooLarge);
+    }
     // A line that ends with a bare line feed is one header to us and part of another to somebody else.
     if has_bare_line_feed(head) || request.method == Some("CONNECT") {
         return REFUSED;
     }
     let new = request.version == Some(1);
     match (host_is_clear(&request, new), body(request.headers, new)) {
-        (true, Some(body)) => Head::Complete { length: head.len(), body },
+        (true, Some(body)) => {
+            Head::Complete(Complete { length: head.len(), body, rewritten: origin_form(head) })
+        }
         _ => REFUSED,
     }
 }
@@ -111,7 +134,7 @@ fn target_is_clear(target: &str) -> bool {
 
 /// The head with a path instead of a whole URL, whose authority takes the place of `Host` (RFC 9112, 3.2.2); `None`
 /// for a head that has a path already. Written anew, so that nobody behind can choose the other host.
-pub fn origin_form(head: &[u8]) -> Option<Vec<u8>> {
+fn origin_form(head: &[u8]) -> Option<Vec<u8>> {
     // Nearly every request says a path, and that shows without reading the rest.
     let target = memchr::memchr(b' ', head)? + 1;
     if head.get(target) == Some(&b'/') {
@@ -134,17 +157,6 @@ pub fn origin_form(head: &[u8]) -> Option<Vec<u8>> {
     }
     written.extend(b"\r\n");
     Some(written)
-}
-
-/// The authority of a target that is a whole URL.
-pub fn authority(target: &[u8]) -> Option<&[u8]> {
-    let after = |scheme: &[u8]| {
-        target.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme))?;
-        target.get(scheme.len()..)
-    };
-    let rest = after(b"http://").or_else(|| after(b"https://"))?;
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    rest.get(..end)
 }
 
 /// How the body is framed; `None` where it can be read in two ways.
@@ -176,6 +188,17 @@ mod tests {
         Limits { header_bytes: ByteSize(bytes), headers, ..Limits::default() }
     }
 
+    fn complete(length: usize, body: Body) -> Head {
+        Head::Complete(Complete { length, body, rewritten: None })
+    }
+
+    fn rewritten(head: &[u8]) -> Option<String> {
+        match find(head, 0, &limits(1000, 5)) {
+            Head::Complete(found) => found.rewritten.map(|head| String::from_utf8(head).unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn check(head: &str, expected: Head) {
         assert_eq!(find(head.as_bytes(), 0, &limits(1000, 5)), expected, "{head:?}");
     }
@@ -187,13 +210,12 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", Body::Bytes(0)),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n", Body::Bytes(12)),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Body::Chunked),
-            ("GET http://a:80/x HTTP/1.1\r\nHost: A:80\r\n\r\n", Body::Bytes(0)),
             ("GET /用 HTTP/1.1\r\nHost: a\r\n\r\n", Body::Bytes(0)),
         ] {
-            check(head, Head::Complete { length: head.len(), body });
+            check(head, complete(head.len(), body));
         }
         let two = "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\n";
-        check(two, Head::Complete { length: 27, body: Body::Bytes(0) });
+        check(two, complete(27, Body::Bytes(0)));
         check("GET / HTTP/1.1\r\nHost: a\r\n", Head::Partial);
         check("", Head::Partial);
     }
@@ -238,11 +260,28 @@ mod tests {
             ("PUT http://a?q HTTP/1.0", "b", "PUT /?q HTTP/1.0\r\nHost: a"),
         ] {
             let head = format!("{line}\r\nX: 1\r\nhost: {host}\r\nY:  2\r\n\r\n");
-            assert!(matches!(find(head.as_bytes(), 0, &limits(1000, 5)), Head::Complete { .. }), "{head:?}");
-            let written = origin_form(head.as_bytes()).unwrap();
-            assert_eq!(String::from_utf8(written).unwrap(), format!("{expected}\r\nX: 1\r\nY: 2\r\n\r\n"));
+            let expected = format!("{expected}\r\nX: 1\r\nY: 2\r\n\r\n");
+            assert_eq!(rewritten(head.as_bytes()), Some(expected));
         }
-        assert_eq!(origin_form(b"GET /http://a/ HTTP/1.1\r\nHost: b\r\n\r\n"), None);
+        assert_eq!(rewritten(b"GET /http://a/ HTTP/1.1\r\nHost: b\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn targets_no_uri_can_hold_are_escaped() {
+        for (target, expected) in [
+            (&b"/x?q=<b>"[..], "/x?q=%3Cb%3E"),
+            (b"/<a>`?\"`", "/%3Ca%3E%60?%22`"),
+            (b"/\xff?\xc3\xa4\xc3", "/%FF?\u{e4}%C3"),
+            (b"http://a/<?<", "/%3C?%3C"),
+        ] {
+            let head = [b"GET ", target, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+            assert_eq!(rewritten(&head), Some(format!("GET {expected} HTTP/1.1\r\nHost: a\r\n\r\n")));
+        }
+        assert_eq!(
+            rewritten("GET /\u{7528}?{\"}' HTTP/1.1\r\nHost: a\r\n\r\n".replace('"', "|").as_bytes()),
+            None
+        );
+        check("GET http://a<b/ HTTP/1.1\r\nHost: a\r\n\r\n", Head::Refused(ErrorReason::BadRequest));
     }
 
     #[test]

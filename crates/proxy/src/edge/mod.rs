@@ -7,6 +7,7 @@
 
 mod accept;
 mod certificates;
+mod chunks;
 mod client_io;
 mod client_stream;
 mod frames;
@@ -21,14 +22,16 @@ mod refused;
 mod serving;
 mod session;
 mod settings;
+mod target;
 mod waits;
 
 pub use accept::Edge;
 pub use certificates::HeldBack;
-pub use client_stream::WRITE_STALL;
-pub use head::{HEADERS_LIMIT, authority};
+pub use client_stream::{ConnectionState, WRITE_STALL};
+pub use head::HEADERS_LIMIT;
 pub use listener::CertificateSets;
 pub use refused::Refused;
 pub use session::{connection, waits};
 pub use settings::{Limits, Listener, Tls, TlsVersion};
+pub use target::authority;
 pub use waits::Waits;

@@ -29,6 +29,8 @@ struct State {
     body: Option<Awaited>,
     /// The body was too slow, and nobody has taken note yet.
     is_slow: bool,
+    /// The client is waited for: nothing of its body is here to be passed on.
+    is_client_awaited: bool,
 }
 
 /// How a request's body comes in.
@@ -90,9 +92,16 @@ impl Waits {
 
     /// Bytes of the body are here.
     pub fn got(&self, bytes: usize) {
-        if let Some(body) = &mut self.0.lock().body {
+        let mut state = self.0.lock();
+        state.is_client_awaited = false;
+        if let Some(body) = &mut state.body {
             body.got(bytes, Instant::now());
         }
+    }
+
+    /// Whether more of the body could be passed on if the client had sent it.
+    pub fn is_client_awaited(&self) -> bool {
+        self.0.lock().is_client_awaited
     }
 
     fn response_due(&self) -> Option<Instant> {
@@ -102,18 +111,19 @@ impl Waits {
     /// When the body will be too slow, from now on waited for.
     fn body_due(&self) -> Option<Instant> {
         let mut state = self.0.lock();
+        state.is_client_awaited = true;
         let body = state.body.as_mut()?;
         let since = *body.since.get_or_insert_with(Instant::now);
         Some(body.due(since))
     }
 
-    fn is_late(&self) {
+    fn set_late(&self) {
         let mut state = self.0.lock();
         state.due = None;
         state.is_late = true;
     }
 
-    fn is_slow(&self) {
+    fn set_slow(&self) {
         let mut state = self.0.lock();
         state.body = None;
         state.is_slow = true;
@@ -184,7 +194,7 @@ impl Watch {
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
         let Some(due) = self.waits.response_due() else { return Poll::Pending };
         ready!(self.late.poll_until(due, cx));
-        self.waits.is_late();
+        self.waits.set_late();
         Poll::Ready(Overdue::Response)
     }
 
@@ -195,7 +205,7 @@ impl Watch {
             alarm.as_mut().reset(due);
         }
         ready!(alarm.as_mut().poll(cx));
-        self.waits.is_slow();
+        self.waits.set_slow();
         Poll::Ready(Overdue::Body)
     }
 }

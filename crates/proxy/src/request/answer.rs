@@ -22,10 +22,9 @@ pub fn is_interim(response: &ResponseHeader) -> bool {
     response.status.is_informational() && response.status != 101
 }
 
-/// Whether nothing of the request is left on its connection. Behind a chunked body part of the next request may have
-/// been read already.
+/// Whether nothing of the request is left on its connection.
 pub fn is_read_whole(session: &mut Session) -> bool {
-    !session.req_header().headers.contains_key(header::TRANSFER_ENCODING) && session.as_mut().is_body_done()
+    session.as_mut().is_body_done()
 }
 
 /// Whether the client has seen more than interim answers.

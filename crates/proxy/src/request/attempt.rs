@@ -10,7 +10,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
 use super::answer::has_begun;
 use super::context::{Attempt, AttemptState, Passage};
-use crate::edge::{Waits, waits};
+use crate::edge::{ConnectionState, Waits, connection, waits};
 use crate::pools::Retry;
 use graygate_rules::vocab::{ErrorReason, StatusClass, TryOutcome};
 
@@ -138,6 +138,10 @@ pub fn failed_after_sending(
     if waits(session).is_some_and(Waits::take_late) {
         error = Error::explain(ErrorType::ReadTimedout, "no response header in time").into_up();
     }
+    if connection(session).is_some_and(ConnectionState::take_malformed) {
+        error =
+            Error::explain(ErrorType::InvalidHTTPHeader, "the chunks of the body are malformed").into_down();
+    }
     if is_client_slow(session, &error) || waits(session).is_some_and(Waits::take_slow) {
         error = Error::explain(ErrorType::ReadTimedout, "the request's body stopped").into_down();
     }
@@ -164,12 +168,14 @@ pub fn failed_after_sending(
 }
 
 /// An upstream that waits for the rest of a body has nothing to answer yet: its silence is the client's fault, or a
-/// client could have healthy instances ejected by sending half of a request.
+/// client could have healthy instances ejected by sending half of a request. Where it is the upstream that takes nothing
+/// more, the client is not waited for.
 fn is_client_slow(session: &mut Session, error: &Error) -> bool {
     *error.esource() == ErrorSource::Upstream
         && *error.etype() == ErrorType::ReadTimedout
         && !has_begun(session)
         && !session.as_mut().is_body_done()
+        && waits(session).is_none_or(Waits::is_client_awaited)
 }
 
 /// An HTTP/2 upstream said that it has not looked at the request (GOAWAY, REFUSED_STREAM): the framework marks these

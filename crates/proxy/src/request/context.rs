@@ -89,12 +89,34 @@ pub struct Passage {
     pub in_flight: graygate_telemetry::InFlight,
     /// Tries that met a kept connection which had died.
     pub stale: u8,
+    /// The upstream was asked to switch protocols.
+    pub upgrades: bool,
 }
 
 /// The bytes of a request's body.
 pub struct BodyCount {
     pub limit: u64,
+    /// Most that any try passed on.
     pub seen: u64,
+    /// What the try under way passed on so far: the next one begins at the first byte again.
+    pub passed: u64,
+}
+
+impl BodyCount {
+    pub fn new(limit: u64) -> BodyCount {
+        BodyCount { limit, seen: 0, passed: 0 }
+    }
+
+    pub fn begin_try(&mut self) {
+        self.passed = 0;
+    }
+
+    /// Takes note of more bytes; false when they are too many.
+    pub fn pass(&mut self, bytes: u64) -> bool {
+        self.passed += bytes;
+        self.seen = self.seen.max(self.passed);
+        self.passed <= self.limit
+    }
 }
 
 /// Where a request goes at its upstream.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Version;
+use http::{Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -56,6 +56,14 @@ impl ProxyHttp for Gate {
         }
         session.set_read_timeout(Some(BODY_PAUSE));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        // `headers::settle_framing` does it for final responses: an interim one, as every upload with `Expect` gets, is
+        // no reason to close.
+        session.set_close_on_response_before_downstream_finish(false);
+        if session.req_header().version == Version::HTTP_10 {
+            // Its clients know no interim responses, and must not be believed to wait for one (RFC 9110, 10.1.1, 15.2).
+            session.set_ignore_info_resp(true);
+            session.req_header_mut().remove_header(&header::EXPECT);
+        }
         if session.req_header().version == Version::HTTP_2 {
             // Over HTTP/1 the connection itself watches for a client that takes nothing.
             session.set_write_timeout(Some(WRITE_STALL));
@@ -90,8 +98,11 @@ impl ProxyHttp for Gate {
                 waits.body_ended();
             }
         }
-        passage.body.seen += body.as_ref().map_or(0, |body| body.len() as u64);
-        if passage.body.seen > passage.body.limit {
+        // The framework would write an empty last piece as a chunk that ends the body, and then end the body.
+        if end && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        if !passage.body.pass(body.as_ref().map_or(0, |body| body.len() as u64)) {
             context.error = Some(ErrorReason::BodyTooLarge);
             let error = Error::explain(ErrorType::HTTPStatus(413), "the request body is too large");
             return Err(error.into_down());
@@ -122,7 +133,10 @@ impl ProxyHttp for Gate {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        headers::edit_request(&self.settings, session, request, context.routed()?)
+        let passage = context.routed()?;
+        passage.body.begin_try();
+        passage.upgrades = request.headers.contains_key(header::UPGRADE);
+        headers::edit_request(&self.settings, session, request, passage)
     }
 
     fn error_while_proxy(
@@ -153,6 +167,11 @@ impl ProxyHttp for Gate {
             }
             return Ok(());
         }
+        if response.status == 101 && !passage.upgrades {
+            let error =
+                Error::explain(ErrorType::InvalidHTTPHeader, "the upstream switched protocols unasked");
+            return Err(error.into_up());
+        }
         attempt::answered(passage, response.status.as_u16(), Instant::now());
         if let Some(waits) = waits(session) {
             waits.response_began();
@@ -169,14 +188,17 @@ impl ProxyHttp for Gate {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
         if is_interim(response) {
+            headers::strip_interim(response);
             return Ok(());
         }
-        headers::edit_response(&self.settings, response, context.routed()?)
+        headers::edit_response(&self.settings, response, context.routed()?)?;
+        headers::settle_framing(session, response);
+        Ok(())
     }
 
     async fn fail_to_proxy(

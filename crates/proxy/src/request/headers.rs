@@ -2,7 +2,7 @@
 //!
 //! Answers: who is told what? Owns the order of the edits and what concerns one connection alone. Never: decides.
 
-use http::{HeaderName, HeaderValue, Version, header};
+use http::{HeaderName, HeaderValue, Method, Version, header};
 use pingora::Result;
 use pingora::http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use super::context::Passage;
 use super::settings::{RespondVersion, Settings};
 use super::trace;
+use crate::edge::connection;
 use graygate_rules::decide::{Admitted, Edit, remove_attribute, set_baggage};
 
 const REASON_HEADER: HeaderName = HeaderName::from_static("x-gray-reason");
@@ -21,7 +22,7 @@ const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2 graygate");
 /// Makes of the client's request what the upstream gets.
 pub fn edit_request(
     settings: &Settings,
-    session: &Session,
+    session: &mut Session,
     request: &mut RequestHeader,
     passage: &Passage,
 ) -> Result<()> {
@@ -37,6 +38,11 @@ pub fn edit_request(
     if let Some(host) = &passage.rewritten.host {
         request.insert_header(header::HOST, host.clone())?;
     }
+    name_host(request, passage)?;
+    if wants_length(request) && session.as_mut().is_body_empty() {
+        // Over HTTP/2 nothing says so, and there are servers that answer 411 to such a request without a length.
+        request.insert_header(header::CONTENT_LENGTH, 0)?;
+    }
     request.set_raw_path(passage.rewritten.target.as_bytes())?;
     let version = passage.plan().and_then(|plan| plan.version(passage.choice.version?));
     for (name, value) in version.iter().flat_map(|version| version.request_headers.iter()) {
@@ -49,6 +55,25 @@ pub fn edit_request(
         run(&edit, request);
     }
     Ok(())
+}
+
+/// An upstream is always told a host: a client of HTTP/1.0 need not name one, and none, or an empty one, is no request
+/// for many servers.
+fn name_host(request: &mut RequestHeader, passage: &Passage) -> Result<()> {
+    let is_named = request.headers.get(header::HOST).is_some_and(|host| !host.is_empty());
+    match &passage.attempt {
+        Some(attempt) if !is_named => {
+            request.insert_header(header::HOST, attempt.instance.address().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the request is of a kind that usually has a body, and says nothing of one.
+fn wants_length(request: &RequestHeader) -> bool {
+    matches!(request.method, Method::POST | Method::PUT | Method::PATCH)
+        && !request.headers.contains_key(header::CONTENT_LENGTH)
+        && !request.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Says who asked and how: appended behind a trusted proxy, set otherwise.
@@ -129,6 +154,36 @@ pub fn edit_response(settings: &Settings, response: &mut ResponseHeader, passage
         response.insert_header(REASON_HEADER, HeaderValue::from_static(passage.choice.reason.as_str()))?;
     }
     Ok(())
+}
+
+/// Takes from an interim response what concerns the upstream's connection, and a body it cannot have.
+pub fn strip_interim(response: &mut ResponseHeader) {
+    remove_hop_by_hop(response);
+    for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
+        response.remove_header(&name);
+    }
+}
+
+/// Says how the response's body ends, as its client can understand it, and whether its connection goes on.
+pub fn settle_framing(session: &mut Session, response: &mut ResponseHeader) {
+    if response.status == 204 {
+        response.remove_header(&header::TRANSFER_ENCODING);
+        response.remove_header(&header::CONTENT_LENGTH);
+    }
+    let is_old = session.req_header().version == Version::HTTP_10;
+    if is_old {
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
+    let has_body =
+        session.req_header().method != Method::HEAD && !matches!(response.status.as_u16(), 204 | 304);
+    let ends_with_connection = is_old && has_body && !response.headers.contains_key(header::CONTENT_LENGTH);
+    // An answer that overtakes the body is the last one: the rest of the body may be long.
+    if ends_with_connection || !session.as_mut().is_body_done() {
+        session.set_keepalive(None);
+    }
+    if let (Some(date), Some(connection)) = (response.headers.get(header::DATE), connection(session)) {
+        connection.date_response(date.clone());
+    }
 }
 
 fn remove_hop_by_hop(response: &mut ResponseHeader) {

@@ -269,7 +269,7 @@ impl Found<'_> {
             word: word.ok_or(ErrorReason::Internal)?,
             timeouts: bounded(self.routed.route.timeouts, deadline),
             deadline,
-            body: BodyCount { limit, seen: 0 },
+            body: BodyCount::new(limit),
             due: None,
             walk: Walk::new(choice.version, pin, hash_key, plan.retries),
             attempt: None,
@@ -282,6 +282,7 @@ impl Found<'_> {
             in_flight,
             runtime,
             stale: 0,
+            upgrades: false,
         }))
     }
 
