@@ -461,3 +461,34 @@ async fn nothing_in_a_query_is_refused() {
     }
     assert_eq!(proxy.logged(before + 2).await.len(), before + 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_takes_no_more_of_an_upload_is_late_and_not_the_client() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let mut held = Vec::new();
+                // The bodies are held and never read: no room is made for more of them.
+                while let Some(Ok(asked)) = connection.accept().await {
+                    held.push(asked);
+                }
+            });
+        }
+    });
+    let service = format!(
+        "{}protocol: h2c\ntimeouts: {{read: 300ms, request: 5s}}\n",
+        instances(&[("release", address)])
+    );
+    let proxy = Proxy::start("also h2c: true", &[ALL, ("services/s.yaml", &service)]).await;
+    let answer = proxy.raw(with_body("POST", "/", &"x".repeat(1 << 20))).await;
+    assert_eq!((answer.status(), answer.header("x-graygate-error")), (504, Some("upstream_timeout")));
+    let outcome = [("service", "s"), ("version", "release"), ("outcome", "timeout")];
+    assert_eq!(proxy.metrics().await.get("graygate_upstream_tries_total", &outcome), Some(1.0));
+    // A client that sends half of it is late itself.
+    let half = request("POST", "/", &[("Content-Length", "10")]);
+    let answer = proxy.raw([&half[..], b"half"].concat()).await;
+    assert_eq!((answer.status(), answer.header("x-graygate-error")), (408, Some("timeout")));
+}

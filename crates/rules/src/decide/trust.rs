@@ -18,6 +18,12 @@ const BAGGAGE: &str = "baggage";
 /// The member of W3C baggage that carries the version.
 const BAGGAGE_MEMBER: &str = "gray.version";
 
+/// What applications would believe of a request's way, beside `X-Forwarded-*`.
+const OF_THE_WAY: [&str; 4] = ["forwarded", "x-real-ip", "x-original-url", "x-rewrite-url"];
+const FORWARDED: &str = "x-forwarded-";
+/// Of these the proxy says itself what is true.
+const SET_ANYWAY: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+
 /// Who is believed what.
 #[derive(Debug)]
 pub struct Trust {
@@ -73,7 +79,8 @@ impl Trust {
             true => (self.client(address, headers), forwarded_scheme(headers).unwrap_or(peer.scheme)),
             false => (address, peer.scheme),
         };
-        let mut edits = Vec::new();
+        let lies = headers.keys().filter(|name| self.misleads(name, forwarded_trusted, version_trusted));
+        let mut edits: Vec<Edit> = lies.cloned().map(Edit::Remove).collect();
         let inherited = match version_trusted {
             true => self.inherit(headers, &mut edits),
             false => {
@@ -85,6 +92,22 @@ impl Trust {
             }
         };
         Admitted { client, scheme, forwarded_trusted, version_trusted, inherited, edits }
+    }
+
+    /// Whether an application behind would believe what an untrusted peer says in this header. Many read `_` as `-`:
+    /// what is another spelling to us is the same header to them.
+    fn misleads(&self, name: &HeaderName, forwarded_trusted: bool, version_trusted: bool) -> bool {
+        let name = name.as_str();
+        let is_of_the_way = |name: &str| name.starts_with(FORWARDED) || OF_THE_WAY.contains(&name);
+        let version = self.version_header.as_str();
+        if !name.contains('_') && !version.contains('_') {
+            return !forwarded_trusted && is_of_the_way(name) && !SET_ANYWAY.contains(&name);
+        }
+        let read = name.replace('_', "-");
+        let is_respelled = read != name;
+        let says_way = is_of_the_way(&read) && (is_respelled || !SET_ANYWAY.contains(&name));
+        let says_version = name != version && read == version.replace('_', "-");
+        (!forwarded_trusted && says_way) || (!version_trusted && says_version)
     }
 
     /// The right-most address that is not a trusted proxy. What is no address ends the walk.
@@ -127,10 +150,28 @@ fn forwarded_scheme(headers: &HeaderMap) -> Option<&'static str> {
     ["http", "https"].into_iter().find(|scheme| first.eq_ignore_ascii_case(scheme))
 }
 
-/// The members of all baggage headers.
+/// The members of all baggage headers that are ones by W3C's grammar: what is none, others may read in other ways.
 fn baggage_members(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(BAGGAGE).iter().filter_map(|line| line.to_str().ok());
+    written_members(headers).filter(|member| is_member(member))
+}
+
+/// Whatever stands between commas; what no text is, is no member either.
+fn written_members(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(BAGGAGE).iter().map(|line| line.to_str().unwrap_or("\0"));
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())
+}
+
+/// `key = value *( ; property )`, each property a key that may have a value.
+fn is_member(member: &str) -> bool {
+    let is_key = |key: &str| {
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        !key.is_empty() && key.bytes().all(is_token)
+    };
+    let is_value = |value: &str| value.bytes().all(|b| b.is_ascii_graphic() && !b"\",;\\".contains(&b));
+    let is_pair = |(key, value): (&str, &str)| is_key(key.trim()) && is_value(value.trim());
+    let mut parts = member.split(';');
+    parts.next().and_then(|pair| pair.split_once('=')).is_some_and(is_pair)
+        && parts.all(|property| property.split_once('=').map_or_else(|| is_key(property.trim()), is_pair))
 }
 
 fn is_version_member(member: &str) -> bool {
@@ -147,11 +188,8 @@ fn baggage_version(headers: &HeaderMap) -> Option<String> {
 /// The edit that makes `version` the only version member of the baggage; `None` removes it. Other members stay.
 pub fn set_baggage(headers: &HeaderMap, version: Option<&str>) -> Option<Edit> {
     let own = version.map(|version| [BAGGAGE_MEMBER, "=", version].concat());
-    let present = headers
-        .get_all(BAGGAGE)
-        .iter()
-        .any(|line| line.as_bytes().windows(BAGGAGE_MEMBER.len()).any(|w| w == BAGGAGE_MEMBER.as_bytes()));
-    if !present && own.is_none() {
+    let stays = |member: &str| is_member(member) && !is_version_member(member);
+    if own.is_none() && written_members(headers).all(stays) {
         return None;
     }
     let kept = baggage_members(headers).filter(|member| !is_version_member(member));
@@ -284,12 +322,58 @@ mod tests {
             (vec![], Some("y"), vec!["gray.version=y"]),
             (vec!["a=1"], None, vec!["a=1"]),
             (vec!["xgray.version=1"], None, vec!["xgray.version=1"]),
+            (vec!["=;,;gray.version=forged"], None, vec![]),
+            (vec!["a=1,;gray.version=x", "b"], None, vec!["a=1"]),
+            (vec!["a=1,\"gray.version=x\""], Some("y"), vec!["a=1,gray.version=y"]),
+            (vec!["a=1;p;q=2, b = %20 ,,"], None, vec!["a=1;p;q=2, b = %20 ,,"]),
+            (vec!["a=1;p q"], None, vec![]),
+            (vec!["a b=1,c=\\"], None, vec![]),
         ] {
             let lines: Vec<_> = lines.into_iter().map(|line| ("baggage", line)).collect();
             let mut headers = headers(&lines);
             apply(set_baggage(&headers, version).as_slice(), &mut headers);
             assert_eq!(show(&headers), expected);
         }
+    }
+
+    #[test]
+    fn an_untrusted_client_says_nothing_of_the_way() {
+        let way = [
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-prefix", "/evil"),
+            ("x-forwarded-port", "1"),
+            ("x-forwarded-ssl", "on"),
+            ("x-forwarded-server", "evil"),
+            ("x-forwarded-whatever", "x"),
+            ("x-real-ip", "1.2.3.4"),
+            ("x-original-url", "/admin"),
+            ("x-rewrite-url", "/admin"),
+            ("x_forwarded_for", "1.2.3.4"),
+            ("x_forwarded-proto", "https"),
+            ("x_real_ip", "1.2.3.4"),
+        ];
+        let version = [("x_gray_version", "forged"), ("x-gray_version", "forged")];
+        let other =
+            [("x-forwarded-for", "9.9.9.9"), ("x-forwarding", "a"), ("user_id", "7"), ("x-real-ip2", "b")];
+        let all: Vec<(&str, &str)> = way.iter().chain(&version).chain(&other).copied().collect();
+        for (from, versions, kept) in [
+            ("1.1.1.1", "10.0.0.0/8", other.len()),
+            ("2001:db8::1", "10.0.0.0/8", way.len() + other.len()),
+            ("1.1.1.1", "0.0.0.0/0", version.len() + other.len()),
+            ("10.0.0.1", "10.0.0.0/8", all.len()),
+        ] {
+            let mut headers = headers(&all);
+            let trust = Trust { version: canonical_net(versions).into_iter().collect(), ..trust(false) };
+            apply(&trust.believe(peer(from), &headers).edits, &mut headers);
+            assert_eq!(headers.len(), kept, "{from} {versions}: {headers:?}");
+            assert!(other.iter().all(|(name, value)| headers[*name] == *value));
+        }
+        // A version header with an underscore has another spelling too.
+        let underscored =
+            Trust { version_header: HeaderName::from_static("application_version"), ..trust(false) };
+        let mut headers = headers(&[("application-version", "forged"), ("application_versions", "x")]);
+        apply(&underscored.believe(peer("1.1.1.1"), &headers).edits, &mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["application_versions"]);
     }
 
     #[test]
