@@ -1,5 +1,7 @@
 //! Lines in, lines out: which rows enter, and what is said of the others.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says where")]
+
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 

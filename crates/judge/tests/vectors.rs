@@ -1,5 +1,7 @@
 //! Rows whose e-values were worked out elsewhere, with another program and no logarithms of sums.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says where")]
+
 use graygate_judge::guards::{Limit, SlowLimit, Switch};
 use graygate_judge::{Guards, offline};
 use serde_json::Value;
