@@ -8,7 +8,7 @@ ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny book bench bench-once bench-instructions fuzz differential availability malformed \
+.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table fuzz differential availability malformed \
 	loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
@@ -67,6 +67,16 @@ bench-instructions: cargo build-tools count-tools ## count the instructions of d
 	{ echo "Instructions of one call, $$(date -u +%F), commit $$(git rev-parse --short HEAD), $$(rustc --version)."; \
 	echo 'Counted by callgrind after a warm-up; `make bench-instructions` writes this file.'; echo; \
 	target/release/examples/instructions; } | tee $$out.new; mv $$out.new $$out
+
+# How many runs of each kind `make judge-table` makes; 200 take twenty minutes.
+RUNS ?= 200
+
+judge-table: cargo build-tools ## simulate false alarms and delays of the judge, RUNS (200) times each
+	$(CARGO) build --locked --release -p graygate-judge --example judge-table
+	@mkdir -p loadtest/results
+	@set -e -o pipefail; out=loadtest/results/judge.md; trap 'rm -f $$out.new' EXIT; \
+	{ echo "$$(date -u +%F), commit $$(git rev-parse --short HEAD). \`make judge-table\` writes this file."; echo; \
+	target/release/examples/judge-table $(RUNS); } | tee $$out.new; mv $$out.new $$out
 
 # Coverage needs flags that a stable compiler keeps behind RUSTC_BOOTSTRAP. No sanitizer: graygate has no unsafe code.
 fuzz: cargo build-tools fuzz-tools ## fuzz each target for SECONDS_EACH (60), or FUZZ='paths lists'; installs cargo-fuzz

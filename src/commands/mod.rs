@@ -9,6 +9,7 @@ mod demo;
 mod echo;
 mod explain;
 mod fleet;
+mod judge;
 mod manuals;
 mod pull;
 mod push;
@@ -88,6 +89,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell what a plan's guards make of observed rows, read from standard input, one a line
+    Judge(JudgeArguments),
     /// Print the bucket of a value under a salt
     Bucket {
         #[arg(allow_hyphen_values = true)]
@@ -161,6 +164,23 @@ struct ReplayArguments {
     json: bool,
 }
 
+/// A plan to judge, without a control plane.
+#[derive(Args, Debug)]
+struct JudgeArguments {
+    /// The plan's name, which its rules have in theirs
+    #[arg(long, value_name = "NAME")]
+    plan: String,
+    /// The version its audience gets
+    #[arg(long, value_name = "VERSION")]
+    version: String,
+    /// The plan's services, with commas between them; without, those of the first second
+    #[arg(long, value_name = "SERVICES", value_delimiter = ',')]
+    services: Vec<String>,
+    /// The plan's `guards:` in a file; without, the default ones
+    #[arg(long, value_name = "FILE")]
+    guards: Option<PathBuf>,
+}
+
 /// Which etcd, and where in it.
 #[derive(Args, Debug)]
 struct StoreArguments {
@@ -204,6 +224,7 @@ pub fn main() -> ExitCode {
         Command::Push { directory, store, dry_run, prune } => push::push(&directory, &store, dry_run, prune),
         Command::Pull { directory, store } => pull::pull(&directory, &store),
         Command::Fleet { store, json } => fleet::fleet(&store, json),
+        Command::Judge(arguments) => judge::judge(arguments),
         Command::Bucket { salt, value } => Ok(bucket::bucket(&salt, &value)),
         Command::Manuals { directory } => manuals::write(&directory),
         Command::Echo { address, version } => echo::echo(address, &version),

@@ -12,6 +12,7 @@ mod harness;
 
 mod demo;
 mod explaining;
+mod judging;
 mod printing;
 mod pushing;
 mod replaying;
