@@ -40,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "documents",
             "explain",
             "edge",
+            "judge",
             "replay",
             "telemetry",
             "vocab",

@@ -7,8 +7,6 @@
 mod act;
 mod decide;
 mod table;
-#[cfg(test)]
-mod tests;
 mod waiting;
 
 pub use act::{Done, Refusal, act};
@@ -176,3 +174,6 @@ pub enum Disturbance {
     /// The plan's version or `release` stands for something else now.
     Alias(String),
 }
+
+#[cfg(test)]
+mod tests;
