@@ -39,11 +39,12 @@ use crate::config::Config;
 use graygate_proxy::admin::{self, Admin, ListenerHandoff};
 use graygate_proxy::edge::{CertificateSets, Edge, Listener, Refused};
 use graygate_proxy::live::{Live, Publisher};
-use graygate_proxy::pools::Registry;
+use graygate_proxy::metrics::Metrics;
+use graygate_proxy::pools;
 use graygate_proxy::request::{Gate, Settings};
 use graygate_store::SourceStatus;
 use graygate_store::cache::Cache;
-use graygate_telemetry::{AccessLog, Metrics, start_log};
+use graygate_telemetry::{AccessLog, Registry, start_log};
 
 /// Unused upstream connections kept for each thread.
 const UPSTREAM_POOL: usize = 1_024;
@@ -76,6 +77,7 @@ pub fn run(config: Config, certificates: CertificateSets, start: Start) -> anyho
 
 /// What is opened before anything listens: whatever of it fails, the start fails, and nobody has noticed yet.
 struct Parts {
+    registry: Registry,
     metrics: Metrics,
     access_log: Option<AccessLog>,
     cache: Option<Cache>,
@@ -97,7 +99,8 @@ impl Parts {
                 can_listen(*address)?;
             }
         }
-        let metrics = Metrics::new();
+        let registry = Registry::default();
+        let metrics = Metrics::new(&registry);
         let access_log = config
             .access_log
             .clone()
@@ -108,7 +111,7 @@ impl Parts {
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             tracing::warn!(%error, "the limit on open files stays as it is");
         }
-        Ok(Parts { metrics, access_log, cache, successor })
+        Ok(Parts { registry, metrics, access_log, cache, successor })
     }
 }
 
@@ -133,14 +136,16 @@ struct Services {
 
 impl Services {
     fn assemble(config: Config, certificates: CertificateSets, parts: Parts) -> anyhow::Result<Services> {
-        let Parts { metrics, access_log, cache, successor } = parts;
+        let Parts { registry, metrics, access_log, cache, successor } = parts;
         let settings = Arc::new(config.proxy);
         let mut server = Server::new_with_opt_and_conf(Opt::default(), server_conf(&settings));
 
         // What the parts share: the cell with what runs, the pools' memory, and what the process says about itself.
         let live = Arc::new(Live::default());
-        let registry = Arc::new(Registry::new(rand::random()));
+        let instances = Arc::new(pools::Registry::new(rand::random()));
         let status = Arc::new(SourceStatus::new(config.documents.kind(), Instant::now()));
+        status.clone().register(&registry);
+        registry.process();
         let (listening, ending) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let second = SecondSignal::default();
         let addresses = settings.listen.iter().map(|listener| listener.address);
@@ -176,13 +181,13 @@ impl Services {
         let admin = admin::Listener::new(admin, config.admin, listeners.admin.clone());
 
         // Changes: from the source to the cell, the cache and the fleet.
-        let publisher = Publisher::new(live.clone(), registry.clone(), metrics.clone());
+        let publisher = Publisher::new(live.clone(), instances.clone(), metrics.clone());
         let background = Background {
             member: member(&settings.listen),
             source: config.documents,
             status,
             publisher: parking_lot::Mutex::new(Some(publisher)),
-            registry,
+            registry: instances,
             cache,
             access_log,
             drain: Drain { open, grace: settings.grace, second: second.clone() },

@@ -12,10 +12,10 @@ use pingora::services::background::BackgroundService;
 use graygate_proxy::admin::{Explain, SourceView};
 use graygate_proxy::edge::{CertificateSets, HeldBack};
 use graygate_proxy::live::{self, Live, ProblemReport};
+use graygate_proxy::metrics::Metrics;
 use graygate_proxy::request::Settings;
 use graygate_rules::explain::Explainer;
 use graygate_store::SourceStatus;
-use graygate_telemetry::Metrics;
 
 /// Explains a request with what runs at that moment.
 pub fn explainer(live: &Arc<Live>, settings: &Arc<Settings>) -> Box<Explain> {
@@ -51,7 +51,6 @@ pub fn source(status: &Arc<SourceStatus>) -> Box<dyn Fn() -> SourceView + Send +
         up: status.up(),
         stale: status.stale_for(Instant::now()),
         from_cache: status.from_cache(),
-        mismatches: status.mismatches(),
     })
 }
 

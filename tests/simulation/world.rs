@@ -2,6 +2,7 @@
 
 use crate::store::{Event, PREFIX, STRAY, State, Store};
 use graygate_proxy::live::{Admitted, Generation, Guard, Live, Publisher};
+use graygate_proxy::metrics::Metrics;
 use graygate_proxy::pools::Registry;
 use graygate_rules::compile::Memory;
 use graygate_rules::decide::Outcome;
@@ -10,7 +11,6 @@ use graygate_store::Update;
 use graygate_store::cache::{Cache, Good};
 use graygate_store::etcd::mirror::{Heard, Mirror};
 use graygate_store::etcd::{Change, Listing, Part};
-use graygate_telemetry::Metrics;
 use std::collections::VecDeque;
 use std::fs;
 use std::sync::Arc;
@@ -188,7 +188,7 @@ fn process() -> Process {
         session: None,
         pending: None,
         guard: Guard::new(Counting::Stored),
-        publisher: Publisher::new(live.clone(), Arc::new(Registry::new(0)), Metrics::new()),
+        publisher: Publisher::new(live.clone(), Arc::new(Registry::new(0)), Metrics::default()),
         live,
         running: State::new(),
         good: None,

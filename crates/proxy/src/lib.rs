@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod edge;
 pub mod live;
+pub mod metrics;
 pub mod pools;
 pub mod request;
 pub mod responses;

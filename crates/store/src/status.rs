@@ -2,8 +2,11 @@
 //!
 //! Owns: a handful of atomics that the watcher writes and anybody reads. Never: the documents themselves.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use graygate_telemetry::{Computed, FamilyKind, Registry};
 
 /// Which source documents come from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -82,6 +85,24 @@ impl SourceStatus {
         self.mismatches.load(Ordering::Relaxed)
     }
 
+    /// Shows it on the page of metrics.
+    pub fn register(self: Arc<Self>, registry: &Registry) {
+        let family = |name, kind, help, read: fn(&SourceStatus) -> i64| {
+            let own = self.clone();
+            registry.computed(Computed { name, kind, help, read: Box::new(move || read(&own)) });
+        };
+        let help = "Whether the source of documents can be reached.";
+        family("graygate_source_up", FamilyKind::Gauge, help, |own| i64::from(own.up()));
+        let help = "Seconds since the source of documents was last heard.";
+        family("graygate_source_stale_seconds", FamilyKind::Gauge, help, |own| {
+            i64::try_from(own.stale_for(Instant::now()).as_secs()).unwrap_or(i64::MAX)
+        });
+        let help = "Times the periodic comparison found the held documents to differ from the source's.";
+        family("graygate_source_mismatches_total", FamilyKind::Counter, help, |own| {
+            i64::try_from(own.mismatches()).unwrap_or(i64::MAX)
+        });
+    }
+
     /// The source gave a sign of life. True when it was down before.
     pub(super) fn reached(&self, now: Instant) -> bool {
         self.touch(now);
@@ -108,6 +129,22 @@ impl SourceStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_says_how_the_source_is() {
+        let registry = Registry::default();
+        let status = Arc::new(SourceStatus::new(SourceKind::Etcd, Instant::now()));
+        status.clone().register(&registry);
+        let shows = |line: &str| registry.render().lines().any(|shown| shown == line);
+        assert!(shows("graygate_source_up 0"));
+        status.reached(Instant::now());
+        status.count_mismatches(2);
+        for line in
+            ["graygate_source_up 1", "graygate_source_stale_seconds 0", "graygate_source_mismatches_total 2"]
+        {
+            assert!(shows(line), "{line}");
+        }
+    }
 
     #[test]
     fn staleness_counts_from_the_last_sign_of_life() {

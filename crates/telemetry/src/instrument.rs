@@ -108,14 +108,25 @@ impl Histogram {
 
 /// What one or several histograms have seen together.
 #[derive(Default, Debug)]
-pub(super) struct Distribution {
+pub struct Distribution {
     /// Not cumulative: each bucket's own observations.
-    pub buckets: [u64; BUCKETS],
+    pub(super) buckets: [u64; BUCKETS],
     sum_micros: u64,
 }
 
 impl Distribution {
-    pub fn add(&mut self, histogram: &Histogram) {
+    pub fn of<'a>(histograms: impl IntoIterator<Item = &'a Histogram>) -> Distribution {
+        let mut seen = Distribution::default();
+        histograms.into_iter().for_each(|histogram| seen.add(histogram));
+        seen
+    }
+
+    /// How many durations were seen.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    fn add(&mut self, histogram: &Histogram) {
         for (total, count) in self.buckets.iter_mut().zip(&histogram.buckets) {
             *total += count.load(Relaxed);
         }

@@ -1,22 +1,23 @@
-//! What the proxy tells about itself: metrics, the access log and the process log.
+//! How a process tells about itself: metrics, the access log and the process log.
 //!
-//! Answers: how often, how long, how many; and which request ended how.
-//! Owns: every counter, the Prometheus text, the access log's line and its writer thread, the set-up of `tracing`.
-//! Never: any other room but `vocab`; a label value from a request; a lookup or an allocation to count a request.
-//! Start with `Metrics` for what is counted and `AccessLog` for what is written.
+//! Owns: what counts and how it is printed, the access log's line and its writer thread, the set-up of `tracing`.
+//! Never: what is counted, which is declared where it happens; a label value from a request; a lookup or an allocation
+//! to count one. Start with `Registry` for what is counted and `AccessLog` for what is written.
 
 mod access_log;
 mod entry;
 mod family;
 mod instrument;
-mod metrics;
 mod process_log;
+mod registry;
+mod sharded;
 mod text;
-mod version;
 
 pub use access_log::{AccessLog, AccessLogSettings, LogPath};
 pub use entry::{ClientText, Entry, ServedBy};
-pub use instrument::{Counter, Gauge, Histogram, Occupied};
-pub use metrics::{InstanceCounts, Metrics};
+pub use family::{Family, Series, Table, View};
+pub use instrument::{Counter, Distribution, Gauge, Histogram, Occupied};
 pub use process_log::{LogError, LogFormat, LogSettings, start_log};
-pub use version::{InFlight, VersionMetrics};
+pub use registry::{Computed, Registry};
+pub use sharded::Sharded;
+pub use text::Kind as FamilyKind;

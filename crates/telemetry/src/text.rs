@@ -7,8 +7,9 @@ use std::fmt::{Display, Write};
 
 use super::instrument::{BOUNDS, Distribution};
 
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
+/// What kind of number a family has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
     Counter,
     Gauge,
     Histogram,
@@ -54,7 +55,7 @@ fn push_escaped(text: &mut String, value: &str) {
 
 /// A page of metrics in the making.
 #[derive(Default)]
-pub(super) struct Page(String);
+pub struct Page(String);
 
 impl Page {
     pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
@@ -67,12 +68,6 @@ impl Page {
             true => self.line(format_args!("{name} {value}")),
             false => self.line(format_args!("{name}{{{labels}}} {value}")),
         }
-    }
-
-    /// A family with a single sample and no labels.
-    pub fn single(&mut self, name: &str, kind: Kind, help: &str, value: impl Display) {
-        self.family(name, kind, help);
-        self.sample(name, "", value);
     }
 
     pub fn histogram(&mut self, name: &str, labels: &str, seen: &Distribution) {

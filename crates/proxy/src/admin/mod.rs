@@ -17,8 +17,8 @@ use pingora::protocols::http::ServerSession;
 use serde::Deserialize;
 
 use crate::live::{Live, ProblemReport};
+use crate::metrics::Metrics;
 use graygate_rules::explain::{BadQuestion, Explanation, Question};
-use graygate_telemetry::Metrics;
 
 pub use listener::{Listener, ListenerHandoff};
 pub use status::SourceView;
@@ -114,9 +114,6 @@ impl Admin {
     }
 
     fn metrics(&self) -> Answer {
-        let source = (self.source)();
-        self.metrics.set_source(source.up, source.stale);
-        self.metrics.set_source_mismatches(source.mismatches);
         if let Some(generation) = self.live.running() {
             self.metrics.set_instances(generation.instance_counts(Instant::now()));
         }

@@ -18,8 +18,6 @@ pub struct SourceView {
     /// How long what runs may be out of date.
     pub stale: Duration,
     pub from_cache: bool,
-    /// How often the periodic comparison found what is held to differ from the source.
-    pub mismatches: u64,
 }
 
 #[derive(Serialize)]

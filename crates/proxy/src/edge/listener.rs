@@ -14,7 +14,8 @@ use super::certificates::{Certificates, HeldBack, LOOK_EVERY, QUIET};
 use super::client_io::ClientIo;
 use super::frames::PREFACE;
 use super::settings::{Listener, Tls, TlsVersion};
-use graygate_telemetry::{Counter, Gauge, Metrics};
+use crate::metrics::Metrics;
+use graygate_telemetry::{Counter, Gauge};
 
 /// One listener at work.
 pub struct BoundListener {

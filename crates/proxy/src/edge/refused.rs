@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use pingora::protocols::SocketDigest;
 
+use crate::metrics::Metrics;
 use graygate_rules::vocab::{ErrorReason, Reason};
-use graygate_telemetry::{AccessLog, ClientText, Entry, Metrics};
+use graygate_telemetry::{AccessLog, ClientText, Entry};
 
 /// Where refusals are reported to.
 pub struct Refused {

@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 
+use crate::metrics::{Metrics, VersionMetrics};
 use crate::pools::{PeerTemplate, ServicePools};
 use graygate_rules::compile::Counts;
 use graygate_rules::decide::{Choice, RulePlan, ServiceId, ServicePlan, Snapshot, VersionId};
 use graygate_rules::spec::Transport;
 use graygate_rules::vocab::{FallbackReason, Problem, Reason, Revision};
-use graygate_telemetry::{Counter, Metrics, VersionMetrics};
+use graygate_telemetry::Counter;
 
 /// The one cell. Requests load it once and keep what they found to their end.
 #[derive(Default)]

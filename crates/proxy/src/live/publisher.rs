@@ -1,18 +1,18 @@
 //! The single writer: a complete set of documents becomes the running generation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::generation::{Generation, Live, ServiceRuntime};
 use super::guard::Admitted;
+use crate::metrics::{Metrics, OTHER_PROBLEMS};
 use crate::pools::Registry;
 use graygate_rules::compile::{CompiledService, Memory, ReadFile, Renewed, Worn, compile_next};
 use graygate_rules::decide::ServicePlan;
-use graygate_rules::documents::{DocumentId, Raw};
+use graygate_rules::documents::{DocumentId, Kind, Raw};
 use graygate_rules::spec::ServiceSpec;
 use graygate_rules::vocab::{Name, Problem};
-use graygate_telemetry::Metrics;
 
 /// Compiles and publishes. There is one of it, and nobody else writes the cell.
 pub struct Publisher {
@@ -68,8 +68,8 @@ impl Publisher {
         self.retired.extend(self.live.running());
         self.live.replace(generation.clone());
         self.metrics.set_running(set.revision);
-        self.metrics.set_problems(&compiled.problems);
-        self.metrics.set_list_members(generation.counts.list_members.clone());
+        self.metrics.set_problems(documents_with_problems(&compiled.problems));
+        self.metrics.set_list_members(&generation.counts.list_members);
         tracing::info!(
             revision = set.revision,
             documents = set.documents.len(),
@@ -140,5 +140,41 @@ impl Publisher {
                 Arc::new(ServiceRuntime::resolve(plan, pools, &transport, &self.metrics, old))
             })
             .collect()
+    }
+}
+
+/// How many documents of each kind have a problem, each counted once however many it has.
+fn documents_with_problems(problems: &[Problem]) -> BTreeMap<&'static str, usize> {
+    let documents: BTreeSet<&str> = problems.iter().map(|problem| problem.document.as_str()).collect();
+    let mut counts: BTreeMap<&str, usize> = Kind::ALL.iter().map(|kind| (kind.word(), 0)).collect();
+    counts.insert(OTHER_PROBLEMS, 0);
+    for document in documents {
+        let folder = document.split_once('/').map(|(folder, _)| folder);
+        let kind = folder.and_then(Kind::from_folder).map_or(OTHER_PROBLEMS, Kind::word);
+        *counts.entry(kind).or_default() += 1;
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_counts_once_under_its_kind() {
+        let problem = |document: &str, field: &str| Problem {
+            document: document.into(),
+            field: field.into(),
+            message: "wrong".into(),
+            help: String::new(),
+        };
+        let counts = documents_with_problems(&[
+            problem("rules/a", "when"),
+            problem("rules/a", "split"),
+            problem("rules/b", ""),
+            problem("stray.txt", ""),
+        ]);
+        let of = |kind: &str| counts.get(kind).copied();
+        assert_eq!((of("rule"), of("other"), of("route")), (Some(2), Some(1), Some(0)));
     }
 }

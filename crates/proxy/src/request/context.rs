@@ -10,6 +10,7 @@ use http::HeaderValue;
 use pingora::{Error, ErrorType, Result};
 
 use crate::live::{Generation, ServiceRuntime};
+use crate::metrics;
 use crate::pools::{InFlight, Instance, Walk};
 use graygate_rules::decide::{Admitted, Choice, Edit, RouteId, ServicePlan};
 use graygate_rules::vocab::{ErrorReason, FallbackReason, Reason, Timeouts};
@@ -86,7 +87,7 @@ pub struct Passage {
     pub response_edits: Vec<Edit>,
     /// `Set-Cookie` of a client that is given an identity.
     pub cookie: Option<HeaderValue>,
-    pub in_flight: graygate_telemetry::InFlight,
+    pub in_flight: metrics::InFlight,
     /// Tries that met a kept connection which had died.
     pub stale: u8,
     /// The upstream was asked to switch protocols.

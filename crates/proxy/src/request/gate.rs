@@ -22,8 +22,9 @@ use super::settings::Settings;
 use super::{answer, attempt, headers, peer, report};
 use crate::edge::{WRITE_STALL, connection, waits};
 use crate::live::Live;
+use crate::metrics::Metrics;
 use graygate_rules::vocab::ErrorReason;
-use graygate_telemetry::{AccessLog, Metrics};
+use graygate_telemetry::AccessLog;
 
 /// Longest pause in a request's body.
 const BODY_PAUSE: Duration = Duration::from_secs(60);

@@ -7,8 +7,9 @@ use pingora::proxy::Session;
 
 use super::context::{Context, Passage};
 use super::trace::REQUEST_ID;
+use crate::metrics::Metrics;
 use graygate_rules::vocab::{ErrorReason, Reason, StatusClass};
-use graygate_telemetry::{AccessLog, ClientText, Entry, Metrics, ServedBy};
+use graygate_telemetry::{AccessLog, ClientText, Entry, ServedBy};
 
 /// What a client that left before its answer counts as, after nginx.
 const CLIENT_CLOSED: u16 = 499;

@@ -34,6 +34,17 @@ impl Kind {
         }
     }
 
+    /// One of them, in English.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Route => "route",
+            Kind::Service => "service",
+            Kind::Rule => "rule",
+            Kind::List => "list",
+            Kind::Instance => "instance",
+        }
+    }
+
     pub fn from_folder(folder: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.folder() == folder)
     }
