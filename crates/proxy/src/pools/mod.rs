@@ -5,6 +5,9 @@
 //! (service, version, address), so a relabelled instance is a new one.
 //! Never: documents, decisions, or a Pingora session. Time comes in as an argument; only
 //! `prober` reads a clock. Start reading at [`ServicePools::pick`].
+//!
+//! Of the framework's balancer the checks are used, and not the balancer: it has no versions, so two of one address would
+//! be one backend; it writes a weight as so many repeated slots; and it counts an instance as healthy before it was asked.
 
 mod budget;
 mod homes;

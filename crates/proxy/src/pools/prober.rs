@@ -8,10 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pingora::connectors::TransportConnector;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::probe::{ProbeError, probe};
+use super::probe::{Checks, ProbeError};
 use super::registry::{Registry, Target};
 use super::schedule::Schedule;
 
@@ -47,7 +46,7 @@ async fn sleep_until(wake: Option<Instant>) {
 
 struct Prober {
     schedule: Schedule,
-    connector: Arc<TransportConnector>,
+    checks: Arc<Checks>,
     running: JoinSet<Result<(), ProbeError>>,
     /// Whom each running check is about; a check that panics is still known by its id.
     targets: HashMap<Id, Target>,
@@ -57,7 +56,7 @@ impl Prober {
     fn start() -> Prober {
         Prober {
             schedule: Schedule::default(),
-            connector: Arc::new(TransportConnector::new(None)),
+            checks: Arc::default(),
             running: JoinSet::new(),
             targets: HashMap::new(),
         }
@@ -68,10 +67,10 @@ impl Prober {
             let Some(target) = self.schedule.take_due(now) else {
                 return;
             };
-            let connector = self.connector.clone();
+            let checks = self.checks.clone();
             let health = target.health.clone();
             let address: SocketAddr = target.instance.address;
-            let check = async move { probe(&connector, address, &health).await };
+            let check = async move { checks.check(address, &health).await };
             let id = self.running.spawn(check).id();
             self.targets.insert(id, target);
         }
