@@ -37,7 +37,7 @@ fn read_one(field: &Field<'_>) -> Option<Listener> {
     Some(Listener { address: address?, tls, h2, h2c, proxy_protocol })
 }
 
-fn read_tls(field: &Field<'_>) -> Option<Tls> {
+pub fn read_tls(field: &Field<'_>) -> Option<Tls> {
     let mut map = field.map()?;
     let certificates = map.required("certificates").and_then(|f| f.text().map(PathBuf::from));
     let min_version = map.or("min_version", TlsVersion::Tls12, |f| {

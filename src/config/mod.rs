@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use graygate_proxy::admin;
-use graygate_proxy::edge::{self, CertificateSets, Listener};
+use graygate_proxy::edge::{self, CertificateSets, Listener, Tls};
 use graygate_proxy::request::{self, RespondVersion};
 use graygate_rules::decide::{NetworkSet, Trust};
 use graygate_rules::documents::fields::{Emptiness, Field, Map, Notes};
@@ -36,6 +36,8 @@ const ADMIN: &str = "127.0.0.1:9090";
 pub struct Config {
     pub proxy: request::Settings,
     pub admin: admin::Settings,
+    /// `None`: the admin address speaks plain text.
+    pub admin_tls: Option<Tls>,
     pub documents: Source,
     /// Where the last good state is kept; `None`: nowhere.
     pub cache: Option<PathBuf>,
@@ -63,15 +65,30 @@ impl Config {
     pub fn load_to_run(path: &Path) -> Result<(Config, CertificateSets), Vec<Problem>> {
         let config = Config::load(path)?;
         let document = path.display().to_string();
-        let mistake = |(i, message): (usize, String)| Problem {
+        let mistake = |field: String, message: String| Problem {
             document: document.clone(),
-            field: format!("listen[{i}].tls.certificates"),
+            field,
             message,
             help: String::new(),
         };
-        let opened = CertificateSets::open(&config.proxy.listen);
-        let sets = opened.map_err(|mistakes| mistakes.into_iter().map(mistake).collect::<Vec<_>>())?;
-        Ok((config, sets))
+        let admin = Listener { tls: config.admin_tls.clone(), ..Listener::plain(config.admin.address) };
+        let listeners: Vec<_> = config.proxy.listen.iter().cloned().chain([admin]).collect();
+        let field = |i: usize| match i < config.proxy.listen.len() {
+            true => format!("listen[{i}].tls.certificates"),
+            false => "admin.tls.certificates".to_owned(),
+        };
+        let opened = CertificateSets::open(&listeners);
+        let opened = opened.map_err(|mistakes| {
+            mistakes.into_iter().map(|(i, message)| mistake(field(i), message)).collect::<Vec<_>>()
+        });
+        let token = config.admin.token_file.as_deref().map(admin::Token::open);
+        let unreadable = token
+            .and_then(Result::err)
+            .map(|error| mistake("admin.token_file".to_owned(), format!("cannot be read: {error}")));
+        match (opened, unreadable) {
+            (Ok(sets), None) => Ok((config, sets)),
+            (opened, unreadable) => Err(opened.err().into_iter().flatten().chain(unreadable).collect()),
+        }
     }
 
     /// Reads a process file's text; `notes` knows the file's name.
@@ -117,7 +134,8 @@ fn read(mut map: Map<'_>) -> Option<Config> {
     });
     map.note_unknown();
     let listen = listen.unwrap_or_else(|| LISTEN.parse().map(Listener::plain).into_iter().collect());
-    let admin = admin.or_else(|| ADMIN.parse().ok())?;
+    let (settings, admin_tls) = admin.or_else(|| Some((admin_at(ADMIN.parse().ok()?), None)))?;
+    let admin = settings.address;
     if listen.iter().any(|listener| listener.address == admin) {
         map.wrong::<()>(
             format!("`{admin}` is both a listener and the admin address"),
@@ -126,7 +144,8 @@ fn read(mut map: Map<'_>) -> Option<Config> {
     }
     Some(Config {
         proxy: request::Settings { threads, listen, trust, respond_version, limits, grace },
-        admin: admin::Settings { address: admin },
+        admin: settings,
+        admin_tls,
         documents: documents?,
         upgrade_socket: upgrade_socket.or_else(|| derived_socket(cache.as_deref())),
         cache,
@@ -145,11 +164,28 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn read_admin(field: &Field<'_>) -> Option<SocketAddr> {
+fn admin_at(address: SocketAddr) -> admin::Settings {
+    admin::Settings { address, advertise: None, token_file: None }
+}
+
+fn read_admin(field: &Field<'_>) -> Option<(admin::Settings, Option<Tls>)> {
     let mut map = field.map()?;
     let address = map.required("address").and_then(|f| listen::read_address(&f));
+    let advertise =
+        map.get("advertise").and_then(|f| f.parsed("a URL like `http://10.0.0.7:9090`", advertised));
+    let token_file = map.get("token_file").and_then(|f| f.text().map(PathBuf::from));
+    let tls = map.get("tls").and_then(|f| listen::read_tls(&f));
     map.note_unknown();
-    address
+    Some((admin::Settings { advertise, token_file, ..admin_at(address?) }, tls))
+}
+
+/// An address that others can use: a scheme and a host, and nothing that would be left out when it is asked.
+fn advertised(text: &str) -> Option<String> {
+    let url: http::Uri = text.parse().ok()?;
+    let is_whole =
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty());
+    (is_whole && matches!(url.path(), "" | "/") && url.query().is_none())
+        .then(|| text.trim_end_matches('/').to_owned())
 }
 
 fn read_trust(map: &mut Map<'_>) -> Trust {

@@ -83,6 +83,24 @@ fn all_mistakes_are_reported_at_once() {
 }
 
 #[test]
+fn the_admin_address_may_ask_for_a_token_and_say_where_it_is() {
+    let config = parse(
+        "documents: {directory: a}\nadmin: {address: '0.0.0.0:9090', advertise: 'https://10.0.0.7:9090/', \
+         token_file: /t, tls: {certificates: /c}}",
+    )
+    .unwrap();
+    assert_eq!(config.admin.advertise.as_deref(), Some("https://10.0.0.7:9090"));
+    assert_eq!(config.admin.token_file.as_deref(), Some(Path::new("/t")));
+    assert_eq!(config.admin_tls.map(|tls| tls.certificates), Some("/c".into()));
+    for advertise in ["10.0.0.7:9090", "ftp://a", "http://", "http://a/path", "http://a/?q"] {
+        let problems = parse(&format!(
+            "documents: {{directory: a}}\nadmin: {{address: '127.0.0.1:1', advertise: '{advertise}'}}"
+        ));
+        assert_eq!(problems.unwrap_err()[0].field, "admin.advertise", "{advertise}");
+    }
+}
+
+#[test]
 fn addresses_do_not_collide() {
     let problems = parse(
         "documents: {directory: a}\nlisten: [{address: '127.0.0.1:9090'}, {address: '127.0.0.1:9090'}]",

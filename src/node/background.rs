@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::end::{Drain, exit};
 use super::follow::{Follower, Member, Outlets, Place};
-use super::signals::reopen_log_on_signal;
+use super::signals::{note_reload_signals, reopen_log_on_signal};
 use graygate_proxy::live::Publisher;
 use graygate_proxy::pools::{Registry, run_checks};
 use graygate_store::cache::{self, Cache};
@@ -44,6 +44,7 @@ pub struct Background {
 impl BackgroundService for Background {
     async fn start(&self, shutdown: ShutdownWatch) {
         reopen_log_on_signal(self.access_log.clone());
+        note_reload_signals();
         // The source goes on while requests drain: only the end of the process ends it.
         let (end, ended) = watch::channel(false);
         let last_writes = self.spawn(&ended);

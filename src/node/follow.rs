@@ -36,6 +36,8 @@ const NICENESS: i32 = 10;
 pub struct Member {
     pub host: String,
     pub address: SocketAddr,
+    /// The URL of its admin address.
+    pub admin: String,
     pub started: SystemTime,
 }
 
@@ -44,6 +46,7 @@ impl Member {
         Report {
             host: self.host.clone(),
             address: self.address.to_string(),
+            admin: Some(self.admin.clone()),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             running: done.running,

@@ -149,7 +149,11 @@ impl Services {
         let (listening, ending) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let second = SecondSignal::default();
         let addresses = settings.listen.iter().map(|listener| listener.address);
-        let listeners = Listeners::new(addresses, ListenerHandoff::new(successor.is_some()));
+        let handoff = ListenerHandoff::new(successor.is_some());
+        let listeners = Listeners::new(addresses, config.admin.address, handoff);
+        let member = member(&settings.listen, &config.admin, config.admin_tls.is_some());
+        let admin_tls = config.admin_tls.as_ref().map(|tls| certificates.config(tls)).transpose()?.flatten();
+        let token = config.admin.token_file.as_deref().map(admin::Token::open).transpose();
 
         // Requests: connections at the edge, and the hooks of one request behind it.
         let gate = Gate {
@@ -177,13 +181,14 @@ impl Services {
             certificates: views::held_back_certificates(&certificates),
             listening: listening.clone(),
             ending: ending.clone(),
+            token: token.context("`admin.token_file` cannot be read")?,
         };
-        let admin = admin::Listener::new(admin, config.admin, listeners.admin.clone());
+        let admin = admin::Listener::new(admin, config.admin.address, admin_tls, listeners.admin.clone());
 
         // Changes: from the source to the cell, the cache and the fleet.
         let publisher = Publisher::new(live.clone(), instances.clone(), metrics.clone());
         let background = Background {
-            member: member(&settings.listen),
+            member,
             source: config.documents,
             status,
             publisher: parking_lot::Mutex::new(Some(publisher)),
@@ -235,12 +240,14 @@ fn server_conf(settings: &Settings) -> ServerConf {
 }
 
 /// Who this process is in its fleet.
-fn member(listen: &[Listener]) -> Member {
+fn member(listen: &[Listener], admin: &admin::Settings, has_tls: bool) -> Member {
+    let scheme = if has_tls { "https" } else { "http" };
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
     Member {
         host: host.trim().to_owned(),
         address: listen.first().map_or(unspecified, |listener| listener.address),
+        admin: admin.advertise.clone().unwrap_or_else(|| format!("{scheme}://{}", admin.address)),
         started: SystemTime::now(),
     }
 }

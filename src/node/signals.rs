@@ -1,7 +1,8 @@
 //! Which signal does what.
 //!
 //! SIGTERM drains, SIGINT ends; SIGQUIT hands the listeners to a process that waits for them, and changes nothing where
-//! none does; SIGUSR1 opens the access log again. Never: how long draining takes (`end.rs`).
+//! none does; SIGUSR1 opens the access log again; SIGHUP and SIGUSR2 are noted and change nothing. Never: how long
+//! draining takes (`end.rs`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -123,6 +124,23 @@ pub fn reopen_log_on_signal(log: Option<AccessLog>) {
     });
 }
 
+/// Notes the signals that reload other servers. Here documents, certificates and what they name are followed by
+/// themselves, and the process file is taken up by a successor; unheard, these signals would end the process at once,
+/// with every request under way.
+pub fn note_reload_signals() {
+    for (kind, name) in [(SignalKind::hangup(), "SIGHUP"), (SignalKind::user_defined2(), "SIGUSR2")] {
+        let Ok(mut heard) = signal(kind) else { continue };
+        tokio::spawn(async move {
+            while heard.recv().await.is_some() {
+                tracing::info!(
+                    "{name} changes nothing: documents and certificates are followed by themselves; for a changed \
+                     process file start a new process with `run --upgrade` and send SIGQUIT to this one"
+                );
+            }
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
@@ -138,7 +156,11 @@ mod tests {
         let second = SecondSignal::default();
         let ending = Ending {
             is_ending: Arc::default(),
-            listeners: Listeners::new(std::iter::empty(), ListenerHandoff::new(false)),
+            listeners: Listeners::new(
+                std::iter::empty(),
+                ([127, 0, 0, 1], 1).into(),
+                ListenerHandoff::new(false),
+            ),
             socket: None,
             second: second.clone(),
         };

@@ -40,11 +40,16 @@ pub struct Listeners {
     /// The other end of what the framework accepts from; kept to be handed on, and let go of once the end begins.
     kept: Arc<Mutex<Vec<(String, TcpListener)>>>,
     pub admin: ListenerHandoff,
+    admin_address: SocketAddr,
 }
 
 impl Listeners {
-    pub fn new(addresses: impl Iterator<Item = SocketAddr>, admin: ListenerHandoff) -> Listeners {
-        Listeners { addresses: addresses.collect(), kept: Arc::default(), admin }
+    pub fn new(
+        addresses: impl Iterator<Item = SocketAddr>,
+        admin_address: SocketAddr,
+        admin: ListenerHandoff,
+    ) -> Listeners {
+        Listeners { addresses: addresses.collect(), kept: Arc::default(), admin, admin_address }
     }
 
     /// Binds every address that did not come from a predecessor. One that is taken meanwhile is tried again: the start
@@ -105,7 +110,14 @@ impl Listeners {
                 None => can_listen(*address)?,
             }
         }
-        self.admin.take(taken.remove(ADMIN).map(Into::into));
+        // One at another address than this process's file says stays behind, and is closed.
+        let admin = taken.remove(ADMIN).map(TcpListener::from);
+        let admin =
+            admin.filter(|admin| admin.local_addr().is_ok_and(|address| address == self.admin_address));
+        if admin.is_none() {
+            can_listen(self.admin_address)?;
+        }
+        self.admin.take(admin);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::proxy::{Proxy, until};
 use crate::harness::upstream::{Refusing, Upstream};
-use crate::harness::wire::{request, with_body};
+use crate::harness::wire::{Connection, request, with_body};
 use crate::sample::{ALL, WANTED, in_front_of, instances};
 
 #[track_caller]
@@ -340,4 +340,52 @@ async fn explain_and_the_proxy_agree() {
         assert_eq!(answer.header("x-gray-version"), told["version"].as_str(), "{question}");
         assert_eq!(answer.header("x-gray-reason"), told["reason"].as_str(), "{question}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_asked_for_everywhere_but_at_health_and_readiness() {
+    let upstream = Upstream::named("up").await;
+    let mut proxy = in_front_of("", &upstream).await;
+    let token = proxy.file("token");
+    std::fs::write(&token, "secret\n").unwrap();
+    let config = std::fs::read_to_string(proxy.file("graygate.yaml")).unwrap();
+    let plain = format!("admin: {{address: \"{}\"", proxy.admin);
+    assert!(config.contains(&plain), "{config}");
+    let config = config.replace(&plain, &format!("{plain}, token_file: {}", token.display()));
+    std::fs::write(proxy.file("graygate.yaml"), config).unwrap();
+    proxy.signal("-TERM");
+    proxy.ended().await;
+    let proxy = proxy.again();
+    until(async || tokio::net::TcpStream::connect(proxy.admin).await.is_ok()).await;
+    proxy.ready().await;
+    let ask = async |target: &str, headers: &[(&str, &str)]| {
+        Connection::open(proxy.admin).await.get(target, headers).await
+    };
+    for target in ["/healthz", "/readyz"] {
+        assert_eq!(ask(target, &[]).await.status(), 200, "{target}");
+    }
+    for target in ["/metrics", "/status", "/explain", "/"] {
+        let refused = ask(target, &[("Authorization", "Bearer secre")]).await;
+        assert_eq!((refused.status(), refused.header("www-authenticate")), (401, Some("Bearer")), "{target}");
+    }
+    for target in ["/metrics", "/status"] {
+        assert_eq!(ask(target, &[("Authorization", "Bearer secret")]).await.status(), 200, "{target}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_answered_and_http_1_0_gets_its_end() {
+    let upstream = Upstream::named("up").await;
+    let proxy = in_front_of("", &upstream).await;
+    for (bytes, status) in [
+        ("nonsense\r\n\r\n", 400),
+        ("GET /healthz?<b> HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://other/healthz HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+    ] {
+        let answer = Connection::open(proxy.admin).await.ask(bytes).await;
+        assert_eq!(answer.status(), status, "{bytes:?}");
+    }
+    let mut old = Connection::open(proxy.admin).await;
+    assert_eq!(old.ask("GET /healthz HTTP/1.0\r\n\r\n").await.status(), 200);
+    assert!(old.ended().await, "a client of HTTP/1.0 waits for the end");
 }

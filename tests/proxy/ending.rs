@@ -78,3 +78,14 @@ async fn the_grace_period_is_the_longest_wait() {
     proxy.signal("-TERM");
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_that_reload_other_servers_change_nothing() {
+    let upstream = Upstream::named("up").await;
+    let proxy = in_front_of("", &upstream).await;
+    for (signal, name) in [("-HUP", "SIGHUP"), ("-USR2", "SIGUSR2")] {
+        proxy.signal(signal);
+        until(async || proxy.stderr().contains(&format!("{name} changes nothing"))).await;
+        assert_eq!(proxy.get("/", &[]).await.text(), "up", "{name}");
+    }
+}

@@ -189,3 +189,19 @@ async fn the_service_manager_is_told_who_serves() {
     }
     assert_eq!(words, "READY=1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_answers_at_the_admin_address_of_its_own_file() {
+    let upstream = Upstream::named("up").await;
+    let mut proxy = in_front_of("", &upstream).await;
+    let config = std::fs::read_to_string(proxy.file("graygate.yaml")).unwrap();
+    let config = config.replace(&proxy.admin.to_string(), &proxy.second.to_string());
+    std::fs::write(proxy.file("graygate.yaml"), config).unwrap();
+    let mut next = proxy.successor();
+    next.admin = proxy.second;
+    proxy.signal("-QUIT");
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    next.ready().await;
+    assert!(TcpStream::connect(proxy.admin).await.is_err(), "nobody is left at the old one");
+    assert_eq!(next.get("/", &[]).await.text(), "up");
+}

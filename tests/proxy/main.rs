@@ -7,7 +7,6 @@
 mod support;
 
 #[path = "../support/harness.rs"]
-#[expect(dead_code, reason = "each target uses a part of what they share")]
 mod harness;
 
 mod admin;

@@ -39,6 +39,9 @@ pub struct Report {
     pub host: String,
     /// Where it listens for requests.
     pub address: String,
+    /// Where questions about it are answered, as a URL; `None` from a program that did not say so yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
     pub pid: u32,
     /// Of the program.
     pub version: String,
@@ -247,6 +250,7 @@ mod tests {
         let report = Report {
             host: "edge 1.example".to_owned(),
             address: "[::1]:8080".to_owned(),
+            admin: Some("http://127.0.0.1:9090".to_owned()),
             pid: 7,
             version: "0.1.0".to_owned(),
             running: 812,

@@ -1,21 +1,29 @@
 //! Listens on the admin address for as long as the process lives.
 //!
 //! Not a service of the framework: those stop listening when the end begins, just when somebody wants to know whether the
-//! process is ready, what still runs, and for how long. Never: what is answered.
+//! process is ready, what still runs, and for how long. HTTP is hyper's: what is no request is answered with 400, and a
+//! client of HTTP/1.0 gets its end of the connection. Never: what is answered.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::http_app::HttpServer;
-use pingora::protocols::l4::stream::Stream;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use pingora::services::listening::Service;
-use tokio::net::TcpListener;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
-use super::{Admin, Settings};
+use super::Admin;
 
 /// Whose turn it is at the admin address: a process that takes over gets the listener, and the one before leaves it.
 #[derive(Clone)]
@@ -37,7 +45,7 @@ impl ListenerHandoff {
         ListenerHandoff(watch::Sender::new(if comes_from_another { Turn::Awaited } else { Turn::Free }))
     }
 
-    /// The other process's listener; `None`: it had none, and the address is bound.
+    /// The other process's listener; `None`: it had none at this address, which is bound.
     pub fn take(&self, listener: Option<std::net::TcpListener>) {
         self.0.send_replace(listener.map_or(Turn::Free, |listener| Turn::Ours(Arc::new(listener))));
     }
@@ -61,16 +69,30 @@ const CONNECTIONS: usize = 256;
 /// The pause after a failed bind or accept: at once, the reason would still be there.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Until a head is there whole, and between two requests of one connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a handshake may take.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest head and piece of a body that is buffered.
+const BUFFER_BYTES: usize = 64 << 10;
+
 /// The admin address, as a part of the process that nothing but its end stops.
 pub struct Listener {
-    server: Arc<HttpServer<Admin>>,
-    settings: Settings,
+    admin: Arc<Admin>,
+    address: SocketAddr,
+    /// `None`: without TLS.
+    tls: Option<Arc<ServerConfig>>,
     handoff: ListenerHandoff,
 }
 
 impl Listener {
-    pub fn new(admin: Admin, settings: Settings, handoff: ListenerHandoff) -> Listener {
-        Listener { server: Arc::new(HttpServer::new_app(admin)), settings, handoff }
+    pub fn new(
+        admin: Admin,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        handoff: ListenerHandoff,
+    ) -> Listener {
+        Listener { admin: Arc::new(admin), address, tls, handoff }
     }
 
     /// Listens, once it is this process's turn; `None` where it never is.
@@ -94,10 +116,10 @@ impl Listener {
     async fn bind(&self) -> TcpListener {
         let mut told = false;
         loop {
-            match TcpListener::bind(self.settings.address).await {
+            match TcpListener::bind(self.address).await {
                 Ok(listener) => return listener,
                 Err(error) if !told => {
-                    tracing::warn!(address = %self.settings.address, %error, "the admin address is taken; trying on");
+                    tracing::warn!(address = %self.address, %error, "the admin address is taken; trying on");
                     told = true;
                 }
                 Err(_) => {}
@@ -111,10 +133,8 @@ impl Listener {
 impl BackgroundService for Listener {
     async fn start(&self, _shutdown: ShutdownWatch) {
         let Some(listener) = self.listen().await else { return };
-        tracing::info!(address = %self.settings.address, "listening for questions");
+        tracing::info!(address = %self.address, "listening for questions");
         let mut turn = self.handoff.0.subscribe();
-        // Never set: who asks during the shutdown is answered like everybody else.
-        let (_running, never) = watch::channel(false);
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -126,11 +146,29 @@ impl BackgroundService for Listener {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            let (server, never) = (self.server.clone(), never.clone());
+            let (admin, tls) = (self.admin.clone(), self.tls.clone());
             tokio::spawn(async move {
                 let _place = place;
-                Service::handle_event(Box::new(Stream::from(stream)), server, never).await;
+                converse(stream, tls, admin).await;
             });
         }
     }
+}
+
+/// One connection. How it ended is its client's business.
+async fn converse(stream: TcpStream, tls: Option<Arc<ServerConfig>>, admin: Arc<Admin>) {
+    let Some(tls) = tls else { return serve(stream, admin).await };
+    if let Ok(Ok(stream)) = tokio::time::timeout(TLS_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await {
+        serve(stream, admin).await;
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, admin: Arc<Admin>) {
+    let respond = service_fn(|request| {
+        let admin = admin.clone();
+        async move { Ok::<_, Infallible>(admin.respond(request).await.map(|body| Full::new(Bytes::from(body)))) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES);
+    let _ = http.serve_connection(TokioIo::new(stream), respond).await;
 }

@@ -1,19 +1,21 @@
 //! The admin address: health, readiness, metrics, status and explanations.
 //!
-//! Answers questions about the process; changes nothing. Never: the proxy or the inside of pools.
+//! Answers questions about the process; changes nothing. With a token, every path but health and readiness asks for it.
+//! Never: the proxy or the inside of pools.
 
 mod listener;
 mod status;
+mod token;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use async_trait::async_trait;
-use http::{Method, Response, StatusCode, header};
-use pingora::apps::http_app::ServeHttp;
-use pingora::protocols::http::ServerSession;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use serde::Deserialize;
 
 use crate::live::{Live, ProblemReport};
@@ -22,15 +24,20 @@ use graygate_rules::explain::{BadQuestion, Explanation, Question};
 
 pub use listener::{Listener, ListenerHandoff};
 pub use status::SourceView;
+pub use token::Token;
 
 /// Largest question `/explain` reads, bytes.
 const QUESTION_LIMIT: usize = 1 << 20;
 /// Longest wait for a question.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     pub address: SocketAddr,
+    /// Where others find it, where that is not `address`.
+    pub advertise: Option<String>,
+    /// Whose first line has to be shown; `None`: nobody is asked.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Explains a request; `None` before anything runs.
@@ -51,6 +58,8 @@ pub struct Admin {
     pub listening: Arc<AtomicBool>,
     /// Set while the process is on its way out.
     pub ending: Arc<AtomicBool>,
+    /// What has to be shown; `None`: nobody is asked.
+    pub token: Option<Token>,
 }
 
 const WAITING: &str = "waiting for the first documents\n";
@@ -76,17 +85,21 @@ fn get() -> String {
 
 type Answer = Response<Vec<u8>>;
 
-#[async_trait]
-impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Answer {
-        let method = session.req_header().method.clone();
-        let path = session.req_header().uri.path().to_string();
+impl Admin {
+    async fn respond(&self, request: Request<Incoming>) -> Answer {
+        let method = request.method().clone();
+        let path = request.uri().path().to_string();
+        if !self.may_ask(&path, request.headers()) {
+            let mut refused = text(StatusCode::UNAUTHORIZED, "this path asks for `Authorization: Bearer`\n");
+            refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return refused;
+        }
         match (path.as_str(), &method) {
             ("/healthz", &Method::GET | &Method::HEAD) => text(StatusCode::OK, "ok\n"),
             ("/readyz", &Method::GET | &Method::HEAD) => self.ready(),
             ("/metrics", &Method::GET | &Method::HEAD) => self.metrics(),
             ("/status", &Method::GET | &Method::HEAD) => json(StatusCode::OK, &self.status()),
-            ("/explain", &Method::POST) => self.explain(session).await,
+            ("/explain", &Method::POST) => self.explain(request.into_body()).await,
             ("/healthz" | "/readyz" | "/metrics" | "/status" | "/explain", _) => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path\n")
             }
@@ -99,6 +112,12 @@ impl ServeHttp for Admin {
 }
 
 impl Admin {
+    /// Health and readiness are asked by those who have no secrets: balancers, and the system that runs containers.
+    fn may_ask(&self, path: &str, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        matches!(path, "/healthz" | "/readyz") || token.is_shown_in(headers)
+    }
+
     fn ready(&self) -> Answer {
         if self.ending.load(Ordering::Relaxed) {
             return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
@@ -120,9 +139,11 @@ impl Admin {
         answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render().into_bytes())
     }
 
-    async fn explain(&self, session: &mut ServerSession) -> Answer {
-        let body = match tokio::time::timeout(QUESTION_TIMEOUT, read(session)).await {
-            Ok(Some(body)) => body,
+    async fn explain(&self, body: Incoming) -> Answer {
+        let body = match tokio::time::timeout(QUESTION_TIMEOUT, Limited::new(body, QUESTION_LIMIT).collect())
+            .await
+        {
+            Ok(Ok(body)) => body.to_bytes(),
             _ => return text(StatusCode::BAD_REQUEST, "the question could not be read\n"),
         };
         let question: QuestionBody = match serde_json::from_slice(&body) {
@@ -146,18 +167,6 @@ impl Admin {
             None => text(StatusCode::SERVICE_UNAVAILABLE, WAITING),
         }
     }
-}
-
-/// The body, unless it is too large or breaks off.
-async fn read(session: &mut ServerSession) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    while let Some(chunk) = session.read_request_body().await.ok()? {
-        body.extend_from_slice(&chunk);
-        if body.len() > QUESTION_LIMIT {
-            return None;
-        }
-    }
-    Some(body)
 }
 
 fn text(status: StatusCode, line: &str) -> Answer {

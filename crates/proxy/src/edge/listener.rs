@@ -114,6 +114,11 @@ impl CertificateSets {
         self.0.iter().find(|set| set.directory() == tls.certificates)
     }
 
+    /// What a listener of somebody else's shows, out of these; `None` where its directory is not among them.
+    pub fn config(&self, tls: &Tls) -> Result<Option<Arc<ServerConfig>>, rustls::Error> {
+        self.of(tls).map(|set| server_config(tls, set, false)).transpose()
+    }
+
     /// The listeners at work.
     pub fn bind(
         &self,

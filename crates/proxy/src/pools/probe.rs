@@ -95,7 +95,8 @@ impl Checks {
             }
             Check::Grpc { service } => {
                 let peer = peer(address, &spec.transport, Wire::Http2);
-                run(&GrpcHealthCheck { connector: &self.connector, peer, service }, address, spec.timeout).await
+                run(&GrpcHealthCheck { connector: &self.connector, peer, service }, address, spec.timeout)
+                    .await
             }
         }
     }
