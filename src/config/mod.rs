@@ -65,12 +65,7 @@ impl Config {
     pub fn load_to_run(path: &Path) -> Result<(Config, CertificateSets), Vec<Problem>> {
         let config = Config::load(path)?;
         let document = path.display().to_string();
-        let mistake = |field: String, message: String| Problem {
-            document: document.clone(),
-            field,
-            message,
-            help: String::new(),
-        };
+        let mistake = |field: String, message: String| Problem::at(document.clone(), field, message, "");
         let admin = Listener { tls: config.admin_tls.clone(), ..Listener::plain(config.admin.address) };
         let listeners: Vec<_> = config.proxy.listen.iter().cloned().chain([admin]).collect();
         let field = |i: usize| match i < config.proxy.listen.len() {

@@ -78,7 +78,7 @@ fn all_mistakes_are_reported_at_once() {
             "thread",
         ]
     );
-    assert!(problems.iter().all(|problem| problem.document == "graygate.yaml"));
+    assert!(problems.iter().all(|problem| problem.document() == "graygate.yaml"));
     assert!(problems.iter().any(|problem| problem.help.contains("did you mean `threads`?")));
 }
 

@@ -35,6 +35,7 @@ pub fn held_back_certificates(sets: &CertificateSets) -> Box<dyn Fn() -> Vec<Pro
     Box::new(move || {
         let report = |(directory, pair): (String, HeldBack)| ProblemReport {
             document: format!("certificates/{}", pair.name),
+            line: None,
             field: directory,
             message: pair.message,
             held_back_since: live::rfc3339(pair.since),

@@ -212,12 +212,7 @@ fn changed(first: &BTreeMap<DocumentId, Arc<Raw>>, dice: &mut Dice) -> DocumentS
                 set.documents.insert(id.clone(), Arc::new(raw));
             }
             2 => {
-                let problem = Problem {
-                    document: id.to_string(),
-                    field: String::new(),
-                    message: "is there twice".into(),
-                    help: String::new(),
-                };
+                let problem = Problem::at(id, "", "is there twice", "");
                 set.ambiguous.insert(id.clone(), problem);
             }
             3 => {

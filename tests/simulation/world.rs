@@ -457,7 +457,7 @@ impl World {
                 true => drop(process.running.insert(id, text)),
                 false => {
                     self.seen.broken += 1;
-                    assert!(generation.problems.iter().any(|(problem, _)| problem.document == id));
+                    assert!(generation.problems.iter().any(|(problem, _)| problem.document() == id));
                     process
                         .running
                         .extend(before.get_key_value(&id).map(|(id, text)| (id.clone(), text.clone())));
@@ -545,7 +545,7 @@ impl World {
             }
         }
         assert!(self.process.running.keys().all(|id| newest.contains_key(id)));
-        assert!(generation.problems.iter().all(|(problem, _)| problem.document != "etcd"));
+        assert!(generation.problems.iter().all(|(problem, _)| problem.document() != "etcd"));
     }
 
     fn hear_everything(&mut self) {

@@ -19,7 +19,7 @@ async fn documents_are_listed_then_followed() {
     assert_eq!(following.names(), ["rules/a", "lists/pilot/p1"]);
     let strays = following.updates.borrow().as_ref().unwrap().set.strays.clone();
     assert_eq!(strays.len(), 1);
-    assert_eq!(strays[0].document, "/graygate/rule/a");
+    assert_eq!(strays[0].document(), "/graygate/rule/a");
     assert!(following.status.up());
 
     let put = etcd.put("rules/b", "2").await;
@@ -182,7 +182,7 @@ async fn keys_on_both_sides_of_the_fleet_are_followed() {
     let strays = || {
         let updates = following.updates.borrow();
         let strays = &updates.as_ref().unwrap().set.strays;
-        strays.iter().map(|stray| stray.document.clone()).collect::<Vec<_>>()
+        strays.iter().map(|stray| stray.document()).collect::<Vec<_>>()
     };
     following.says("rules/a", "1").await;
     assert_eq!(strays(), ["/edge/gray/Rules/old", "/edge/gray/zone"]);

@@ -2,14 +2,14 @@
 //!
 //! Owns: the shape of such a problem and how many are named. Never: decides what is one.
 
-use graygate_rules::vocab::Problem;
+use graygate_rules::vocab::{Place, Problem};
 
 /// Most strays that are named one by one; the rest is counted.
 const STRAY_LIMIT: usize = 1_000;
 
 /// A problem of a whole file or key.
 pub(super) fn stray(place: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
-    Problem { document: place.to_owned(), field: String::new(), message: message.into(), help: help.into() }
+    Problem::at(Place::Stray(place.to_owned()), "", message, help)
 }
 
 /// The strays in order, at most [`STRAY_LIMIT`] of them and one that counts the others.

@@ -39,25 +39,25 @@ pub struct LogSettings {
 
 /// What a level may be.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-/// What a level can be set for, and the modules that are meant. `sources` and `proxy` are words of operators, older than
+/// What a level can be set for, and what stands behind `graygate` in the names of the modules that are meant. `sources` and `proxy` are words of operators, older than
 /// today's modules.
 const ROOMS: [(&str, &str); 16] = [
-    ("admin", "graygate_proxy::admin"),
-    ("commands", "graygate::commands"),
-    ("compile", "graygate_rules::compile"),
-    ("config", "graygate::config"),
-    ("control", "graygate_control"),
-    ("edge", "graygate_proxy::edge"),
-    ("judge", "graygate_judge"),
-    ("live", "graygate_proxy::live"),
-    ("node", "graygate::node"),
-    ("pools", "graygate_proxy::pools"),
-    ("proxy", "graygate_proxy"),
-    ("request", "graygate_proxy::request"),
-    ("rules", "graygate_rules"),
-    ("sources", "graygate_store"),
-    ("store", "graygate_store"),
-    ("telemetry", "graygate_telemetry"),
+    ("admin", "_proxy::admin"),
+    ("commands", "::commands"),
+    ("compile", "_rules::compile"),
+    ("config", "::config"),
+    ("control", "_control"),
+    ("edge", "_proxy::edge"),
+    ("judge", "_judge"),
+    ("live", "_proxy::live"),
+    ("node", "::node"),
+    ("pools", "_proxy::pools"),
+    ("proxy", "_proxy"),
+    ("request", "_proxy::request"),
+    ("rules", "_rules"),
+    ("sources", "_store"),
+    ("store", "_store"),
+    ("telemetry", "_telemetry"),
 ];
 
 impl LogSettings {
@@ -69,10 +69,10 @@ impl LogSettings {
                 Some((room, level)) => {
                     (ROOMS.iter().find(|(name, _)| *name == room).map(|(_, it)| *it), level)
                 }
-                None => (Some("graygate"), word),
+                None => (Some(""), word),
             };
             let module = module.filter(|_| LEVELS.contains(&level))?;
-            filter.push_str(&format!(",{module}={level}"));
+            filter.push_str(&format!(",graygate{module}={level}"));
         }
         Some(filter)
     }

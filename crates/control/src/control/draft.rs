@@ -145,13 +145,13 @@ fn touches(
 fn told(base: &View, next: &View, changes: &Changes, now: i128) -> Vec<Mistake> {
     let names: Vec<String> = changes.keys().map(ToString::to_string).collect();
     let is_new = |problem: &&graygate_rules::vocab::Problem| {
-        !names.contains(&problem.document) && base.compiled.problems.binary_search(problem).is_err()
+        !names.contains(&problem.document()) && base.compiled.problems.binary_search(problem).is_err()
     };
     let mut told: Vec<Mistake> = next.compiled.problems.iter().filter(is_new).map(mistake).collect();
     // Only rules are ever odd, and looking at all of them takes time.
     if changes.keys().any(|id| id.kind == Kind::Rule) {
         let odd = notes(&next.compiled.snapshot, now);
-        told.extend(odd.iter().filter(|note| names.contains(&note.document)).map(mistake));
+        told.extend(odd.iter().filter(|note| names.contains(&note.document())).map(mistake));
     }
     told
 }

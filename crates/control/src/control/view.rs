@@ -64,7 +64,7 @@ impl View {
     /// What is wrong with these documents; a list's parts are spoken of by the list.
     pub fn problems_of<'a>(&'a self, ids: impl Iterator<Item = &'a DocumentId>) -> Vec<Mistake> {
         let names: Vec<String> = ids.map(ToString::to_string).collect();
-        let of_these = |problem: &&Problem| names.contains(&problem.document);
+        let of_these = |problem: &&Problem| names.contains(&problem.document());
         self.compiled.problems.iter().filter(of_these).map(mistake).collect()
     }
 
@@ -87,7 +87,7 @@ impl View {
 
 pub fn mistake(problem: &Problem) -> Mistake {
     Mistake {
-        document: problem.document.clone(),
+        document: problem.document(),
         field: problem.field.clone(),
         message: problem.message.clone(),
         help: problem.help.clone(),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use graygate_rules::documents::{DocumentSet, Kind};
-use graygate_rules::vocab::{Counting, Problem, Revision};
+use graygate_rules::vocab::{Counting, Place, Problem, Revision};
 
 /// What a set that has none of them cannot serve anybody with.
 const NEEDED: [Kind; 2] = [Kind::Route, Kind::Service];
@@ -73,12 +73,8 @@ impl Guard {
             Counting::Own => ("directory", "it was emptied or is not mounted"),
             Counting::Stored => ("etcd", "its data was replaced"),
         };
-        Problem {
-            document: place.to_owned(),
-            field: String::new(),
-            message: format!("the routes or services are gone, all at once: {cause}"),
-            help: "what ran before goes on until there are some again".to_owned(),
-        }
+        let message = format!("the routes or services are gone, all at once: {cause}");
+        Problem::at(Place::Source(place), "", message, "what ran before goes on until there are some again")
     }
 }
 

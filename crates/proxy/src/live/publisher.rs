@@ -12,7 +12,7 @@ use graygate_rules::compile::{CompiledService, Memory, ReadFile, Renewed, Worn, 
 use graygate_rules::decide::ServicePlan;
 use graygate_rules::documents::{DocumentId, Kind, Raw};
 use graygate_rules::spec::ServiceSpec;
-use graygate_rules::vocab::{Name, Problem};
+use graygate_rules::vocab::{Name, Place, Problem};
 
 /// Compiles and publishes. There is one of it, and nobody else writes the cell.
 pub struct Publisher {
@@ -107,7 +107,8 @@ impl Publisher {
         for problem in problems {
             let since = before.get(problem).copied().unwrap_or_else(|| {
                 tracing::warn!(
-                    document = problem.document,
+                    document = %problem.place,
+                    line = problem.line,
                     field = problem.field,
                     "{}: held back or inert",
                     problem.sentence()
@@ -117,7 +118,7 @@ impl Publisher {
             self.problems.insert(problem.clone(), since);
         }
         for (problem, _) in before.iter().filter(|(problem, _)| !self.problems.contains_key(problem)) {
-            tracing::info!(document = problem.document, field = problem.field, "mended: {}", problem.message);
+            tracing::info!(document = %problem.place, field = problem.field, "mended: {}", problem.message);
         }
     }
 
@@ -145,12 +146,14 @@ impl Publisher {
 
 /// How many documents of each kind have a problem, each counted once however many it has.
 fn documents_with_problems(problems: &[Problem]) -> BTreeMap<&'static str, usize> {
-    let documents: BTreeSet<&str> = problems.iter().map(|problem| problem.document.as_str()).collect();
+    let places: BTreeSet<&Place> = problems.iter().map(|problem| &problem.place).collect();
     let mut counts: BTreeMap<&str, usize> = Kind::ALL.iter().map(|kind| (kind.word(), 0)).collect();
     counts.insert(OTHER_PROBLEMS, 0);
-    for document in documents {
-        let folder = document.split_once('/').map(|(folder, _)| folder);
-        let kind = folder.and_then(Kind::from_folder).map_or(OTHER_PROBLEMS, Kind::word);
+    for place in places {
+        let kind = match place {
+            Place::Document(id) => id.kind.word(),
+            Place::Stray(_) | Place::Settings(_) | Place::Source(_) => OTHER_PROBLEMS,
+        };
         *counts.entry(kind).or_default() += 1;
     }
     counts
@@ -162,11 +165,10 @@ mod tests {
 
     #[test]
     fn a_document_counts_once_under_its_kind() {
-        let problem = |document: &str, field: &str| Problem {
-            document: document.into(),
-            field: field.into(),
-            message: "wrong".into(),
-            help: String::new(),
+        let problem = |document: &str, field: &str| {
+            let id = DocumentId::parse(document);
+            let place = id.map_or(Place::Stray(document.into()), Place::Document);
+            Problem::at(place, field, "wrong", "")
         };
         let counts = documents_with_problems(&[
             problem("rules/a", "when"),

@@ -22,6 +22,8 @@ pub struct RevisionReport {
 #[derive(Serialize)]
 pub struct ProblemReport {
     pub document: String,
+    /// Of the document's text, from 1; `null` where no single line is to blame.
+    pub line: Option<usize>,
     pub field: String,
     pub message: String,
     pub held_back_since: String,
@@ -78,7 +80,8 @@ impl RevisionReport {
 impl Generation {
     pub fn problem_reports(&self) -> Vec<ProblemReport> {
         let report = |(problem, since): &(Problem, SystemTime)| ProblemReport {
-            document: problem.document.clone(),
+            document: problem.document(),
+            line: problem.line,
             field: problem.field.clone(),
             message: problem.sentence(),
             held_back_since: rfc3339(*since),
@@ -89,7 +92,7 @@ impl Generation {
     /// Rules that can never match from `now` on, and services whose rules cost more than others.
     pub fn note_reports(&self, now: SystemTime) -> Vec<NoteReport> {
         let now = OffsetDateTime::from(now).unix_timestamp_nanos();
-        let report = |note: Problem| NoteReport { message: note.sentence(), document: note.document };
+        let report = |note: Problem| NoteReport { message: note.sentence(), document: note.document() };
         notes(&self.snapshot, now).into_iter().map(report).collect()
     }
 

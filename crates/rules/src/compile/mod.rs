@@ -105,7 +105,7 @@ fn count(documents: BTreeMap<Kind, usize>, lists: &lists::Lists) -> Counts {
 }
 
 fn problem(id: &DocumentId, field: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
-    Problem { document: id.to_string(), field: field.into(), message: message.into(), help: help.into() }
+    Problem::at(id, field, message, help)
 }
 
 #[cfg(test)]

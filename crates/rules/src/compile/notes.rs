@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::decide::{Condition, RuleId, RulePlan, ServicePlan, Snapshot, reached};
-use crate::vocab::{Name, Problem};
+use crate::vocab::{DocumentId, Kind, Name, Problem};
 
 /// Fewer rules than this that are asked one by one cost less than one lookup of an index.
 const ASKED_ONE_BY_ONE: usize = 16;
@@ -29,7 +29,7 @@ pub fn notes(snapshot: &Snapshot, now: i128) -> Vec<Problem> {
     }
     // A rule of several services may be hidden in one and needed in another.
     let useless = never.into_iter().filter(|(_, found)| found.services == found.never);
-    let useless = useless.map(|(name, found)| note(format!("rules/{name}"), found.reason));
+    let useless = useless.map(|(name, found)| note(Kind::Rule, name.as_str(), found.reason));
     useless.chain(snapshot.services.iter().filter_map(one_by_one)).collect()
 }
 
@@ -41,8 +41,9 @@ struct Never {
     reason: String,
 }
 
-fn note(document: String, message: String) -> Problem {
-    Problem { document, field: String::new(), message, help: String::new() }
+fn note(kind: Kind, name: &str, message: String) -> Problem {
+    let id = DocumentId { kind, name: name.into() };
+    Problem::at(&id, "", message, "")
 }
 
 /// The rules of a service that match no request from now on, and why.
@@ -107,7 +108,7 @@ fn one_by_one(service: &ServicePlan) -> Option<Problem> {
         named.join(", ")
     );
     let help = "any operator but `exists` that must hold, outside `not`, lets a rule be looked up";
-    Some(Problem { help: help.into(), ..note(format!("services/{}", service.name), message) })
+    Some(Problem { help: help.into(), ..note(Kind::Service, service.name.as_str(), message) })
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn then(before: &Compiled, documents: &[(&str, &str)]) -> Compiled {
 }
 
 pub(super) fn show(problems: &[Problem]) -> Vec<String> {
-    problems.iter().map(|found| format!("{}: {}: {}", found.document, found.field, found.message)).collect()
+    problems.iter().map(|found| format!("{}: {}: {}", found.document(), found.field, found.message)).collect()
 }
 
 /// A request as it arrives.

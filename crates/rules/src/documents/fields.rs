@@ -7,27 +7,35 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use super::text::{Node, Value};
-use crate::vocab::{ByteSize, Name, Problem, Share, did_you_mean, parse_duration};
+use crate::vocab::{ByteSize, Name, Place, Problem, Share, did_you_mean, parse_duration};
 
 /// Where mistakes of one document are noted.
 #[derive(Debug)]
 pub struct Notes {
-    document: String,
+    place: Place,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl Notes {
-    pub fn of(document: impl Into<String>) -> Notes {
-        Notes { document: document.into(), problems: RefCell::default() }
+    pub fn of(place: impl Into<Place>) -> Notes {
+        Notes { place: place.into(), problems: RefCell::default() }
     }
 
+    /// Notes a mistake of the document as a whole.
     pub fn note(&self, field: &str, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem {
-            document: self.document.clone(),
-            field: field.into(),
-            message: message.into(),
-            help: help.into(),
-        });
+        self.note_on(None, field, message, help);
+    }
+
+    /// Notes a mistake on a line.
+    pub fn note_on(
+        &self,
+        line: Option<usize>,
+        field: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let problem = Problem::at(self.place.clone(), field, message, help);
+        self.problems.borrow_mut().push(Problem { line, ..problem });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -60,7 +68,7 @@ impl<'n> Field<'n> {
 
     /// Notes a mistake at this place.
     pub fn wrong<T>(&self, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
-        self.notes.note(&self.path, message, help);
+        self.notes.note_on(Some(self.node.line), &self.path, message, help);
         None
     }
 
@@ -189,7 +197,8 @@ impl<'n> Field<'n> {
         let Value::Map(entries) = &self.node.value else {
             return self.expected("a map of fields");
         };
-        Some(Map { path: self.path.clone(), entries, notes: self.notes, known: Vec::new() })
+        let line = self.node.line;
+        Some(Map { path: self.path.clone(), line, entries, notes: self.notes, known: Vec::new() })
     }
 
     /// A map whose keys are the operator's own, each with its field.
@@ -238,6 +247,7 @@ pub enum Emptiness {
 /// The fields of a map, asked for by name.
 pub struct Map<'n> {
     pub path: String,
+    line: usize,
     entries: &'n [(String, Node)],
     notes: &'n Notes,
     known: Vec<&'static str>,
@@ -266,7 +276,7 @@ impl<'n> Map<'n> {
         if !self.has(key) {
             self.known.push(key);
             if !self.is_misspelt(&[key]) {
-                self.notes.note(&self.path, format!("the field `{key}` is missing"), "");
+                self.notes.note_on(Some(self.line), &self.path, format!("the field `{key}` is missing"), "");
             }
             return None;
         }
@@ -280,7 +290,7 @@ impl<'n> Map<'n> {
 
     /// Notes a mistake of the map as a whole.
     pub fn wrong<T>(&self, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
-        self.notes.note(&self.path, message, help);
+        self.notes.note_on(Some(self.line), &self.path, message, help);
         None
     }
 
@@ -297,8 +307,9 @@ impl<'n> Map<'n> {
     /// Notes every field nobody asked for, and says whether there was one. To be called when all known ones were.
     pub fn note_unknown(&self) -> bool {
         let unknown = |key: &str| !self.known.contains(&key);
-        for (key, _) in self.entries.iter().filter(|(key, _)| unknown(key)) {
-            self.notes.note(
+        for (key, node) in self.entries.iter().filter(|(key, _)| unknown(key)) {
+            self.notes.note_on(
+                Some(node.line),
                 &join(&self.path, key),
                 format!("unknown field `{key}`"),
                 suggestion(key, &self.known),

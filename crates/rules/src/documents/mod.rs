@@ -22,9 +22,10 @@ pub use rule::{Outcome, Rule};
 pub use service::{
     Balance, Fallback, HealthCheck, HealthCheckKind, IssueCookie, Outlier, Pin, Protocol, Service, Tls,
 };
-pub use set::{Body, DocumentId, DocumentSet, Format, Kind, Raw};
+pub use set::{Body, DocumentSet, Format, Raw};
 
 use crate::vocab::Problem;
+pub use crate::vocab::{DocumentId, Kind};
 use fields::{Field, Notes};
 use text::Syntax;
 
@@ -40,7 +41,7 @@ pub enum Document {
 
 /// Reads one document; the error holds everything that is wrong with it.
 pub fn parse(id: &DocumentId, raw: &Raw) -> Result<Document, Vec<Problem>> {
-    let notes = Notes::of(id.to_string());
+    let notes = Notes::of(id);
     let document = match id.kind {
         Kind::List => read_list(raw, &notes),
         _ => read_tree(id.kind, raw, &notes),
@@ -73,7 +74,7 @@ fn read_tree(kind: Kind, raw: &Raw, notes: &Notes) -> Option<Document> {
     let node = match text::parse(text, syntax) {
         Ok(node) => node,
         Err(error) => {
-            notes.note("", error.to_string(), "");
+            notes.note_on(Some(error.line), "", error.message, "");
             return None;
         }
     };

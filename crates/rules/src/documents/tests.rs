@@ -22,7 +22,26 @@ fn bad(id: &str, text: &str, expected: &[(&str, &str)]) {
         assert_eq!(field, expected_field, "{text}\n{found:#?}");
         assert!(sentence.contains(part), "{text}: {sentence} lacks {part}");
     }
-    assert!(problems.iter().all(|p| p.document == id));
+    assert!(problems.iter().all(|p| p.document() == id));
+}
+
+#[test]
+fn every_mistake_of_a_tree_says_its_line() {
+    for (text, expected) in [
+        ("version: gray\nwhen:\n  all:\n    - {attribute: path, prefx: /a}\n", vec![4]),
+        ("{\n\"version\": 1,\n\"enabled\":\n\n7}", vec![2, 3]),
+        ("version: gray\nwhen: {}", vec![2]),
+        ("enabled: true\n", vec![1]),
+        ("version: gray\nby: [\n", vec![3]),
+    ] {
+        let problems = parse_text("rules/x", text).unwrap_err();
+        let mut lines: Vec<_> = problems.iter().filter_map(|problem| problem.line).collect();
+        lines.sort();
+        assert_eq!(lines, expected, "{text}\n{problems:#?}");
+        assert_eq!(lines.len(), problems.len(), "{problems:#?}");
+    }
+    let problem = parse_text("rules/x", "version: gray\nwhn: {}").unwrap_err().remove(0);
+    assert_eq!(problem.to_string(), "rules/x:2: whn: unknown field `whn`; did you mean `when`?");
 }
 
 #[test]
@@ -191,7 +210,7 @@ fn mistakes_are_named_with_their_place() {
     bad("rules/x", "split: {'a b': 1}", &[("split.a b", "not a version's name")]);
     bad("rules/x", "version: 7.0", &[("version", "put it in quotes")]);
     bad("rules/x", "[]", &[("", "expected a map")]);
-    bad("rules/x", "version: [", &[("", "line")]);
+    bad("rules/x", "version: [", &[("", "did not find expected node content")]);
     bad(
         "routes/x",
         "service: a\nhosts: []\npaths: []\nmethods: []",

@@ -4,7 +4,7 @@
 //! the number as it was written, the line, and every key, so that a doubled one is noticed.
 //! Never: the meaning of a field. Start at [`parse`].
 
-use json_event_parser::{JsonEvent, SliceJsonParser};
+use json_event_parser::{JsonEvent, LowLevelJsonParser};
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 /// Nesting beyond this is no document a person wrote; it also bounds every recursion over a tree.
@@ -14,7 +14,7 @@ const NODE_LIMIT: usize = 1_000_000;
 /// Keys of one map: far more than any document has, and few enough to look for doubles one by one.
 const KEY_LIMIT: usize = 1_000;
 
-/// One value of a document, with the line it starts on (from 1).
+/// One value of a document, with the line it starts on (from 1); in a map that is the line of its key.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub line: usize,
@@ -94,7 +94,8 @@ struct Open {
 
 enum OpenKind {
     List(Vec<Node>),
-    Map(Vec<(String, Node)>, Option<String>),
+    /// With the key whose value comes next, and its line.
+    Map(Vec<(String, Node)>, Option<(usize, String)>),
 }
 
 impl Builder {
@@ -126,7 +127,7 @@ impl Builder {
             if entries.iter().any(|(known, _)| *known == key) {
                 return Err(failure(line, format!("the key `{key}` is there twice")));
             }
-            *pending = Some(key);
+            *pending = Some((line, key));
         }
         Ok(())
     }
@@ -147,7 +148,7 @@ impl Builder {
             None => self.root = Some(node),
             Some(OpenKind::List(items)) => items.push(node),
             Some(OpenKind::Map(entries, pending)) => match pending.take() {
-                Some(key) => entries.push((key, node)),
+                Some((line, key)) => entries.push((key, Node { line, ..node })),
                 None => return Err(failure(node.line, "a key has to be text")),
             },
         }
@@ -266,33 +267,32 @@ fn is_number(text: &str) -> bool {
 }
 
 fn parse_json(text: &str) -> Result<Node, SyntaxError> {
-    let mut parser = SliceJsonParser::new(text.as_bytes());
+    // The one of the library's parsers that says how much of the text an event took, and so on which line it ends.
+    let mut parser = LowLevelJsonParser::new();
     let mut builder = Builder::default();
+    let (mut rest, mut line) = (text.as_bytes(), 1);
     loop {
-        let event = parser
-            .parse_next()
-            .map_err(|e| failure(e.location().start.line as usize + 1, e.message().to_string()))?;
-        // This parser does not say where its events are; only its errors have a line.
-        let line = 0;
+        let step = parser.parse_next(rest, true);
+        let (taken, behind) = rest.split_at_checked(step.consumed_bytes).unwrap_or((rest, &[]));
+        line += taken.iter().filter(|byte| **byte == b'\n').count();
+        rest = behind;
+        let Some(event) = step.event else { continue };
+        let event =
+            event.map_err(|e| failure(e.location().start.line as usize + 1, e.message().to_string()))?;
+        let mut leaf = |value| builder.add(0, Node { line, value });
         match event {
             JsonEvent::Eof => break,
+            JsonEvent::String(text) => leaf(Value::Text(text.into_owned()))?,
+            JsonEvent::Number(text) => leaf(Value::Number(text.into_owned()))?,
+            JsonEvent::Boolean(value) => leaf(Value::Boolean(value))?,
+            JsonEvent::Null => leaf(Value::Null)?,
             JsonEvent::ObjectKey(key) => builder.key(line, key.into_owned())?,
             JsonEvent::StartArray => builder.start(line, 0, OpenKind::List(Vec::new()))?,
             JsonEvent::StartObject => builder.start(line, 0, OpenKind::Map(Vec::new(), None))?,
             JsonEvent::EndArray | JsonEvent::EndObject => builder.end()?,
-            JsonEvent::String(text) => builder.leaf(Value::Text(text.into_owned()))?,
-            JsonEvent::Number(text) => builder.leaf(Value::Number(text.into_owned()))?,
-            JsonEvent::Boolean(value) => builder.leaf(Value::Boolean(value))?,
-            JsonEvent::Null => builder.leaf(Value::Null)?,
         }
     }
     builder.root.ok_or_else(|| failure(1, "the document is empty"))
-}
-
-impl Builder {
-    fn leaf(&mut self, value: Value) -> Result<(), SyntaxError> {
-        self.add(0, Node { line: 0, value })
-    }
 }
 
 #[cfg(test)]
@@ -369,6 +369,21 @@ mod tests {
             ("", "error"),
         ] {
             check(text, Syntax::Json, expected);
+        }
+    }
+
+    #[test]
+    fn every_value_knows_its_line() {
+        fn lines(node: &Node) -> Vec<(String, usize)> {
+            let Value::Map(entries) = &node.value else { return Vec::new() };
+            let of = |(key, node): &(String, Node)| [vec![(key.clone(), node.line)], lines(node)].concat();
+            entries.iter().flat_map(of).collect()
+        }
+        for text in ["a:\n  b: 1\n# x\n  c:\n    d: e", "{\n\"a\":{\"b\":1,\n\n\"c\":\n{\"d\":\n2}}}"] {
+            let found = lines(&parse(text, Syntax::Yaml).unwrap());
+            let expected = if text.starts_with('{') { [2, 2, 4, 5] } else { [1, 2, 4, 5] };
+            let expected: Vec<_> = ["a", "b", "c", "d"].into_iter().map(String::from).zip(expected).collect();
+            assert_eq!(found, expected, "{text}");
         }
     }
 

@@ -29,14 +29,10 @@ pub(crate) fn extensions(kind: Kind) -> &'static [(&'static str, Format)] {
     }
 }
 
-fn shape(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Route => "`routes/<name>.yaml`",
-        Kind::Service => "`services/<name>.yaml`",
-        Kind::Rule => "`rules/<name>.yaml`",
-        Kind::List => "`lists/<name>.txt` or `lists/<name>/<part>.txt`",
-        Kind::Instance => "`instances/<service>/<id>.yaml`",
-    }
+fn shape(kind: Kind) -> String {
+    let extension = extensions(kind).first().map_or("", |(extension, _)| *extension);
+    let shapes = kind.shapes().map(|shape| format!("`{}/{shape}{extension}`", kind.folder()));
+    shapes.collect::<Vec<_>>().join(" or ")
 }
 
 fn read(path: &str) -> Result<(DocumentId, Format), (String, String)> {
@@ -113,7 +109,7 @@ mod tests {
                     assert_eq!((id.to_string().as_str(), format), (name, kind), "{path}");
                 }
                 (Place::Stray(problem), Err(part)) => {
-                    assert_eq!(problem.document, path);
+                    assert_eq!(problem.document(), path);
                     assert!(problem.sentence().contains(part), "{path}: {problem}");
                 }
                 (Place::Document(id, _), Err(_)) => panic!("{path} was taken as {id}"),

@@ -274,7 +274,7 @@ impl Walk<'_> {
     fn broken(&mut self, relative: &str, message: String) {
         match place(relative) {
             Place::Document(id, _) => {
-                let problem = stray(&id.to_string(), format!("`{relative}` cannot be read: {message}"), "");
+                let problem = Problem::at(&id, "", format!("`{relative}` cannot be read: {message}"), "");
                 self.candidate(id, relative, Err(problem));
             }
             Place::Stray(_) => {
@@ -324,9 +324,6 @@ fn assemble(candidates: BTreeMap<DocumentId, Vec<Candidate>>, strays: Vec<Proble
 
 fn two_names(id: &DocumentId, files: &[Candidate]) -> Problem {
     let names: Vec<_> = files.iter().map(|file| format!("`{}`", file.path)).collect();
-    stray(
-        &id.to_string(),
-        format!("one document under {} file names: {}", files.len(), names.join(", ")),
-        "keep one of them",
-    )
+    let message = format!("one document under {} file names: {}", files.len(), names.join(", "));
+    Problem::at(id, "", message, "keep one of them")
 }

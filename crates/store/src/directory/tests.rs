@@ -41,7 +41,7 @@ fn a_directory_is_read_completely() {
         ["routes/portal", "rules/a", "lists/pilot", "lists/pilot/p1", "instances/patient/p"]
     );
     assert_eq!(set.documents[&id("rules/a")].format, Format::Json);
-    let strays: Vec<_> = set.strays.iter().map(|p| p.document.as_str()).collect();
+    let strays: Vec<_> = set.strays.iter().map(|p| p.document()).collect();
     assert_eq!(strays, ["readme.md", "rule/x.yaml"]);
     assert!(set.ambiguous.is_empty());
 }
@@ -81,7 +81,7 @@ fn what_cannot_be_read_is_held_back_or_a_stray() {
             "rules/link: `rules/link.yaml` cannot be read: no such file or directory",
         ]
     );
-    let strays: Vec<_> = set.strays.iter().map(|p| p.document.as_str()).collect();
+    let strays: Vec<_> = set.strays.iter().map(|p| p.document()).collect();
     assert_eq!(strays, ["rules/loop", "rules/socket.yaml"]);
 }
 

@@ -212,7 +212,7 @@ mod tests {
     fn told(held: &Held) -> Vec<String> {
         let set = held.set();
         let documents = set.documents.iter().map(|(id, raw)| format!("{id}={:?}", raw.body));
-        documents.chain(set.strays.iter().map(|p| p.document.clone())).collect()
+        documents.chain(set.strays.iter().map(|p| p.document())).collect()
     }
 
     #[test]

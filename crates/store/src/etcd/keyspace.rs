@@ -99,9 +99,10 @@ fn help(rest: &str) -> String {
     let folder = rest.split('/').next().unwrap_or_default();
     let folders = Kind::ALL.map(Kind::folder);
     match Kind::from_folder(folder) {
-        Some(Kind::List) => "a list is `lists/<name>` or `lists/<name>/<part>`".to_owned(),
-        Some(Kind::Instance) => "an instance is `instances/<service>/<id>`".to_owned(),
-        Some(_) => format!("its key ends in `{folder}/<name>`, with a name of A-Z, a-z, 0-9, `.`, `_`, `-`"),
+        Some(kind) => {
+            let shapes: Vec<_> = kind.shapes().map(|shape| format!("`{folder}/{shape}`")).collect();
+            format!("its key ends in {}, with names of A-Z, a-z, 0-9, `.`, `_`, `-`", shapes.join(" or "))
+        }
         None => match did_you_mean(folder, folders) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("behind the prefix comes one of {}", folders.join(", ")),
@@ -127,14 +128,14 @@ mod tests {
             ("/graygate/rules/", "stray: its key ends in"),
             ("/graygate/rule/x", "stray: did you mean `rules`"),
             ("/graygate/x", "stray: behind the prefix"),
-            ("/graygate/instances/p", "stray: an instance is"),
-            ("/graygate/lists/a/b/c", "stray: a list is"),
+            ("/graygate/instances/p", "stray: its key ends in `instances"),
+            ("/graygate/lists/a/b/c", "stray: its key ends in `lists"),
         ] {
             let told = match prefix.slot(key.as_bytes()) {
                 Slot::Document(id) => id.to_string(),
                 Slot::Reserved => "reserved".to_owned(),
                 Slot::Stray(problem) => {
-                    assert_eq!(problem.document, key);
+                    assert_eq!(problem.document(), key);
                     format!("stray: {}", problem.help)
                 }
             };

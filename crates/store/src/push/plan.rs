@@ -208,35 +208,29 @@ fn wanted(local: &DocumentSet, stored: &Stored) -> Result<BTreeMap<DocumentId, B
 }
 
 fn too_big(id: &DocumentId) -> Problem {
-    Problem {
-        document: id.to_string(),
-        field: String::new(),
-        message: format!("larger than {} KiB, the most etcd takes at once", DOCUMENT_LIMIT >> 10),
-        help: "divide it, or move long enumerations into a list".to_owned(),
-    }
+    Problem::at(
+        id,
+        "",
+        format!("larger than {} KiB, the most etcd takes at once", DOCUMENT_LIMIT >> 10),
+        "divide it, or move long enumerations into a list",
+    )
 }
 
 fn taken_twice(id: &DocumentId) -> Problem {
-    Problem {
-        document: id.to_string(),
-        field: String::new(),
-        message: "another document has the name of one of its parts".to_owned(),
-        help: "`split-<number>-of-<number>` is the name of a big list's part; rename the other".to_owned(),
-    }
+    Problem::at(
+        id,
+        "",
+        "another document has the name of one of its parts".to_owned(),
+        "`split-<number>-of-<number>` is the name of a big list's part; rename the other",
+    )
 }
 
 /// Between several transactions everything that is referred to comes before what refers to it, and leaves after.
-fn turn(step: &Step) -> usize {
-    let order = match step.id.kind {
-        Kind::Service => 0,
-        Kind::List => 1,
-        Kind::Instance => 2,
-        Kind::Rule => 3,
-        Kind::Route => 4,
-    };
+fn turn(step: &Step) -> u8 {
+    let turn = step.id.kind.turn();
     match step.body {
-        Some(_) => order,
-        None => 4 - order,
+        Some(_) => turn,
+        None => Kind::LAST_TURN - turn,
     }
 }
 
@@ -368,15 +362,10 @@ mod tests {
     fn what_etcd_would_refuse_is_told_before() {
         let big = "x".repeat(1 << 20);
         let mut here = local(&[("rules/a", &big), ("lists/line", &big)]);
-        let two = Problem {
-            document: "rules/b".to_owned(),
-            field: String::new(),
-            message: "two names".to_owned(),
-            help: String::new(),
-        };
+        let two = Problem::at(&id("rules/b"), "", "two names", "");
         here.ambiguous.insert(id("rules/b"), two);
         let problems = Plan::of(&here, stored(&[]), Surplus::Keep).err().unwrap();
-        let documents: Vec<_> = problems.iter().map(|problem| problem.document.as_str()).collect();
+        let documents: Vec<_> = problems.iter().map(|problem| problem.document()).collect();
         assert_eq!(documents, ["rules/b", "rules/a", "lists/line"]);
     }
 }

@@ -108,7 +108,7 @@ fn refuse_others(
     let problems = present.strays.iter().chain(present.ambiguous.values());
     let only_here = present.documents.keys().filter(|id| !documents.contains_key(id));
     let all: Vec<_> = problems
-        .map(|problem| format!("`{}` ({})", problem.document, problem.message))
+        .map(|problem| format!("`{}` ({})", problem.document(), problem.message))
         .chain(only_here.map(|id| format!("`{id}`, which etcd does not")))
         .collect();
     if all.is_empty() {

@@ -136,12 +136,12 @@ fn joined(lines: &[&[u8]]) -> Body {
 }
 
 fn too_long(id: &DocumentId) -> Problem {
-    Problem {
-        document: id.to_string(),
-        field: String::new(),
-        message: "the name is too long for a list of this size".to_owned(),
-        help: "big lists are stored in parts, whose names are 22 characters longer".to_owned(),
-    }
+    Problem::at(
+        id,
+        "",
+        "the name is too long for a list of this size".to_owned(),
+        "big lists are stored in parts, whose names are 22 characters longer",
+    )
 }
 
 #[cfg(test)]

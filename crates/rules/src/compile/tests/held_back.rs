@@ -11,7 +11,7 @@ fn a_broken_document_leaves_its_last_good_version_in_force() {
     for broken in ["version: [", "verion: gray", "version: gray\nwhen:", "\u{1}"] {
         let second = then(&first, &[ROUTE, SERVICE, ("rules/a", broken)]);
         assert_eq!(get("h/").verdict(&second), "r s gray rule:a", "{broken:?}");
-        assert!(!second.problems.is_empty() && second.problems.iter().all(|p| p.document == "rules/a"));
+        assert!(!second.problems.is_empty() && second.problems.iter().all(|p| p.document() == "rules/a"));
         // It stays so, compile after compile, and everything else moves on.
         let third = then(&second, &[ROUTE, SERVICE, ("rules/a", broken), ("rules/0", "version: beta")]);
         assert_eq!(get("h/").verdict(&third), "r s beta rule:0");
@@ -69,7 +69,7 @@ fn a_broken_document_of_every_kind_keeps_its_last_good_version() {
         broken.documents.insert(id(documents[at].0), Arc::new(raw));
         let second = compile(&broken, &first.memory, &no_file);
         assert_eq!(second.problems.len(), 1, "{:?}", second.problems);
-        assert_eq!(second.problems[0].document, documents[at].0);
+        assert_eq!(second.problems[0].document(), documents[at].0);
         assert_eq!(get("h/").header("u", "u1").verdict(&second), "r s gray rule:a");
         assert_eq!(first.services[0].spec, second.services[0].spec);
     }
@@ -239,7 +239,7 @@ fn a_list_for_addresses_has_addresses_only() {
             Some(part) => {
                 assert_eq!(compiled.problems.len(), 1, "{list}");
                 let found = &compiled.problems[0];
-                assert_eq!((found.document.as_str(), found.field.as_str()), ("rules/a", "when.not.in_list"));
+                assert_eq!((&*found.document(), found.field.as_str()), ("rules/a", "when.not.in_list"));
                 assert!(found.message.contains(part), "{}", found.message);
             }
         }
