@@ -9,6 +9,7 @@ mod demo;
 mod echo;
 mod explain;
 mod fleet;
+mod import;
 mod judge;
 mod manuals;
 mod pull;
@@ -61,6 +62,8 @@ enum Command {
     Explain(ExplainArguments),
     /// Tell which requests would get another version if a draft became the documents, rule by rule
     Replay(ReplayArguments),
+    /// Write documents that do what files of another gateway do, and report what is the same, close or left out
+    Import(ImportArguments),
     /// Check a document directory, show what differs in etcd, and write it
     Push {
         #[arg(value_name = "DIR")]
@@ -181,6 +184,46 @@ struct JudgeArguments {
     guards: Option<PathBuf>,
 }
 
+/// Files of another gateway.
+#[derive(Args, Debug)]
+struct ImportArguments {
+    /// Whose files they are
+    #[arg(value_enum)]
+    source: ImportSource,
+    /// The files, read together; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Where the documents go; without it only the report is printed
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum ImportSource {
+    /// Ingress objects with canary annotations
+    IngressNginx,
+    /// Routes, upstreams and traffic-split
+    Apisix,
+    /// VirtualService and DestinationRule
+    Istio,
+    /// split_clients, map, upstream and location
+    Nginx,
+}
+
+impl From<ImportSource> for graygate_rules::import::Source {
+    fn from(source: ImportSource) -> Self {
+        match source {
+            ImportSource::IngressNginx => Self::IngressNginx,
+            ImportSource::Apisix => Self::Apisix,
+            ImportSource::Istio => Self::Istio,
+            ImportSource::Nginx => Self::Nginx,
+        }
+    }
+}
+
 /// Which etcd, and where in it.
 #[derive(Args, Debug)]
 struct StoreArguments {
@@ -221,6 +264,7 @@ pub fn main() -> ExitCode {
         Command::Check { directory, config } => check::check(directory, config),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Push { directory, store, dry_run, prune } => push::push(&directory, &store, dry_run, prune),
         Command::Pull { directory, store } => pull::pull(&directory, &store),
         Command::Fleet { store, json } => fleet::fleet(&store, json),

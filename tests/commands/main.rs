@@ -12,6 +12,7 @@ mod harness;
 
 mod demo;
 mod explaining;
+mod importing;
 mod judging;
 mod printing;
 mod pushing;

@@ -17,6 +17,7 @@
 //! | `decide` | which version gets a request, and why: a pure function of a snapshot and a request |
 //! | `compile` | what a set of documents means together; the only validator |
 //! | `replay` | who would move if documents changed |
+//! | `import` | what other gateways' operators wrote, as documents, with a report |
 //! | `spec` | what compiled documents ask of the pools: services, instances, checks, transports, as plain values |
 //! | `sources` | where documents come from: a directory, etcd, the cache; and the writer behind `push` |
 //! | `pools` | which instance takes a request: health, ejection, balance, fallback |
@@ -67,6 +68,7 @@ pub mod compile;
 pub mod decide;
 pub mod documents;
 pub mod explain;
+pub mod import;
 pub mod replay;
 pub mod spec;
 pub mod vocab;
