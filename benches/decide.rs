@@ -193,8 +193,8 @@ fn change(criterion: &mut Criterion) {
             });
         }
         let compiled = compile_next(&set, memory.unwrap_or_default(), &no_file);
-        let worn = compiled.snapshot.services[0].index.wear();
-        println!("{kind}: {worn} rules beside the base");
+        let drift = compiled.snapshot.services[0].index.drift();
+        println!("{kind}: {drift} rules beside the base");
         let headers = headers("t9999", "u3-1");
         let asked = request("www.example.com", "/", &headers);
         measure(criterion, &format!("rules/{kind}/changed/10000"), &compiled, &asked);

@@ -182,7 +182,7 @@ fn check_index() {
     }
     let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
     let changed = compiled_after(&whole.memory, &rules);
-    assert!(changed.snapshot.services[0].index.wear() > 40);
+    assert!(changed.snapshot.services[0].index.drift() > 40);
     check(&changed, "an index with changes");
 }
 

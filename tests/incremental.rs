@@ -9,7 +9,7 @@ mod oracle;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graygate_rules::compile::{Compiled, Memory, Worn, compile, compile_next};
+use graygate_rules::compile::{Compiled, Memory, Stale, compile, compile_next};
 use graygate_rules::decide::RuleIndex;
 use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use graygate_rules::vocab::Name;
@@ -87,23 +87,23 @@ fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
         set.documents.retain(|id, _| id.kind.folder() != "rules");
         many_rules(&mut set, &mut dice, MANY);
         let (mut oracle, mut memory) = (Oracle::default(), Memory::default());
-        let mut worn = None;
+        let mut stale = None;
         for at in 0..MANY_CHANGES {
             let followed = compile_next(&set, memory, &no_file);
             let anew = anew(followed.memory.good_texts());
             for service in &followed.snapshot.services {
-                *(if service.index.wear() > 0 { &mut changed } else { &mut made }) += 1;
+                *(if service.index.drift() > 0 { &mut changed } else { &mut made }) += 1;
             }
             oracle.take(&set);
             for _ in 0..REQUESTS {
                 ask_all([&followed, &anew], &oracle, &mut dice, (seed, at));
             }
             memory = followed.memory;
-            // What was worn some changes ago is taken up, as if a thread had taken its time.
+            // What was stale some changes ago is taken up, as if a thread had taken its time.
             if at % 2 == 0 {
-                renewed += usize::from(worn.is_some());
-                worn.take().into_iter().for_each(|worn: Worn| memory.renew(&worn.renewed()));
-                worn = memory.worn();
+                renewed += usize::from(stale.is_some());
+                stale.take().into_iter().for_each(|stale: Stale| memory.renew(&stale.renewed()));
+                stale = memory.stale();
             }
             change_many_rules(&mut set, &mut dice, MANY);
             if at % 5 == 0 {

@@ -163,8 +163,8 @@ impl Follower {
             }
         }
         if self.renewing.is_none() {
-            let worn = self.job.publisher.worn();
-            self.renewing = worn.map(|worn| behind_requests(move || worn.renewed()));
+            let stale = self.job.publisher.stale();
+            self.renewing = stale.map(|stale| behind_requests(move || stale.renewed()));
         }
     }
 

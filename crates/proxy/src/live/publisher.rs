@@ -8,7 +8,7 @@ use super::generation::{Generation, Live, ServiceRuntime};
 use super::guard::Admitted;
 use crate::metrics::{Metrics, OTHER_PROBLEMS};
 use crate::pools::Registry;
-use graygate_rules::compile::{CompiledService, Memory, ReadFile, Renewed, Worn, compile_next};
+use graygate_rules::compile::{CompiledService, Memory, ReadFile, Renewed, Stale, compile_next};
 use graygate_rules::decide::ServicePlan;
 use graygate_rules::documents::{DocumentId, Kind, Raw};
 use graygate_rules::spec::ServiceSpec;
@@ -84,9 +84,9 @@ impl Publisher {
         self.memory.good_texts()
     }
 
-    /// What many changes have worn, to be built anew on another thread.
-    pub fn worn(&self) -> Option<Worn> {
-        self.memory.worn()
+    /// Indexes that many changes have made slow, to be built again on another thread.
+    pub fn stale(&self) -> Option<Stale> {
+        self.memory.stale()
     }
 
     pub fn renew(&mut self, renewed: &Renewed) {

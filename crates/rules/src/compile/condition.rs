@@ -48,10 +48,7 @@ fn several(
             Err(more) => dangling.extend(more),
         }
     }
-    match dangling.is_empty() {
-        true => Ok(compiled.into()),
-        false => Err(dangling),
-    }
+    if dangling.is_empty() { Ok(compiled.into()) } else { Err(dangling) }
 }
 
 fn predicate(found: &Match, field: &str, lists: &Lists) -> Result<Predicate, Dangling> {
@@ -127,8 +124,5 @@ fn words(found: &Match) -> String {
         Operator::Compare(Comparison::AtMost, number) => format!("at_most {number}"),
         Operator::Compare(Comparison::Below, number) => format!("below {number}"),
     };
-    match found.ignore_case {
-        true => format!("{words} (ignoring case)"),
-        false => words,
-    }
+    if found.ignore_case { format!("{words} (ignoring case)") } else { words }
 }

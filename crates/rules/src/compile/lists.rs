@@ -1,12 +1,12 @@
 //! Lists: parts united, once as texts and, where a rule looks at addresses, once as networks.
 //!
-//! A part that changed costs what it holds, and not what its list holds: the set of texts is edited, not made anew.
+//! A part that changed costs what it holds, and not what its list holds: the set of texts is edited, not built again.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::kept::Memory;
+use super::parse;
 use crate::decide::{NetworkSet, ValueSet};
 use crate::documents::{Document, DocumentId, Kind, ListPart};
 use crate::vocab::{Label, canonical_net};
@@ -24,53 +24,42 @@ struct Built {
 }
 
 /// The sets of the last compile, by list.
-pub type ListCache = BTreeMap<Label, ListEntry>;
-
-/// One list's sets.
 #[derive(Clone, Default, Debug)]
-pub struct ListEntry(Built);
+pub struct Memory(BTreeMap<Label, Built>);
 
 /// The lists of one compile.
 pub struct Lists {
-    entries: RefCell<ListCache>,
+    built: RefCell<BTreeMap<Label, Built>>,
     sizes: Vec<(Label, u64)>,
     are_as_before: bool,
 }
 
 impl Lists {
-    pub fn build(memory: &Memory, mut previous: ListCache) -> Lists {
-        let mut parts: BTreeMap<Label, Parts> = BTreeMap::new();
-        for (id, good) in memory.good(Kind::List) {
-            match parts.get_mut(id.head()) {
-                Some(parts) => parts.push((id.clone(), good.document.clone())),
-                None => drop(parts.insert(id.head().into(), vec![(id.clone(), good.document.clone())])),
-            }
-        }
+    /// Unites the parts in force, out of the sets of the last compile as far as those go.
+    pub fn unite(parsed: &parse::Memory, Memory(mut previous): Memory) -> Lists {
         let mut are_as_before = true;
-        let entries: ListCache = parts
-            .into_iter()
-            .map(|(name, parts)| {
-                let before = previous.remove(&name).map(|entry| entry.0);
-                let values = before.as_ref().map(|before| before.values.clone());
-                let built = Built::of(parts, before);
-                are_as_before &= values.is_some_and(|values| Arc::ptr_eq(&values, &built.values));
-                (name, ListEntry(built))
-            })
-            .collect();
+        let mut built = BTreeMap::new();
+        for (name, parts) in parts_by_list(parsed) {
+            let before = previous.remove(&name);
+            let values = before.as_ref().map(|before| before.values.clone());
+            let now = Built::of(parts, before);
+            are_as_before &= values.is_some_and(|values| Arc::ptr_eq(&values, &now.values));
+            built.insert(name, now);
+        }
         are_as_before &= previous.is_empty();
-        let sizes = entries.iter().map(|(name, entry)| (name.clone(), entry.0.values.len() as u64)).collect();
-        Lists { entries: RefCell::new(entries), sizes, are_as_before }
+        let sizes = built.iter().map(|(name, built)| (name.clone(), built.values.len() as u64)).collect();
+        Lists { built: RefCell::new(built), sizes, are_as_before }
     }
 
     /// The list's texts; `None` when there is no such list.
     pub fn values(&self, name: &str) -> Option<Arc<ValueSet>> {
-        Some(self.entries.borrow().get(name)?.0.values.clone())
+        Some(self.built.borrow().get(name)?.values.clone())
     }
 
     /// The list's addresses and networks; the error names the first line that is neither, and its part.
     pub fn networks(&self, name: &str) -> Option<Result<Arc<NetworkSet>, String>> {
-        let mut entries = self.entries.borrow_mut();
-        let built = &mut entries.get_mut(name)?.0;
+        let mut built = self.built.borrow_mut();
+        let built = built.get_mut(name)?;
         let networks = built.networks.get_or_insert_with(|| {
             let nets = members(&built.parts).map(|(part, line, value)| {
                 canonical_net(value)
@@ -91,15 +80,27 @@ impl Lists {
         self.sizes.clone()
     }
 
-    pub fn into_cache(self) -> ListCache {
-        self.entries.into_inner()
+    pub fn into_memory(self) -> Memory {
+        Memory(self.built.into_inner())
     }
+}
+
+fn parts_by_list(parsed: &parse::Memory) -> BTreeMap<Label, Parts> {
+    let mut by_list: BTreeMap<Label, Parts> = BTreeMap::new();
+    for (id, part) in parsed.in_force(Kind::List) {
+        let part = (id.clone(), part.document.clone());
+        match by_list.get_mut(id.head()) {
+            Some(parts) => parts.push(part),
+            None => drop(by_list.insert(id.head().into(), vec![part])),
+        }
+    }
+    by_list
 }
 
 impl Built {
     /// What these parts make, out of what was there before as far as it goes.
     fn of(parts: Parts, before: Option<Built>) -> Built {
-        let Some(before) = before else { return Built::anew(parts) };
+        let Some(before) = before else { return Built::whole(parts) };
         if pointers(&before.parts).eq(pointers(&parts)) {
             return before;
         }
@@ -109,16 +110,16 @@ impl Built {
             before.parts.iter().filter(|(_, part)| !new.contains(&Arc::as_ptr(part))).collect();
         let added: Vec<_> = parts.iter().filter(|(_, part)| !old.contains(&Arc::as_ptr(part))).collect();
         if removed.len() + added.len() > parts.len() {
-            return Built::anew(parts);
+            return Built::whole(parts);
         }
         let hashed = |(_, part): &&(DocumentId, Arc<Document>)| before.values.hash_part(texts(part));
         match before.values.edited(removed.iter().map(hashed), added.iter().map(hashed)) {
             Some(values) => Built { parts, values: Arc::new(values), networks: None },
-            None => Built::anew(parts),
+            None => Built::whole(parts),
         }
     }
 
-    fn anew(parts: Parts) -> Built {
+    fn whole(parts: Parts) -> Built {
         let values = Arc::new(ValueSet::of_parts(parts.iter().map(|(_, part)| texts(part))));
         Built { parts, values, networks: None }
     }

@@ -1,29 +1,46 @@
 //! From documents to what runs: the one validator and the one compile path of `run`, `check` and `explain`.
 //!
-//! Answers: what do these documents mean together, and what is wrong with them? A broken document is held back alone,
-//! with its last good version in force; what refers to something missing is inert as a whole. Pure: no IO, no clock.
-//! Start at [`compile`].
+//! Answers: what do these documents mean together, and what is wrong with them? A pipeline, each stage with a memory of
+//! its own: texts are parsed (`parse`), lists united (`lists`), references followed (`services`, `resolve`), rules planned
+//! (`plan`), indexed (`index`) and put together (`service`, `route`). A broken document is held back alone, with its last
+//! good version in force; what refers to something missing is inert as a whole. Pure: no IO, no clock. Start at
+//! [`compile_next`].
 
 mod condition;
-mod kept;
+mod findings;
+mod index;
 mod lists;
+mod memory;
 mod notes;
-mod planned;
+mod parse;
+mod plan;
+mod resolve;
+mod resolved;
 mod route;
-mod rule;
 mod service;
+mod services;
 mod tls;
+mod versions;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crate::decide::{ServiceId, Snapshot, VersionId};
-use crate::documents::{DocumentId, DocumentSet, Kind};
-use crate::spec::{ServiceSpec, Transport};
+use crate::documents::{DocumentSet, Kind};
 use crate::vocab::{Label, Problem};
 
-pub use kept::{Memory, Renewed, Worn};
+use findings::Findings;
+use index::Indexes;
+use lists::Lists;
+use route::Referred;
+use service::Carried;
+use services::Services;
+use tls::TlsFiles;
+
+pub use index::{Renewed, Stale};
+pub use memory::Memory;
 pub use notes::notes;
+pub use service::CompiledService;
+pub use tls::ReadFile;
 
 /// What a set of documents becomes.
 #[derive(Debug)]
@@ -45,12 +62,6 @@ impl Compiled {
     }
 }
 
-#[derive(Debug)]
-pub struct CompiledService {
-    pub spec: ServiceSpec,
-    pub transport: Transport,
-}
-
 /// How many documents are in force, and the members of each list.
 #[derive(Clone, Default, Debug)]
 pub struct Counts {
@@ -58,54 +69,46 @@ pub struct Counts {
     pub list_members: Vec<(Label, u64)>,
 }
 
-/// Reads a file that a document names, such as the authorities of an upstream: IO comes in from the edge.
-pub type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
-
 /// Compiles a complete set; `previous` is what the compile before this one remembered.
 pub fn compile(set: &DocumentSet, previous: &Memory, read_file: ReadFile<'_>) -> Compiled {
     compile_next(set, previous.clone(), read_file)
 }
 
 /// Compiles a complete set and uses up what the compile before this one remembered.
-pub fn compile_next(set: &DocumentSet, mut memory: Memory, read_file: ReadFile<'_>) -> Compiled {
-    let (mut problems, documents) = memory.take_in(set);
-    let known_lists = std::mem::take(&mut memory.list_cache);
-    let mut sets = std::mem::take(&mut memory.pattern_sets);
-    let last_read = std::mem::take(&mut memory.tls_files);
-    let planned = std::mem::take(&mut memory.planned);
-    let lists = lists::Lists::build(&memory, known_lists);
-    memory.forget_outdated(&lists);
-    let services = service::Services::gather(&memory, &mut problems);
-    let rules = rule::gather(&memory, &services, &lists, &mut problems);
-    let mut files = tls::TlsFiles::new(read_file, last_read);
-    let plans = service::build(&services, &rules, &mut files, (planned, &mut sets), &mut problems);
-    let routes = route::build(&memory, &plans.snapshot, &lists, (&mut sets, &mut problems));
-    sets.turn();
-    problems.sort();
-    problems.dedup();
-    let counts = count(documents, &lists);
-    memory.list_cache = lists.into_cache();
-    memory.pattern_sets = sets;
-    memory.tls_files = files.good;
-    memory.planned = plans.planned;
+pub fn compile_next(set: &DocumentSet, previous: Memory, read_file: ReadFile<'_>) -> Compiled {
+    let Memory { mut parsed, lists, plans, indexes, files } = previous;
+    let mut findings = Findings::default();
+    let documents = parsed.take_in(set, &mut findings);
+    let lists = Lists::unite(&parsed, lists);
+    resolve::forget_outdated(&mut parsed, &lists);
+    let services = Services::gather(&parsed, &mut findings);
+    let rules = resolve::rules(&parsed, &services, &lists, &mut findings);
+    let mut indexes = Indexes::after(indexes);
+    let mut files = TlsFiles::new(read_file, files);
+    let carried = Carried { plans, indexes: &mut indexes, files: &mut files, findings: &mut findings };
+    let plans = service::build(&services, &rules, carried);
+    let referred = Referred { services: &plans.snapshot, lists: &lists };
+    let routes = route::build(&parsed, &referred, &mut indexes.patterns, &mut findings);
     Compiled {
         snapshot: Snapshot { routes, services: plans.snapshot.into() },
         services: plans.services,
-        problems,
-        counts,
-        memory,
+        problems: findings.into_problems(),
+        counts: count(documents, &lists),
+        memory: Memory {
+            lists: lists.into_memory(),
+            plans: plans.planned,
+            indexes: indexes.into_memory(),
+            files: files.good,
+            parsed,
+        },
     }
 }
 
-fn count(documents: BTreeMap<Kind, usize>, lists: &lists::Lists) -> Counts {
+fn count(documents: BTreeMap<Kind, usize>, lists: &Lists) -> Counts {
     let mut counts = Counts { documents, list_members: lists.sizes() };
     // A list is one thing to its operator, however many parts it has.
     counts.documents.insert(Kind::List, counts.list_members.len());
     counts
-}
-
-fn problem(id: &DocumentId, field: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
-    Problem::at(id, field, message, help)
 }
 
 #[cfg(test)]

@@ -4,38 +4,43 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::condition;
-use super::kept::Memory;
+use super::findings::{DocumentFindings, Findings};
 use super::lists::Lists;
-use super::problem;
+use super::parse;
 use crate::decide::{
     self, Candidate, HostMatch, PathMatch, PatternSets, RoutePlan, Routes, ServicePlan, ServiceTarget,
 };
 use crate::documents::{
-    self, Condition, Document, DocumentId, HostPattern, Kind, PathPattern, Route, Target, TimeoutOverrides,
+    self, Condition, Document, HostPattern, Kind, PathPattern, Route, Target, TimeoutOverrides,
 };
-use crate::vocab::{Name, Problem, Timeouts};
+use crate::vocab::{Name, Timeouts};
+
+/// What routes refer to.
+pub struct Referred<'a> {
+    pub services: &'a [ServicePlan],
+    pub lists: &'a Lists,
+}
 
 pub fn build(
-    memory: &Memory,
-    services: &[ServicePlan],
-    lists: &Lists,
-    (sets, problems): (&mut PatternSets, &mut Vec<Problem>),
+    parsed: &parse::Memory,
+    referred: &Referred<'_>,
+    patterns: &mut PatternSets,
+    findings: &mut Findings,
 ) -> Routes {
     let mut routes = Vec::new();
     let mut candidates = Vec::new();
-    for (id, good) in memory.good(Kind::Route) {
-        let Document::Route(route) = &*good.document else { continue };
+    for (id, found) in parsed.in_force(Kind::Route) {
+        let Document::Route(route) = &*found.document else { continue };
         let Some(name) = Name::parse(&id.name) else { continue };
-        let Some(plan) = plan(id, name, route, services, lists, problems) else { continue };
-        candidates.extend(
-            expand(route, routes.len()).map(|candidate| (rank(route, &plan.name, &candidate), candidate)),
-        );
+        let Some(plan) = referred.plan(name, route, findings.of(id)) else { continue };
+        let expanded = expand(route, routes.len());
+        candidates.extend(expanded.map(|candidate| (rank(route, &plan.name, &candidate), candidate)));
         routes.push(plan);
     }
     // Stable: of two patterns of one route, the one written first is asked first.
     candidates.sort_by(|(a, _), (b, _)| a.cmp(b));
     let candidates = candidates.into_iter().map(|(_, candidate)| candidate).collect();
-    Routes::new(routes.into(), candidates, sets)
+    Routes::new(routes.into(), candidates, patterns)
 }
 
 type Rank = (Reverse<i32>, Reverse<(u8, usize)>, Reverse<(u8, usize)>, Reverse<bool>, Reverse<usize>, Name);
@@ -79,47 +84,40 @@ fn expand(route: &Route, id: usize) -> impl Iterator<Item = Candidate> {
     })
 }
 
-/// The route, unless it is inert: then it is a problem and never matches.
-fn plan(
-    id: &DocumentId,
-    name: Name,
-    route: &Route,
-    services: &[ServicePlan],
-    lists: &Lists,
-    problems: &mut Vec<Problem>,
-) -> Option<RoutePlan> {
-    let service = match &route.target {
-        Target::Service { name, .. } => services.iter().position(|service| service.name == *name),
-        Target::Redirect(_) => None,
-    };
-    if let (Target::Service { name, .. }, None) = (&route.target, service) {
-        let message = format!("the service `{name}` does not exist");
-        problems.push(problem(id, "service", message, "its requests are answered 503 until then"));
-    }
-    let when = match route.when.as_ref().map(|when| condition::compile(when, "when", lists)) {
-        None => None,
-        Some(Ok(when)) => Some(Arc::new(when)),
-        Some(Err(dangling)) => {
-            problems.extend(
-                dangling
-                    .into_iter()
-                    .map(|found| problem(id, &found.field, found.message, "the route is inert until then")),
-            );
-            return None;
+impl Referred<'_> {
+    /// The route, unless it is inert: then it is a problem and never matches.
+    fn plan(&self, name: Name, route: &Route, mut findings: DocumentFindings<'_>) -> Option<RoutePlan> {
+        let service = match &route.target {
+            Target::Service { name, .. } => self.services.iter().position(|service| service.name == *name),
+            Target::Redirect(_) => None,
+        };
+        if let (Target::Service { name, .. }, None) = (&route.target, service) {
+            let message = format!("the service `{name}` does not exist");
+            findings.add("service", message, "its requests are answered 503 until then");
         }
-    };
-    let service = service.and_then(|at| Some((at, services.get(at)?)));
-    Some(RoutePlan {
-        name,
-        methods: route.methods.clone().map(Into::into),
-        when,
-        target: target(&route.target, service.map(|(at, _)| at)),
-        request_headers: route.request_headers.clone(),
-        response_headers: route.response_headers.clone(),
-        timeouts: timeouts(route.timeouts, service.map(|(_, service)| service)),
-        max_body: route.max_body.map(|size| size.0),
-        pin: service.and_then(|(_, service)| service.pin.as_ref()).map(|pin| pin.attribute.clone()),
-    })
+        let when = match route.when.as_ref().map(|when| condition::compile(when, "when", self.lists)) {
+            None => None,
+            Some(Ok(when)) => Some(Arc::new(when)),
+            Some(Err(dangling)) => {
+                for found in dangling {
+                    findings.add(&found.field, found.message, "the route is inert until then");
+                }
+                return None;
+            }
+        };
+        let service = service.and_then(|at| Some((at, self.services.get(at)?)));
+        Some(RoutePlan {
+            name,
+            methods: route.methods.clone().map(Into::into),
+            when,
+            target: target(&route.target, service.map(|(at, _)| at)),
+            request_headers: route.request_headers.clone(),
+            response_headers: route.response_headers.clone(),
+            timeouts: timeouts(route.timeouts, service.map(|(_, service)| service)),
+            max_body: route.max_body.map(|size| size.0),
+            pin: service.and_then(|(_, service)| service.pin.as_ref()).map(|pin| pin.attribute.clone()),
+        })
+    }
 }
 
 fn timeouts(overrides: TimeoutOverrides, service: Option<&ServicePlan>) -> Timeouts {

@@ -6,13 +6,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{ReadFile, problem};
-use crate::documents::{DocumentId, Protocol, Service, Tls};
+use super::findings::{DocumentFindings, Findings};
+use super::services::ServiceParts;
+use crate::documents::{Protocol, Tls};
 use crate::spec::{Authorities, Identity, IdentityPart, TlsSpec, Transport, Wire};
-use crate::vocab::{Name, Problem};
+use crate::vocab::Name;
+
+/// Reads a file that a document names, such as the authorities of an upstream: IO comes in from the edge.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
 
 /// What was last read well, by service.
-pub type LastGood = BTreeMap<Name, Read>;
+pub type Memory = BTreeMap<Name, Read>;
 
 /// What was read well for one service.
 #[derive(Clone, Default, Debug)]
@@ -24,35 +28,31 @@ pub struct Read {
 /// The files of one compile.
 pub struct TlsFiles<'a> {
     read_file: ReadFile<'a>,
-    before: LastGood,
+    before: Memory,
     /// For the next compile.
-    pub good: LastGood,
+    pub good: Memory,
 }
 
 impl<'a> TlsFiles<'a> {
-    pub fn new(read_file: ReadFile<'a>, before: LastGood) -> TlsFiles<'a> {
-        TlsFiles { read_file, before, good: LastGood::new() }
+    pub fn new(read_file: ReadFile<'a>, before: Memory) -> TlsFiles<'a> {
+        TlsFiles { read_file, before, good: Memory::new() }
     }
 
-    pub fn transport(
-        &mut self,
-        (name, id, service): (&Name, &DocumentId, &Service),
-        problems: &mut Vec<Problem>,
-    ) -> Transport {
-        let wire = match service.protocol {
+    pub fn transport(&mut self, name: &Name, parts: &ServiceParts<'_>, findings: &mut Findings) -> Transport {
+        let wire = match parts.service.protocol {
             Protocol::Http1 => Wire::Http1,
             Protocol::H2 | Protocol::H2c => Wire::Http2,
         };
-        let tls = service.tls.as_ref().map(|tls| self.tls((name, id, tls), problems));
+        let tls = parts.service.tls.as_ref().map(|tls| self.tls(name, tls, findings.of(parts.id)));
         Transport { wire, tls }
     }
 
-    fn tls(&mut self, (name, id, tls): (&Name, &DocumentId, &Tls), problems: &mut Vec<Problem>) -> TlsSpec {
+    fn tls(&mut self, name: &Name, tls: &Tls, mut findings: DocumentFindings<'_>) -> TlsSpec {
         let last = self.before.remove(name).unwrap_or_default();
         let mut read = Read::default();
         let mut say = |field: &str, message: String, is_kept: bool, otherwise: &str| {
             let help = if is_kept { "what was read last stays in force" } else { otherwise };
-            problems.push(problem(id, field, message, help));
+            findings.add(field, message, help);
         };
         let ca = tls.ca.as_ref().map(|path| {
             read.authorities = self.authorities(path).map(Some).unwrap_or_else(|message| {

@@ -27,12 +27,13 @@ type KeyOf<'r> = RuleKey<&'r Arc<Indexed>>;
 
 /// Fewer rules than this are indexed in less time than it takes to notice.
 const FEW_RULES: usize = 256;
-/// Rules of the overlay, or rules gone from the base, beyond which an index is worn: to be built anew when there is time.
-const WORN: usize = 64;
-/// Beyond this many, or half of the base, it is built anew at once: an overlay costs every decision a few lookups and
+/// Rules of the overlay, or rules gone from the base, beyond which an index is stale: to be built again when there is
+/// time.
+const STALE: usize = 64;
+/// Beyond this many, or half of the base, it is built again at once: an overlay costs every decision a few lookups and
 /// every change its rebuilding.
-const WORN_OUT: usize = 512;
-/// Patterns of an overlay in one set, about: each change builds a set of them anew.
+const MOST_CHANGES: usize = 512;
+/// Patterns of an overlay in one set, about: each change builds a set of them again.
 const PATTERNS_IN_OVERLAY_SET: usize = 32;
 /// A rule of the base that stands nowhere any more.
 const GONE: u32 = u32::MAX;
@@ -71,11 +72,12 @@ struct Overlay {
     count: usize,
 }
 
-/// When an index is built anew.
+/// When an index is built again.
 #[derive(Clone, Copy)]
 struct Limits {
     few_rules: usize,
-    worn_out: usize,
+    /// Rules of the overlay, or gone from the base, with which it still stays.
+    most: usize,
 }
 
 impl RuleIndex {
@@ -92,7 +94,7 @@ impl RuleIndex {
         rules: &[KeyOf<'_>],
         sets: &mut PatternSets,
     ) -> Arc<RuleIndex> {
-        let limits = Limits { few_rules: FEW_RULES, worn_out: WORN_OUT };
+        let limits = Limits { few_rules: FEW_RULES, most: MOST_CHANGES };
         RuleIndex::next_within(limits, known, rules, sets)
     }
 
@@ -112,13 +114,13 @@ impl RuleIndex {
     }
 
     /// How many rules are not in its base, or gone from there.
-    pub fn wear(&self) -> usize {
+    pub fn drift(&self) -> usize {
         self.overlay.as_ref().map_or(0, |overlay| overlay.gone.max(overlay.rules.len()))
     }
 
-    /// Whether it is worth being [built anew](RuleIndex::renewed) beside the changes.
-    pub fn is_worn(&self) -> bool {
-        self.wear() > WORN
+    /// Whether it is worth being [built again](RuleIndex::renewed) beside the changes.
+    pub fn is_stale(&self) -> bool {
+        self.drift() > STALE
     }
 
     /// Whether both are changes of the same base.
@@ -256,7 +258,7 @@ impl Base {
         Base { table, ranks, active }
     }
 
-    /// What changes make of this base; `None` where it is to be built anew.
+    /// What changes make of this base; `None` where it is to be built again.
     fn changed(
         self: &Arc<Base>,
         limits: Limits,
@@ -286,7 +288,7 @@ impl Base {
             }
         }
         let gone = self.active.saturating_sub(stay);
-        if gone.max(left.len()) > limits.worn_out.min(self.active / 2) {
+        if gone.max(left.len()) > limits.most.min(self.active / 2) {
             return None;
         }
         self.table.keep(sets);
@@ -532,14 +534,14 @@ mod tests {
         }
     }
 
-    /// Edits one after the other, each index made from the one before, from an older one or from one built anew beside
+    /// Edits one after the other, each index made from the one before, from an older one or from one built again beside
     /// the changes, and asked against one rule after another.
     #[test]
     fn what_changes_make_of_an_index_decides_in_the_rules_order() {
         let mut met = Met::default();
         for seed in 0..SEEDS {
             let mut dice = Dice(seed);
-            let limits = Limits { few_rules: dice.below(6), worn_out: [2, 6, 1_000][dice.below(3)] };
+            let limits = Limits { few_rules: dice.below(6), most: [2, 6, 1_000][dice.below(3)] };
             let mut rules: Vec<_> = (0..4 + dice.below(30)).map(|_| Arc::new(dice.rule())).collect();
             let mut sets = PatternSets::default();
             let mut known = vec![Arc::new(index_rules(&rules, &mut sets))];

@@ -1,0 +1,40 @@
+//! What one compile leaves to the next: each stage's own memory, side by side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{index, lists, parse, plan, tls};
+use crate::documents::{DocumentId, Raw};
+
+/// The stages' memories: what did not change is neither read nor made again, and broken documents keep their last good
+/// version.
+#[derive(Clone, Default, Debug)]
+pub struct Memory {
+    pub(super) parsed: parse::Memory,
+    pub(super) lists: lists::Memory,
+    pub(super) plans: plan::Memory,
+    pub(super) indexes: index::Memory,
+    pub(super) files: tls::Memory,
+}
+
+impl Memory {
+    /// Remembers the last good documents of an earlier life, so that a broken one is held back after a restart too.
+    pub fn from_good(documents: impl IntoIterator<Item = (DocumentId, Arc<Raw>)>) -> Memory {
+        Memory { parsed: parse::Memory::from_good(documents), ..Memory::default() }
+    }
+
+    /// The text of every document in force: what a cache should hold.
+    pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
+        self.parsed.good_texts()
+    }
+
+    /// What is worth being built again; [`Memory::renew`] takes it up, now or after further changes.
+    pub fn stale(&self) -> Option<index::Stale> {
+        self.indexes.stale()
+    }
+
+    /// The next compile compares the rules of then with these.
+    pub fn renew(&mut self, renewed: &index::Renewed) {
+        self.indexes.renew(renewed);
+    }
+}
