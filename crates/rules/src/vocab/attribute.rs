@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::HeaderName;
 
-use super::Label;
+use super::name::Label;
 
 /// `header:<name>`, `cookie:<name>`, `query:<name>`, `path`, `host`, `method`, `scheme` or `ip`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

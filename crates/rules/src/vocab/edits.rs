@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::Template;
+use super::template::Template;
 
 /// What is done to the headers of a request or a response: remove, set, set_if_absent, add.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
