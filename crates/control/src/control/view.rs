@@ -70,7 +70,7 @@ impl View {
 
     /// The good documents of a kind.
     pub fn good(&self, kind: Kind) -> impl Iterator<Item = (&DocumentId, &Document)> {
-        self.compiled.memory.good(kind).map(|(id, good)| (id, &*good.document))
+        self.compiled.memory.good(kind)
     }
 
     /// The parts of a list.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{index, lists, parse, plan, tls};
-use crate::documents::{DocumentId, Raw};
+use crate::documents::{Document, DocumentId, Kind, Raw};
 
 /// The stages' memories: what did not change is neither read nor made again, and broken documents keep their last good
 /// version.
@@ -21,6 +21,11 @@ impl Memory {
     /// Remembers the last good documents of an earlier life, so that a broken one is held back after a restart too.
     pub fn from_good(documents: impl IntoIterator<Item = (DocumentId, Arc<Raw>)>) -> Memory {
         Memory { parsed: parse::Memory::from_good(documents), ..Memory::default() }
+    }
+
+    /// The documents of a kind that are in force.
+    pub fn good(&self, kind: Kind) -> impl Iterator<Item = (&DocumentId, &Document)> {
+        self.parsed.in_force(kind).map(|(id, found)| (id, &*found.document))
     }
 
     /// The text of every document in force: what a cache should hold.
