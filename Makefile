@@ -40,7 +40,7 @@ lint: cargo build-tools ## check the format and the lints; warnings are errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 doc: cargo build-tools ## build the documentation of the code; warnings are errors
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 # Advisories need a database from the network: `cargo deny check advisories`.
 deny: cargo deny-tools ## check licences, sources and versions of what is linked in
