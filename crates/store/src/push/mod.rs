@@ -3,7 +3,7 @@
 //! Answers: what would a push change, and did it happen?
 //! Owns: the comparison and its division into commits. Never: checks documents (callers do, before), and never writes
 //! over a change it has not seen: every operation is bound to the revision the comparison saw.
-//! Start at [`compare`], then [`write`]; a dry run is a comparison that is only printed.
+//! Start at [`compare`], then [`write`](fn@write); a dry run is a comparison that is only printed.
 
 mod plan;
 mod pull;
