@@ -228,6 +228,9 @@ fn every_page_is_in_the_summary_and_every_link_leads_somewhere() {
         for problem in page.broken_links() {
             panic!("{}: {problem}", page.name);
         }
+        for file in page.missing_files() {
+            panic!("{}: there is no `{file}`", page.name);
+        }
         if let Some(name) = page.name.strip_prefix("docs/").filter(|name| *name != "SUMMARY.md") {
             assert!(summary.text.contains(&format!("]({name})")), "{name} is not in docs/SUMMARY.md");
         }

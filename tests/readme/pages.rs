@@ -115,6 +115,17 @@ impl Page {
         lines.filter_map(target).collect()
     }
 
+    /// Files of the repository that the prose names, and that are not there.
+    pub fn missing_files(&self) -> Vec<String> {
+        const FOLDERS: [&str; 9] =
+            ["src/", "crates/", "tests/", "docs/", "conf/", "fuzz/", "loadtest/", "benches/", ".ci/"];
+        let prose: String = self.text.split("```").step_by(2).collect();
+        let is_file = |word: &String| {
+            FOLDERS.iter().any(|folder| word.starts_with(folder)) && !word.contains([' ', '<', '*'])
+        };
+        code_words(&prose).into_iter().filter(is_file).filter(|word| !root().join(word).exists()).collect()
+    }
+
     /// Links and includes that lead nowhere.
     pub fn broken_links(&self) -> Vec<String> {
         let folder = root().join(&self.name).parent().unwrap().to_path_buf();
