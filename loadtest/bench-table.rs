@@ -89,7 +89,7 @@ const OTHERS: [(&str, f64, &[&str]); 12] = [
 ];
 
 fn main() {
-    print!("{}", table(&Path::new(env!("CARGO_MANIFEST_DIR")).join("target/criterion")));
+    print!("{}", table(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/criterion")));
 }
 
 fn table(criterion: &Path) -> String {

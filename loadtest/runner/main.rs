@@ -36,7 +36,7 @@ use workload::Workload;
 struct Arguments {
     #[command(subcommand)]
     what: What,
-    /// Where graygate and the examples were built
+    /// Where graygate and bare-pingora were built
     #[arg(long, global = true, default_value = "target/release")]
     binaries: PathBuf,
     #[arg(long, global = true, default_value = "envoy")]

@@ -45,7 +45,7 @@ impl System {
     pub fn prepare(self, stage: &Stage, workload: &Workload) -> Result<Command> {
         match self {
             System::Bare => {
-                let mut command = Command::new(stage.binaries.join("examples/bare-pingora"));
+                let mut command = Command::new(stage.binaries.join("bare-pingora"));
                 command.args([stage.listen.to_string(), stage.upstreams[0].to_string(), "1".into()]);
                 Ok(command)
             }
