@@ -44,7 +44,7 @@ doc: cargo build-tools ## build the documentation of the code; warnings are erro
 
 # Advisories need a database from the network: `cargo deny check advisories`.
 deny: cargo deny-tools ## check licences, sources and versions of what is linked in
-	$(CARGO) deny --offline --locked check --hide-inclusion-graph bans licenses sources
+	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
 
 book: book-tools ## build the book from docs into target/book
 	mdbook build docs

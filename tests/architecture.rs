@@ -10,7 +10,7 @@ const LINE_LIMIT: usize = 600;
 /// Files that are longer still; the list may only shrink.
 const LONGER: [&str; 2] = ["api/documents.rs", "control/lists.rs"];
 
-/// Each room and the rooms it may use; a new arrow is a decision, and is drawn here and in `crates/rules/src/lib.rs`.
+/// Each room and the rooms it may use; a new arrow is a decision, and is drawn here and in `docs/inside/map.md`.
 ///
 /// `config` reads the operator's text with the reader of `documents`, and fills the `Settings` of the rooms it names.
 const ARROWS: &[(&str, &[&str])] = &[
