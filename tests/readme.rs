@@ -43,6 +43,8 @@ fn every_yaml_block_is_good() {
             let name = block.lines().next().unwrap_or_default().trim_start_matches("# ").to_string();
             let result = match name.as_str() {
                 "graygate.yaml" => process_file(&block).map(|_| ()),
+                // What `import` reads is not ours to judge; its own tests read such files.
+                manifest if manifest.ends_with(".yaml") && block.contains("\napiVersion: ") => continue,
                 name => document(name, &block).map(|_| ()),
             };
             result.unwrap_or_else(|error| panic!("{}: `{name}`: {error}", page.name));

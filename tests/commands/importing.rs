@@ -25,9 +25,15 @@ spec: {rules: [{host: a.test, http: {paths: [{path: /, pathType: Prefix, backend
 fn what_is_written_is_accepted_and_decides() {
     let inputs = directory(&[
         ("in.yaml", INGRESS),
-        ("nginx.conf", "upstream a { server 10.0.0.1; } upstream b { server 10.0.0.2; } split_clients $remote_addr $u { 50% b; * a; } server { location / { proxy_pass http://$u; } }"),
+        (
+            "nginx.conf",
+            "upstream a { server 10.0.0.1; } upstream b { server 10.0.0.2; } split_clients $remote_addr $u { 50% b; * a; } server { location / { proxy_pass http://$u; } }",
+        ),
         ("apisix.yaml", "routes: [{id: 1, uri: /x, upstream: {nodes: {\"10.0.0.1:80\": 1}}}]\n#END\n"),
-        ("istio.yaml", "kind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [v], http: [{route: [{destination: {host: v, subset: a}}]}]}\n"),
+        (
+            "istio.yaml",
+            "kind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [v], http: [{route: [{destination: {host: v, subset: a}}]}]}\n",
+        ),
     ]);
     for (source, file, said) in [
         ("ingress-nginx", "in.yaml", "same      Ingress default/web, a.test/ -> web"),
