@@ -1,4 +1,4 @@
-# The front door. `make` alone says what there is.
+# The commands of this repository. `make` alone says what there is.
 
 CARGO ?= cargo
 SHELL := /bin/bash
@@ -207,7 +207,7 @@ deny-tools:
 book-tools:
 	@.ci/install-tools book
 
-# Said before anything is installed: without a compiler the packages help nobody.
+# Said before anything is installed: without a compiler the packages are of no use.
 cargo:
 	@command -v $(CARGO) >/dev/null || { \
 		echo '$(CARGO) is not installed. Rust comes from https://rustup.rs:' >&2; \

@@ -1,4 +1,4 @@
-//! `graygate bucket`: where a value falls, for whoever wants to reproduce it elsewhere.
+//! `graygate bucket`: where a value falls, to be reproduced elsewhere.
 
 use std::process::ExitCode;
 

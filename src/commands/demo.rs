@@ -103,7 +103,7 @@ Access log: {log}
 
 Every answer says which version was decided, and why:
 
-  # everybody: the release
+  # any user: the release
   curl -si http://{proxy}/patient/list -H 'x-user: user1' | grep -i '^x-gray'
 
   # a tester, by header: gray

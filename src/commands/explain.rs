@@ -12,7 +12,7 @@ use graygate_store::directory;
 
 pub fn explain(arguments: ExplainArguments) -> anyhow::Result<ExitCode> {
     let (set, trust) = match (&arguments.documents, &arguments.config) {
-        (Some(directory), _) => (directory::load(directory)?, nobody()),
+        (Some(directory), _) => (directory::load(directory)?, no_trust()),
         (None, Some(file)) => match Config::load(file) {
             Ok(config) => (block_on(async { Ok(config.documents.load().await?) })?, config.proxy.trust),
             Err(problems) => {
@@ -42,7 +42,7 @@ pub fn explain(arguments: ExplainArguments) -> anyhow::Result<ExitCode> {
 }
 
 /// The trust of a process file that says nothing about it.
-fn nobody() -> Trust {
+fn no_trust() -> Trust {
     Trust {
         forwarded: NetworkSet::default(),
         version: NetworkSet::default(),

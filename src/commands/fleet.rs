@@ -74,10 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fleet_of_nobody_is_told_as_well() {
-        let nobody = Fleet { revision: 7, proxies: Vec::new(), unreadable: vec!["/graygate/fleet/x".into()] };
+    fn an_empty_fleet_is_printed_as_well() {
+        let empty = Fleet { revision: 7, proxies: Vec::new(), unreadable: vec!["/graygate/fleet/x".into()] };
         assert_eq!(
-            table(&nobody),
+            table(&empty),
             "0 proxies, 0 behind, 0 with problems; the store is at revision 7\n`/graygate/fleet/x` is no proxy\n"
         );
     }

@@ -1,4 +1,4 @@
-//! `graygate judge`: what the judge says of rows from a file, so that anybody can check a verdict.
+//! `graygate judge`: what the judge says of rows from a file, so that a verdict can be checked.
 
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -53,7 +53,7 @@ fn read(field: &Field<'_>) -> Option<Guards> {
         return read(&guards?);
     }
     let default = Guards::default();
-    // Numbers from elsewhere are no rows; whoever writes them in his plan shall not have to take them out.
+    // Numbers from elsewhere are no rows; an operator who has them in a plan need not take them out.
     map.know(&["metrics"]);
     let guards = Guards {
         errors: relative(&mut map, "errors", (ERRORS_TOLERATE, ERRORS_ALPHA)),

@@ -19,7 +19,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 pub enum End {
     /// No client is connected any more.
     Drained,
-    /// Nobody waits any longer for the clients that are.
+    /// The process waits no longer for the clients that are.
     Cut { connections: usize },
     /// It cannot do what it is for, and says why before it calls this.
     Failed,
@@ -52,7 +52,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Returns once the process is to end and no client is connected any more, or nobody waits any longer: the grace
+    /// Returns once the process is to end and no client is connected any more, or the wait is over: the grace
     /// period is over, or a second signal came.
     pub async fn finished(&self, mut shutdown: ShutdownWatch) -> End {
         // A dropped sender is an end as well.

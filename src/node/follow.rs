@@ -90,7 +90,7 @@ impl Follower {
         Follower { job, outlets, member, status, cache, renewing: None }
     }
 
-    /// Publishes every update, until nobody sends any more.
+    /// Publishes every update, until the source has ended.
     pub async fn follow(mut self, mut incoming: watch::Receiver<Option<Update>>) {
         self = self.begin(&mut incoming).await;
         let mut rested = Instant::now();
@@ -159,7 +159,7 @@ impl Follower {
         if let Some(renewed) = self.renewing.take_if(|renewing| renewing.is_finished()) {
             match renewed.await {
                 Ok(renewed) => self.job.publisher.renew(&renewed),
-                Err(error) => tracing::error!(%error, "building an index anew panicked"),
+                Err(error) => tracing::error!(%error, "rebuilding an index panicked"),
             }
         }
         if self.renewing.is_none() {
@@ -180,7 +180,7 @@ impl Follower {
                 Follower { job, outlets, member, status, cache, renewing }
             }
             Err(error) => {
-                // Serving what runs with nobody left to follow changes would hide the defect until it hurts.
+                // Serving what runs with no task left to follow changes would hide the defect until it hurts.
                 tracing::error!(%error, "publishing panicked");
                 exit(End::Failed)
             }

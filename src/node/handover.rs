@@ -2,7 +2,7 @@
 //!
 //! Answers: who serves next, and when may the one before stop? The successor (`run --upgrade`) waits at the upgrade socket;
 //! the running process comes there on SIGQUIT, sends its listeners, and serves on until the successor says that it serves.
-//! The framework's own hand-over is not used: it ends the old process where nobody took over, and whether or not the new
+//! The framework's own hand-over is not used: it ends the old process where no other took over, and whether or not the new
 //! one has anything to serve with. Start at [`give`] and [`Successor::take`].
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _};
@@ -110,7 +110,7 @@ impl Successor {
         let begun = Instant::now();
         loop {
             match self.listener.accept() {
-                // One that only looked whether somebody waits here sends nothing.
+                // One that only looked whether a process waits here sends nothing.
                 Ok((stream, _)) => match receive(stream) {
                     Ok(taken) => return Ok(taken),
                     Err(error) => tracing::warn!(%error, "no listeners came"),
@@ -159,7 +159,7 @@ impl Taken {
     }
 
     /// Says that this process serves: the predecessor ends. What was not taken out is closed, or it would
-    /// go on accepting connections nobody answers.
+    /// go on accepting connections that get no answer.
     pub fn serve(self) -> io::Result<()> {
         use std::io::Write as _;
         (&self.stream).write_all(&[SERVES])
@@ -191,7 +191,7 @@ mod tests {
             }
         });
         let mut taken = successor.take().unwrap();
-        assert!(given.try_recv().is_err(), "nobody serves yet");
+        assert!(given.try_recv().is_err(), "no process serves yet");
         let taken_listener = TcpListener::from(taken.remove(&address.to_string()).unwrap());
         taken.serve().unwrap();
         giving.join().unwrap().unwrap();

@@ -75,7 +75,7 @@ pub fn run(config: Config, certificates: CertificateSets, start: Start) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is opened before anything listens: whatever of it fails, the start fails, and nobody has noticed yet.
+/// What is opened before anything listens: whatever of it fails, the start fails, and no client has noticed yet.
 struct Parts {
     registry: Registry,
     metrics: Metrics,

@@ -19,7 +19,7 @@ use super::succession::Listeners;
 use super::systemd::tell;
 use graygate_telemetry::AccessLog;
 
-/// SIGTERM and SIGINT, from whoever heard the first of them to whoever waits for a second. Listening anew would miss one
+/// SIGTERM and SIGINT, from the task that heard the first of them to the one that waits for a second. Listening again would miss one
 /// that comes before that.
 #[derive(Clone, Default)]
 pub struct SecondSignal(Arc<Mutex<Option<(Signal, Signal)>>>);
@@ -118,7 +118,7 @@ pub fn reopen_log_on_signal(log: Option<AccessLog>) {
     tokio::spawn(async move {
         while rotated.recv().await.is_some() {
             if let Some(Err(error)) = log.as_ref().map(AccessLog::reopen) {
-                tracing::error!(%error, "the access log cannot be opened anew");
+                tracing::error!(%error, "the access log cannot be opened again");
             }
         }
     });
@@ -152,7 +152,7 @@ mod tests {
     use graygate_proxy::admin::ListenerHandoff;
 
     #[tokio::test]
-    async fn a_second_signal_is_heard_that_comes_before_anybody_waits_for_it() {
+    async fn a_second_signal_is_heard_that_comes_before_it_is_awaited() {
         let second = SecondSignal::default();
         let ending = Ending {
             is_ending: Arc::default(),

@@ -30,7 +30,7 @@ const FIRST_DOCUMENTS: Duration = Duration::from_secs(1);
 /// Between two looks at whether something runs.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// After a bind that failed: whoever has the address does not let go of it at once.
+/// After a bind that failed: the process that has the address does not let go of it at once.
 const BIND_PAUSE: Duration = Duration::from_millis(100);
 
 /// What this process listens with, for itself and for its successor.
@@ -82,7 +82,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// Lets go of the listeners: kept beyond the end's beginning, they would hold connections nobody accepts.
+    /// Lets go of the listeners: kept beyond the end's beginning, they would hold connections that are never accepted.
     pub fn close(&self) {
         self.kept.lock().clear();
     }

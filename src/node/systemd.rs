@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The watchdog's period where nobody tells it: shorter than anybody sets it.
+/// The watchdog's period where systemd does not say it: shorter than any that is set.
 const UNTOLD_WATCHDOG: Duration = Duration::from_secs(1);
 
 /// Tells the service manager, where there is one.

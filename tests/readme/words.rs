@@ -27,7 +27,32 @@ const BANNED: [(&str, &str); 15] = [
 ];
 
 /// Where plain words are held. What is not here yet is added once its words are mended.
-const HELD: [&str; 4] = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"];
+const HELD: [&str; 24] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "Makefile",
+    "docs",
+    "conf",
+    ".ci",
+    "crates/rules/src/lib.rs",
+    "crates/rules/src/vocab",
+    "crates/rules/src/documents",
+    "crates/rules/src/spec",
+    "crates/rules/src/explain",
+    "crates/proxy/src/pools",
+    "crates/proxy/src/edge",
+    "crates/proxy/src/metrics",
+    "crates/proxy/src/request",
+    "crates/proxy/src/responses.rs",
+    "crates/proxy/src/admin",
+    "crates/telemetry/src",
+    "crates/store/src",
+    "src/commands",
+    "src/config",
+    "src/echo",
+    "fuzz/targets",
+];
 /// Says which words are banned.
 const EXCEPT: [&str; 2] = ["docs/glossary.md", "tests/readme/words.rs"];
 

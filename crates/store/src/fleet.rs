@@ -1,4 +1,4 @@
-//! Who else runs here: each proxy keeps a key under a lease, and anybody can read them all.
+//! Which proxies run: each keeps a key under a lease, and any client can read them all.
 //!
 //! Answers: which proxies of this prefix are alive, what do they run, and who lags behind the store?
 //! Owns: the key's place and text, registering and registering again. Never in the way of anything: a proxy that
@@ -22,11 +22,11 @@ const RENEW: Duration = Duration::from_secs(3);
 const WRITE_EVERY: Duration = Duration::from_secs(2);
 /// What follows a change at once, such as the end of a burst, is written with it.
 const WRITE_DELAY: Duration = Duration::from_millis(100);
-/// How often the key is looked for; somebody may clear the whole prefix while the lease lives on.
+/// How often the key is looked for; an operator may clear the whole prefix while the lease lives on.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How long leaving may take at the end of the process; the lease ends by itself afterwards.
 const LEAVE_LIMIT: Duration = Duration::from_secs(1);
-/// Registering is tried so many times more rarely than reading documents: nobody waits for it.
+/// Registering is tried so many times more rarely than reading documents: nothing waits for it.
 const PATIENCE: u32 = 4;
 /// Different complaints that are logged in one process.
 const COMPLAINT_LIMIT: usize = 8;
@@ -75,7 +75,7 @@ pub struct Proxy {
     pub lags: bool,
 }
 
-/// Everybody who runs the documents of a prefix.
+/// All proxies that run the documents of a prefix.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Fleet {
     /// The store's.
@@ -140,7 +140,7 @@ impl Place {
         loop {
             let begun = Instant::now();
             let Err(error) = self.register().await else {
-                // Nobody reports any more.
+                // No report will come any more.
                 return;
             };
             if begun.elapsed() > LEASE {

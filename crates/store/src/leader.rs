@@ -35,7 +35,7 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 /// A time in which one process leads.
 #[derive(Clone, Debug)]
 pub enum Term {
-    /// The key exists since this revision: whoever leads later has one that was created later.
+    /// The key exists since this revision: a later leader has one that was created later.
     Etcd { key: String, created: i64 },
     /// A locked file, and where it lies.
     Lock(Arc<LockFile>),
@@ -191,7 +191,7 @@ impl Candidate {
         }
     }
 
-    /// Waits until nobody leads, leads, and returns once it no longer does.
+    /// Waits until no process leads, leads, and returns once it no longer does.
     async fn attempt(&mut self) -> Result<(), SourceError> {
         let connection = Connection::any(&self.settings).await?;
         while self.holder(&connection).await?.is_some() {
@@ -213,7 +213,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// The revision the leader's key was created at; `None` where nobody leads.
+    /// The revision the leader's key was created at; `None` where no process leads.
     async fn holder(&self, connection: &Connection) -> Result<Option<i64>, SourceError> {
         let mut kv = connection.kv.clone();
         let options = GetOptions::new().with_keys_only();
@@ -235,7 +235,7 @@ impl Candidate {
         self.lease - self.lease / MARGIN_SHARE
     }
 
-    /// Creates the key, if nobody has; the revision at which.
+    /// Creates the key, if it is not there; the revision at which.
     async fn claim(&self, connection: &Connection, lease: i64) -> Result<Option<i64>, SourceError> {
         let free = Compare::create_revision(self.key.as_str(), CompareOp::Equal, 0);
         let options = PutOptions::new().with_lease(lease);
@@ -274,7 +274,7 @@ impl Candidate {
         }
     }
 
-    /// Gives the lease back, and with it the key, so that nobody has to wait for its end.
+    /// Gives the lease back, and with it the key, so that no process has to wait for its end.
     async fn give_back(&mut self) -> Result<(), SourceError> {
         let Some((connection, lease)) = self.held.take() else { return Ok(()) };
         let mut client = connection.lease.clone();

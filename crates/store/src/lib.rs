@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// The newest complete set of a source. A later update replaces an earlier one; nobody has to see them all.
+/// The newest complete set of a source. A later update replaces an earlier one; no reader has to see them all.
 ///
 /// Revisions usually grow, but an etcd whose data was wiped starts again from 1: the order of arrival counts,
 /// never the number.
@@ -66,6 +66,6 @@ pub enum SourceError {
 
 /// Resolves when the program is to end.
 async fn ended(mut shutdown: Shutdown) {
-    // A dropped sender means that whoever could have asked is gone, which is an end as well.
+    // A dropped sender means that no end can be asked for any more, which is an end as well.
     let _ = shutdown.wait_for(|end| *end).await;
 }

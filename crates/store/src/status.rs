@@ -1,6 +1,6 @@
 //! Whether a source can be reached, as `/status` and the `graygate_source_*` metrics tell it.
 //!
-//! Owns: a handful of atomics that the watcher writes and anybody reads. Never: the documents themselves.
+//! Owns: a handful of atomics that the watcher writes and any thread reads. Never: the documents themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

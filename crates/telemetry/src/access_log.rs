@@ -1,6 +1,6 @@
 //! The access log: lines in, one writer thread, bytes out.
 //!
-//! Answers: how does a request leave its line without ever waiting for whoever reads the log?
+//! Answers: how does a request leave its line without ever waiting for the log's reader?
 //! Owns: the queue, the writer thread, the open file. Lines are laid into one buffer under a short lock; the
 //! writer takes the whole buffer at once and leaves an empty one, so a batch is one write and no line is allocated.
 //! Never: blocks a request; where the queue is full the line is dropped and counted.
@@ -26,7 +26,7 @@ const QUEUE_BYTES: usize = 4 << 20;
 /// A batch of this size is written at once, a smaller one after `LINGER`.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// How long a line may wait for others. Short enough for somebody who watches the log, long enough that a
+/// How long a line may wait for others. Short enough for an operator who watches the log, long enough that a
 /// busy proxy does not wake a thread and make a system call for every request.
 const LINGER: Duration = Duration::from_millis(20);
 
@@ -74,7 +74,7 @@ struct Queue {
     /// Bytes ever queued, and bytes ever written or given up.
     queued: u64,
     settled: u64,
-    /// Somebody waits for the lines: no lingering.
+    /// A reader waits for the lines: no lingering.
     hurry: bool,
     closing: bool,
     next_file: Option<File>,
@@ -123,7 +123,7 @@ impl AccessLog {
         self.0.dropped.get()
     }
 
-    /// Opens the file anew under its name, after it was renamed away. On an error the old one stays in use.
+    /// Opens the file again under its name, after it was renamed away. On an error the old one stays in use.
     pub fn reopen(&self) -> io::Result<()> {
         if let LogPath::File(_) = &self.0.settings.path {
             let file = open(&self.0.settings.path)?;
@@ -284,7 +284,7 @@ impl Writer {
         Ok(())
     }
 
-    /// One write; waits where the other end is full, also if it was made non-blocking by somebody who shares it.
+    /// One write; waits where the other end is full, also if another process that shares it made it non-blocking.
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.file.write(bytes) {

@@ -29,7 +29,7 @@ pub(super) trait Registered: Any + Send + Sync {
     /// The first name it writes.
     fn name(&self) -> &'static str;
     fn write(&self, page: &mut Page);
-    /// Forgets series that nobody has held for a while.
+    /// Forgets series that were not held for a while.
     fn sweep(&self, _now: Instant) {}
 }
 
@@ -64,7 +64,7 @@ impl Series<'_> {
     }
 }
 
-/// Handles by labels. A series lives while anybody holds its handle, and `IDLE_KEPT` longer.
+/// Handles by labels. A series lives while its handle is held, and `IDLE_KEPT` longer.
 pub struct Family<T> {
     labels: &'static [&'static str],
     make: fn() -> T,
@@ -83,7 +83,7 @@ impl<T> Family<T> {
         Family { labels, make, views, children: Mutex::default(), is_kept: AtomicBool::new(false) }
     }
 
-    /// Never forgets a series: for those whose labels are few, and whose handles nobody holds.
+    /// Never forgets a series: for those whose labels are few, and whose handles are not held.
     pub fn kept(self: Arc<Self>) -> Arc<Self> {
         self.is_kept.store(true, Ordering::Relaxed);
         self
@@ -127,7 +127,7 @@ impl<T: Send + Sync + 'static> Registered for Family<T> {
         }
     }
 
-    /// Forgets the series nobody has held for `IDLE_KEPT`; all unused ones where there are too many.
+    /// Forgets the series that were not held for `IDLE_KEPT`; all unused ones where there are too many.
     ///
     /// Handles are given out under the same lock, so a handle held once is held by the family alone, and a late
     /// observer never counts into a series that is gone.
@@ -223,7 +223,7 @@ mod tests {
         family.sweep(start);
         family.sweep(start + IDLE_KEPT - Duration::from_secs(1));
         assert_eq!(family.with(&["1"]).get(), 7);
-        // Coming back starts the wait anew.
+        // Coming back starts the wait again.
         family.sweep(start + IDLE_KEPT);
         family.sweep(start + IDLE_KEPT * 2 - Duration::from_secs(1));
         assert_eq!(labels(&family).len(), 1);

@@ -61,7 +61,7 @@ impl Drop for Occupied {
 
 /// Upper bounds of the buckets, in nanoseconds beside their text in seconds.
 ///
-/// From half a millisecond, where a proxy on a local network starts to tell something, to a minute, the default
+/// From half a millisecond, where differences on a local network begin to mean something, to a minute, the default
 /// limit of a whole request. Fourteen of them: every version pays for each in memory and in every scrape.
 pub(super) const BOUNDS: [(u64, &str); 14] = [
     (500_000, "0.0005"),

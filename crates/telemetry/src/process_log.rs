@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::SubscriberBuilder;
 /// Where operators say another filter than the configured one, for one start.
 const FILTER_VARIABLE: &str = "GRAYGATE_LOG";
 
-/// What is said unless somebody asks for more.
+/// What is logged unless the operator asks for more.
 ///
 /// The framework writes a line for every request that fails and for every handshake that breaks off. Strangers can
 /// cause both at any rate, the access log and the counters have the requests already, and a line on stderr may block

@@ -1,4 +1,4 @@
-//! The page of metrics: whoever counts something registers a family here, and holds what it counts with.
+//! The page of metrics: a room that counts registers its families here, and holds what it counts with.
 //!
 //! Answers: what does `GET /metrics` say? Owns: the list of families, in the order they were registered, and when unused
 //! series are forgotten. Never: which families there are. A name that is registered twice is one family, so that two
@@ -129,7 +129,7 @@ impl Registry {
         })
     }
 
-    /// Forgets series whose handles nobody has held for a while; to be called after every publish.
+    /// Forgets series whose handles were not held for a while; to be called after every publish.
     ///
     /// A generation holds the handles of everything it can count, so what is in no living generation and in no
     /// request under way is unused. Cheap when called often: it works once in `SWEEP_INTERVAL`.
@@ -155,7 +155,7 @@ impl Registry {
     }
 }
 
-/// A number that somebody knows at any time.
+/// A number that can be asked for at any time.
 pub struct Computed {
     pub name: &'static str,
     pub kind: Kind,

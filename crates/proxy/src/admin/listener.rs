@@ -1,6 +1,6 @@
 //! Listens on the admin address for as long as the process lives.
 //!
-//! Not a service of the framework: those stop listening when the end begins, just when somebody wants to know whether the
+//! Not a service of the framework: those stop listening when the end begins, just when an operator wants to know whether the
 //! process is ready, what still runs, and for how long. HTTP is hyper's: what is no request is answered with 400, and a
 //! client of HTTP/1.0 gets its end of the connection. Never: what is answered.
 
@@ -33,7 +33,7 @@ pub struct ListenerHandoff(watch::Sender<Turn>);
 enum Turn {
     /// The listener comes from another process.
     Awaited,
-    /// Nobody has the address yet.
+    /// No process has the address yet.
     Free,
     Ours(Arc<std::net::TcpListener>),
     /// Another process has it now.

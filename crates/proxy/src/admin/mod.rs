@@ -36,7 +36,7 @@ pub struct Settings {
     pub address: SocketAddr,
     /// Where others find it, where that is not `address`.
     pub advertise: Option<String>,
-    /// Whose first line has to be shown; `None`: nobody is asked.
+    /// Whose first line has to be shown; `None`: no caller is asked.
     pub token_file: Option<PathBuf>,
 }
 
@@ -58,7 +58,7 @@ pub struct Admin {
     pub listening: Arc<AtomicBool>,
     /// Set while the process is on its way out.
     pub ending: Arc<AtomicBool>,
-    /// What has to be shown; `None`: nobody is asked.
+    /// What has to be shown; `None`: no caller is asked.
     pub token: Option<Token>,
 }
 

@@ -45,7 +45,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     let bytes = std::fs::read(file)?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
     match line.len() {
-        // An empty one would let everybody in who says `Bearer`.
+        // An empty one would let every caller in that says `Bearer`.
         0 => Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is empty")),
         1..=TOKEN_LIMIT => Ok(line.to_vec()),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is too long")),

@@ -1,10 +1,10 @@
 //! The framing of a chunked body, held strictly while its bytes go by.
 //!
 //! Answers: which of these bytes belong to the body, and may all of them go on? The framework reads chunks too, and
-//! takes an empty size line for a zero and a bare line feed for the end of a line; what somebody else reads as more or
-//! less body than we do is somebody else's request. Bytes are looked at and never changed. Never: IO.
+//! takes an empty size line for a zero and a bare line feed for the end of a line; what an upstream reads as more or
+//! less body than we do is another request to it. Bytes are looked at and never changed. Never: IO.
 
-/// Longest size line, its extensions included: nobody needs any, and some fill them to hold a connection.
+/// Longest size line, its extensions included: no client needs any, and some fill them to hold a connection.
 const SIZE_LINE_LIMIT: usize = 4 << 10;
 /// All trailers of a body together; they are read and dropped.
 const TRAILERS_LIMIT: usize = 16 << 10;
@@ -55,7 +55,7 @@ impl ChunkScanner {
         ChunkScanner { at: At::Size(0), left: 0, line: 0 }
     }
 
-    /// Looks at the next bytes. `Some`: the body ends behind so many of them; the rest is somebody else's.
+    /// Looks at the next bytes. `Some`: the body ends behind so many of them; the rest is not the body's.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         let mut i = 0;
         while let Some(byte) = bytes.get(i) {

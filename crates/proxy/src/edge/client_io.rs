@@ -68,7 +68,7 @@ impl ClientIo {
         self.ahead.advance(count.min(self.ahead.len()));
     }
 
-    /// The peer is somebody else than the one at the other end of the wire.
+    /// The peer is another one than the other end of the wire.
     pub fn announce(&mut self, peer: SocketAddr) {
         let digest = SocketDigest::from_raw_fd(self.id());
         let local = self.socket.as_ref().and_then(|socket| socket.local_addr().cloned());
@@ -180,7 +180,7 @@ impl AsyncWrite for ClientIo {
 #[async_trait]
 impl Shutdown for ClientIo {
     async fn shutdown(&mut self) {
-        // Whoever closes has nothing left to say to a client that is gone.
+        // The side that closes has nothing left to say to a client that is gone.
         let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
     }
 }

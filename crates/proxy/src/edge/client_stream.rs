@@ -46,7 +46,7 @@ struct State {
     rest: Rest,
     /// What came behind the request.
     ahead: BytesMut,
-    /// The body's framing was wrong, and nobody has taken note yet.
+    /// The body's framing was wrong, and no hook has taken note yet.
     is_malformed: bool,
     /// The connection may go on though the framework gave it up.
     is_kept: bool,
@@ -92,7 +92,7 @@ impl Rest {
 }
 
 impl State {
-    /// The same for bytes that were read; the error goes to whoever reads them.
+    /// The same for bytes that were read; the error goes to their reader.
     fn take_own(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.rest.take(bytes).map_err(|error| {
             self.is_malformed = true;
@@ -144,7 +144,7 @@ pub struct ClientStream {
     shared: Arc<ConnectionState>,
     stall: Duration,
     watch: Watch,
-    /// A response's head that was written anew, as far as it is still to be sent.
+    /// A response's head that was written again, as far as it is still to be sent.
     head: BytesMut,
     /// Counts frames where the connection speaks HTTP/2.
     meter: Option<Box<FrameMeter>>,
@@ -235,7 +235,7 @@ impl ClientStream {
         Poll::Pending
     }
 
-    /// Sends what is left of a head that was written anew.
+    /// Sends what is left of a head that was written again.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.head.is_empty() {
             let Some(inner) = &mut self.inner else {

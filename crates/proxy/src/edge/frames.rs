@@ -1,7 +1,7 @@
 //! Frames of HTTP/2 that cost us more than the client: how many come in how short a time.
 //!
-//! The `h2` crate bounds streams, header lists and resets; pings, settings, priorities, unknown frames and room nobody
-//! needs it answers or skips for as long as they come. Only frame headers are read here, on their way to the crate.
+//! The `h2` crate bounds streams, header lists and resets; pings, settings, priorities, unknown frames and room that is not
+//! needed it answers or skips for as long as they come. Only frame headers are read here, on their way to the crate.
 
 use std::time::Duration;
 

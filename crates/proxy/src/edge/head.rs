@@ -55,7 +55,7 @@ pub fn find(bytes: &[u8], seen: usize, limits: &Limits) -> Head {
     match length.and_then(|length| bytes.get(..length)) {
         Some(head) => match target::escaped(head) {
             None => read(head, limits.headers),
-            // One that is written anew is as long as the one that came.
+            // One that is written again is as long as the one that came.
             Some(escaped) => match read(&escaped, limits.headers) {
                 Head::Complete(found) => Head::Complete(Complete {
                     length: head.len(),
@@ -87,7 +87,7 @@ fn read(head: &[u8], most_headers: usize) -> Head {
     if request.path.is_some_and(|target| target.len() > target::LIMIT) {
         return Head::Refused(ErrorReason::HeadersTooLarge);
     }
-    // A line that ends with a bare line feed is one header to us and part of another to somebody else.
+    // A line that ends with a bare line feed is one header to us and part of another to the next reader.
     if has_bare_line_feed(head) || request.method == Some("CONNECT") {
         return REFUSED;
     }
@@ -133,7 +133,7 @@ fn target_is_clear(target: &str) -> bool {
 }
 
 /// The head with a path instead of a whole URL, whose authority takes the place of `Host` (RFC 9112, 3.2.2); `None`
-/// for a head that has a path already. Written anew, so that nobody behind can choose the other host.
+/// for a head that has a path already. Written again, so that no upstream can choose the other host.
 fn origin_form(head: &[u8]) -> Option<Vec<u8>> {
     // Nearly every request says a path, and that shows without reading the rest.
     let target = memchr::memchr(b' ', head)? + 1;

@@ -114,7 +114,7 @@ impl CertificateSets {
         self.0.iter().find(|set| set.directory() == tls.certificates)
     }
 
-    /// What a listener of somebody else's shows, out of these; `None` where its directory is not among them.
+    /// What a listener of another program shows, out of these; `None` where its directory is not among them.
     pub fn config(&self, tls: &Tls) -> Result<Option<Arc<ServerConfig>>, rustls::Error> {
         self.of(tls).map(|set| server_config(tls, set, false)).transpose()
     }
@@ -157,7 +157,7 @@ impl CertificateSets {
             tokio::time::sleep(LOOK_EVERY).await;
             for set in &self.0 {
                 let Some(mut change) = set.changed() else { continue };
-                // Until two looks agree; somebody who never stops writing is read at the next turn.
+                // Until two looks agree; a file that never stops changing is read at the next turn.
                 for _ in 0..10 {
                     tokio::time::sleep(QUIET).await;
                     match set.changed() {

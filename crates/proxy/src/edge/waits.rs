@@ -1,7 +1,7 @@
 //! How long one request waits: for the upstream's response to begin, and for the client's body to come in.
 //!
 //! Answers: when has the upstream had enough time, and when has the client? The framework bounds single reads only, and
-//! whoever sends one byte at a time would never be late. The hooks say what is awaited; whatever the framework reads the
+//! a client that sends one byte at a time would never be late. The hooks say what is awaited; whatever the framework reads the
 //! client with polls a [`Watch`] beside it, and fails when the time is over. Never: reads anything itself.
 
 use std::pin::Pin;
@@ -23,11 +23,11 @@ pub struct Waits(Mutex<State>);
 struct State {
     /// When the response has to have begun.
     due: Option<Instant>,
-    /// The deadline has passed, and nobody has taken note yet.
+    /// The deadline has passed, and no hook has taken note yet.
     is_late: bool,
     /// The body that is awaited; `None`: nothing is, or it may take its time.
     body: Option<Awaited>,
-    /// The body was too slow, and nobody has taken note yet.
+    /// The body was too slow, and no hook has taken note yet.
     is_slow: bool,
     /// The client is waited for: nothing of its body is here to be passed on.
     is_client_awaited: bool,
@@ -147,7 +147,7 @@ impl Overdue {
 }
 
 /// Waits for one deadline after another, as a connection does with its requests. Most are met long before, so a timer
-/// once set is only set anew when it rings or a deadline is earlier: deadlines that move on cost nothing.
+/// once set is only set again when it rings or a deadline is earlier: deadlines that move on cost nothing.
 #[derive(Default)]
 pub struct Alarm(Option<Pin<Box<Sleep>>>);
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use graygate_rules::documents::{DocumentSet, Kind};
 use graygate_rules::vocab::{Counting, Place, Problem, Revision};
 
-/// What a set that has none of them cannot serve anybody with.
+/// A set without any of these cannot serve a single request.
 const NEEDED: [Kind; 2] = [Kind::Route, Kind::Service];
 
 /// What is to run after an offer.
@@ -42,7 +42,7 @@ impl Guard {
         Guard { count, admitted: None, holding: false }
     }
 
-    /// The set that is to run now: the offered one, or, where that would take everything away and nobody can have
+    /// The set that is to run now: the offered one, or, where that would take everything away and no operator can have
     /// meant it, the one before with the reason as a problem.
     pub fn admit(&mut self, offered: Arc<DocumentSet>) -> Admitted {
         let revision = offered.revision;
@@ -61,7 +61,7 @@ impl Guard {
     fn is_loss(&self, before: &DocumentSet, offered: &DocumentSet) -> bool {
         let lost = lost(before, offered).count();
         match self.count {
-            // Somebody may well delete the one service or the one route there was, but nobody both by hand.
+            // An operator may well delete the one service or the one route there was, but hardly both by hand.
             Counting::Own => lost > 0 && !NEEDED.into_iter().any(|kind| has(offered, kind)),
             // Data that was replaced is filled again step by step, services before routes.
             Counting::Stored => lost > 0 && (self.holding || offered.revision < before.revision),

@@ -14,7 +14,7 @@ use graygate_rules::documents::{DocumentId, Kind, Raw};
 use graygate_rules::spec::ServiceSpec;
 use graygate_rules::vocab::{Name, Place, Problem};
 
-/// Compiles and publishes. There is one of it, and nobody else writes the cell.
+/// Compiles and publishes. There is one of it, and nothing else writes the cell.
 pub struct Publisher {
     live: Arc<Live>,
     registry: Arc<Registry>,
@@ -97,7 +97,7 @@ impl Publisher {
     pub fn applied(&mut self, took: Duration, now: Instant) {
         self.metrics.applied(took);
         self.metrics.sweep(now);
-        // Nobody can take one up again that nobody else holds.
+        // A handle that nothing else holds cannot be taken up again.
         self.retired.retain(|generation| Arc::strong_count(generation) > 1);
     }
 

@@ -31,7 +31,7 @@ pub struct ProblemReport {
 
 #[derive(Serialize)]
 pub struct ServiceReport {
-    /// By the label instances wear.
+    /// By the instances' label.
     pub versions: BTreeMap<String, VersionReport>,
     pub decision: DecisionReport,
 }
@@ -96,7 +96,7 @@ impl Generation {
         notes(&self.snapshot, now).into_iter().map(report).collect()
     }
 
-    /// How many instances of each service and worn version are in each state, in the order of
+    /// How many instances of each service and label are in each state, in the order of
     /// [`InstanceState::ALL`].
     pub fn instance_counts(&self, now: Instant) -> Vec<(Label, Label, [u64; 4])> {
         let mut counts = Vec::new();

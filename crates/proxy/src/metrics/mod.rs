@@ -1,4 +1,4 @@
-//! The proxy's families: their names, their labels, and whom one asks for a handle.
+//! The proxy's families: their names, their labels, and where a handle comes from.
 //!
 //! Handles are resolved when a generation is made; a request counts with them and never comes here.
 //! Never: a label value from a request, a process-wide instance, or the text of the page.
@@ -212,7 +212,7 @@ impl Metrics {
         self.0.apply.observe(duration);
     }
 
-    /// Forgets series whose handles nobody has held for a while; to be called after every publish.
+    /// Forgets series whose handles were not held for a while; to be called after every publish.
     pub fn sweep(&self, now: Instant) {
         self.0.registry.sweep(now);
     }

@@ -1,6 +1,6 @@
 //! One address of a service, as one generation sees it.
 //!
-//! Answers: where is it, what does it wear, how is it doing, and how many requests does it carry?
+//! Answers: where is it, what is its label, how is it doing, and how many requests does it carry?
 //! Owns: the generation's words about an instance (weight, tags, draining) beside the lasting state.
 //! Never: chooses; that is `pool`.
 
@@ -21,13 +21,13 @@ use graygate_rules::vocab::{InstanceState, Label, Name, StatusClass, TryOutcome}
 pub struct Instance {
     pub(super) spec: InstanceSpec,
     pub(super) vitals: Arc<Vitals>,
-    pub(super) ward: Arc<Ward>,
+    pub(super) ejection_group: Arc<EjectionGroup>,
     /// What hashing knows it by: made from the address alone, so that every proxy hashes alike.
     pub(super) key: u64,
 }
 
-/// Everyone who wears one version of a service: the group an ejection must not empty.
-pub(super) struct Ward {
+/// The instances of one version of a service, as far as ejection goes: a group that must not be emptied.
+pub(super) struct EjectionGroup {
     pub service: Name,
     pub outlier: Option<OutlierSpec>,
     /// Those that take requests; the others are no loss and no help.
@@ -43,15 +43,19 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(super) fn of(spec: InstanceSpec, vitals: Arc<Vitals>, ward: Arc<Ward>) -> Instance {
-        Instance { key: address_key(spec.address), spec, vitals, ward }
+    pub(super) fn of(
+        spec: InstanceSpec,
+        vitals: Arc<Vitals>,
+        ejection_group: Arc<EjectionGroup>,
+    ) -> Instance {
+        Instance { key: address_key(spec.address), spec, vitals, ejection_group }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.spec.address
     }
 
-    /// The label it wears.
+    /// Its version label.
     pub fn version(&self) -> &Name {
         &self.spec.version
     }
@@ -82,11 +86,11 @@ impl Instance {
     /// Counts how a try ended towards passive ejection. `status` belongs to
     /// [`TryOutcome::Response`] and is ignored with any other outcome.
     ///
-    /// Errors are 5xx answers, failed or broken connections, timeouts and answers nobody can read.
+    /// Errors are 5xx answers, failed or broken connections, timeouts and answers that cannot be understood.
     /// Any other answer breaks the row; a client that left says nothing about the instance, and neither does a
     /// connection that was kept too long. True when this error ejected the instance.
     pub fn report(&self, outcome: TryOutcome, status: Option<StatusClass>, now: Instant) -> bool {
-        let Some(outlier) = &self.ward.outlier else {
+        let Some(outlier) = &self.ejection_group.outlier else {
             return false;
         };
         let bad = match outcome {
@@ -103,9 +107,9 @@ impl Instance {
             self.vitals.good();
             return false;
         }
-        let is_ejected = self.vitals.bad(outlier) && self.ward.eject(&self.vitals, now);
+        let is_ejected = self.vitals.bad(outlier) && self.ejection_group.eject(&self.vitals, now);
         if is_ejected {
-            let (service, version, address) = (&self.ward.service, self.version(), self.address());
+            let (service, version, address) = (&self.ejection_group.service, self.version(), self.address());
             tracing::warn!(%service, %version, %address, "instance is ejected");
         }
         is_ejected
@@ -126,8 +130,8 @@ fn address_key(address: SocketAddr) -> u64 {
     parts.iter().fold(0, |key, part| scatter(key ^ part))
 }
 
-impl Ward {
-    pub fn is_like(&self, other: &Ward) -> bool {
+impl EjectionGroup {
+    pub fn is_like(&self, other: &EjectionGroup) -> bool {
         let same = |(a, b): (&Arc<Vitals>, &Arc<Vitals>)| Arc::ptr_eq(a, b);
         self.outlier == other.outlier
             && self.sole_may_go == other.sole_may_go

@@ -10,8 +10,8 @@
 //! be one backend; it writes a weight as so many repeated slots; and it counts an instance as healthy before it was asked.
 
 mod budget;
-mod homes;
 mod instance;
+mod maglev;
 mod peer;
 mod pool;
 mod probe;

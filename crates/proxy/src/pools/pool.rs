@@ -1,7 +1,7 @@
 //! The instances that may take one kind of request: one version, one pin or none.
 //!
 //! Answers: which of them is next? Owns: the rotation and the cursor, both kept as long as the
-//! members stay the same. Never: knows chains, or why somebody asks.
+//! members stay the same. Never: knows chains, or why it is asked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,9 +28,9 @@ pub(super) enum Offer<'a> {
     Instance(&'a Arc<Instance>),
     /// Everyone available was tried.
     Spent,
-    /// Nobody is available.
+    /// No instance is available.
     Dark,
-    /// There is nobody.
+    /// There is no instance.
     Empty,
 }
 
@@ -106,7 +106,7 @@ impl Pool {
         RwLockWriteGuard::downgrade(write)
     }
 
-    /// Somebody who was not tried yet, available or not.
+    /// An instance that was not tried yet, available or not.
     pub fn untried(&self, tried: &Tried) -> Option<&Arc<Instance>> {
         let start = self.cursor.fetch_add(1, Ordering::Relaxed) as usize % self.members.len().max(1);
         let (before, after) = self.members.split_at_checked(start)?;
@@ -121,7 +121,7 @@ impl Pool {
         let turn = || self.cursor.fetch_add(1, Ordering::Relaxed);
         let chosen = match (self.balance, asked.hash_key) {
             (Balance::LeastRequests, _) => self.less_loaded(rotation, asked.tried, turn()),
-            (Balance::Hash, Some(key)) => rotation.home(asked.tried, key),
+            (Balance::Hash, Some(key)) => rotation.by_key(asked.tried, key),
             (Balance::RoundRobin | Balance::Hash, _) => {
                 rotation.take_turn(turn(), |one| !asked.tried.contains(one.id))
             }
@@ -132,7 +132,7 @@ impl Pool {
         }
     }
 
-    /// The better of two: the one whose turn it is and one by chance. While nobody is busier than
+    /// The better of two: the one whose turn it is and one by chance. While no instance is busier than
     /// another this is round robin; under load the slow fall behind by themselves.
     fn less_loaded<'r>(&self, rotation: &'r Rotation, tried: &Tried, turn: u64) -> Option<&'r Candidate> {
         let one = rotation.take_turn(turn, |one| !tried.contains(one.id))?;

@@ -28,7 +28,7 @@ use graygate_rules::spec::{Check, HealthSpec, Transport, Wire};
 
 use super::peer::PeerTemplate;
 
-/// What a check calls itself, so that it can be told from users in the upstream's log.
+/// What a check calls itself, so that the upstream's log shows it apart from users.
 const USER_AGENT: &str = concat!("graygate-health/", env!("CARGO_PKG_VERSION"));
 
 /// Longest gRPC health answer; a real one has seven bytes.

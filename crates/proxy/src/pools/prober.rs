@@ -48,7 +48,7 @@ struct Prober {
     schedule: Schedule,
     checks: Arc<Checks>,
     running: JoinSet<Result<(), ProbeError>>,
-    /// Whom each running check is about; a check that panics is still known by its id.
+    /// Which instance each running check is about; a check that panics is still known by its id.
     targets: HashMap<Id, Target>,
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::instance::{Instance, Ward};
+use super::instance::{EjectionGroup, Instance};
 use super::pool::Pool;
 use super::rotation::scatter;
 use super::service::{Group, Link, ServicePools};
@@ -63,7 +63,7 @@ impl Registry {
     /// Makes the pools of a generation, in the order of the specs.
     ///
     /// A service whose spec did not change keeps its pools; of a changed one every pool whose
-    /// members stayed keeps its turn. State nobody references any more is dropped.
+    /// members stayed keeps its turn. State that nothing references any more is dropped.
     pub fn build(&self, specs: &[ServiceSpec]) -> Vec<Arc<ServicePools>> {
         let mut known = self.known.lock();
         let built: Vec<_> = specs
@@ -162,7 +162,7 @@ impl Known {
     }
 }
 
-/// The service's instances by the label they wear. Of two with one address the first counts: they
+/// The service's instances by their label. Of two with one address the first counts: they
 /// are one process, and a request that failed there should not be sent there again.
 fn by_label(spec: &ServiceSpec) -> BTreeMap<Name, Vec<&InstanceSpec>> {
     let mut seen = HashSet::new();
@@ -202,15 +202,17 @@ struct GroupMaker<'a> {
 
 impl GroupMaker<'_> {
     fn make(&self, specs: &[&InstanceSpec], states: Vec<Arc<Vitals>>) -> Group {
-        let ward = self.ward(specs, &states);
+        let ejection_group = self.ejection_group(specs, &states);
         let before: HashMap<u64, &Arc<Instance>> =
             self.before.iter().flat_map(|group| &group.instances).map(|one| (one.vitals.id, one)).collect();
         let instances: Vec<_> = specs
             .iter()
             .zip(states)
             .map(|(spec, vitals)| match before.get(&vitals.id) {
-                Some(one) if one.spec == **spec && Arc::ptr_eq(&one.ward, &ward) => (*one).clone(),
-                _ => Arc::new(Instance::of((*spec).clone(), vitals, ward.clone())),
+                Some(one) if one.spec == **spec && Arc::ptr_eq(&one.ejection_group, &ejection_group) => {
+                    (*one).clone()
+                }
+                _ => Arc::new(Instance::of((*spec).clone(), vitals, ejection_group.clone())),
             })
             .collect();
         let mut open = Vec::new();
@@ -233,7 +235,7 @@ impl GroupMaker<'_> {
                 })
                 .collect(),
             instances,
-            ward,
+            ejection_group,
         }
     }
 
@@ -253,7 +255,7 @@ impl GroupMaker<'_> {
         }
     }
 
-    fn ward(&self, specs: &[&InstanceSpec], states: &[Arc<Vitals>]) -> Arc<Ward> {
+    fn ejection_group(&self, specs: &[&InstanceSpec], states: &[Arc<Vitals>]) -> Arc<EjectionGroup> {
         let takes_requests = |spec: &InstanceSpec| spec.weight > 0 && !spec.draining;
         let residents = specs
             .iter()
@@ -261,19 +263,19 @@ impl GroupMaker<'_> {
             .filter(|(spec, _)| takes_requests(spec))
             .map(|(_, vitals)| vitals.clone())
             .collect();
-        let ward = Ward {
+        let ejection_group = EjectionGroup {
             service: self.spec.name.clone(),
             outlier: self.spec.outlier.clone(),
             residents,
             sole_may_go: !self.ends_a_chain(),
         };
         match self.before {
-            Some(group) if group.ward.is_like(&ward) => group.ward.clone(),
-            _ => Arc::new(ward),
+            Some(group) if group.ejection_group.is_like(&ejection_group) => group.ejection_group.clone(),
+            _ => Arc::new(ejection_group),
         }
     }
 
-    /// Whether some chain ends at this label, so that nobody else would serve in its place.
+    /// Whether some chain ends at this label, so that no other version would serve in its place.
     fn ends_a_chain(&self) -> bool {
         let versions = &self.spec.versions;
         let mut ends = versions.iter().filter_map(|one| versions.get(*one.chain.last()?));

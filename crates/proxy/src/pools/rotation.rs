@@ -3,13 +3,13 @@
 //! Answers: who is next, fair in every window and without bursts, for any weights?
 //! Owns: the laid-out turns and the candidates they stand for. Laid out again only when
 //! availability changes, inside memory that was reserved when the pool was made.
-//! Never: knows pools, chains or why somebody asks.
+//! Never: knows pools, chains or why it is asked.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::homes::Homes;
 use super::instance::Instance;
+use super::maglev::MaglevTable;
 use super::vitals::{RECOVERY_STEPS, Standing};
 use super::walk::Tried;
 use graygate_rules::spec::Balance;
@@ -18,8 +18,8 @@ use graygate_rules::spec::Balance;
 /// are rounded to it, an error below 0.03 percent of the pool's requests.
 const TURNS_LIMIT: u64 = 4096;
 
-/// Homes a hashed request asks for after the ones it was tried at, before anybody untried will do.
-const HOMES_ASKED: u64 = 32;
+/// Further keys a hashed request is looked up under after a failure, before any untried instance will do.
+const FURTHER_KEYS: u64 = 32;
 
 /// Distance of two weight classes' phases; the golden ratio keeps any number of them apart.
 const PHASE_STEP: f64 = 0.618_033_988_749_895;
@@ -28,12 +28,12 @@ const PHASE_STEP: f64 = 0.618_033_988_749_895;
 pub(super) struct Rotation {
     epoch: u64,
     until: Option<Instant>,
-    /// Nobody is available: the turns are those of everyone, for a pool that fails open.
+    /// No instance is available: the turns are those of all of them, for a pool that fails open.
     pub dark: bool,
     candidates: Vec<Candidate>,
     turns: Vec<Turn>,
     /// Where requests are chosen for by a hash.
-    homes: Option<Homes>,
+    maglev: Option<MaglevTable>,
 }
 
 /// An available instance.
@@ -70,7 +70,7 @@ impl Rotation {
             dark: true,
             candidates: Vec::with_capacity(members.len()),
             turns: Vec::with_capacity(turns as usize),
-            homes: (balance == Balance::Hash).then(|| Homes::reserve(members.len())),
+            maglev: (balance == Balance::Hash).then(|| MaglevTable::reserve(members.len())),
         }
     }
 
@@ -83,7 +83,7 @@ impl Rotation {
         self.epoch = epoch;
         self.until = None;
         self.dark = false;
-        // Instances nobody has checked yet serve only where no healthy one does: at start that
+        // Instances that were not checked yet serve only where no healthy one does: at start that
         // keeps the first requests from waiting, later it keeps newcomers out until they answer.
         for standing in [Standing::Healthy, Standing::Unknown] {
             self.admit(members, now, |found| found == standing);
@@ -97,8 +97,8 @@ impl Rotation {
         }
         self.reduce();
         self.arrange();
-        if let Some(homes) = &mut self.homes {
-            homes.lay_out(&self.candidates, self.turns.iter().map(|turn| turn.candidate));
+        if let Some(maglev) = &mut self.maglev {
+            maglev.lay_out(&self.candidates, self.turns.iter().map(|turn| turn.candidate));
         }
     }
 
@@ -111,13 +111,13 @@ impl Rotation {
         candidates.find(|one| fits(one))
     }
 
-    /// The candidate the key is at home with; after a failure the home of another key that follows from it, so that
+    /// The candidate that answers for the key; after a failure the one of another key that follows from it, so that
     /// the keys of an instance that fails spread over all others.
-    pub fn home(&self, tried: &Tried, key: u64) -> Option<&Candidate> {
-        let homes = self.homes.as_ref()?;
-        let home = |asked: u64| self.candidates.get(homes.of(scatter(key.wrapping_add(asked))));
+    pub fn by_key(&self, tried: &Tried, key: u64) -> Option<&Candidate> {
+        let maglev = self.maglev.as_ref()?;
+        let by_key = |asked: u64| self.candidates.get(maglev.of(scatter(key.wrapping_add(asked))));
         let fresh = |one: &&Candidate| !tried.contains(one.id);
-        let mut asked = (0..HOMES_ASKED).filter_map(home);
+        let mut asked = (0..FURTHER_KEYS).filter_map(by_key);
         asked.find(fresh).or_else(|| self.candidates.iter().find(fresh))
     }
 

@@ -31,7 +31,7 @@ struct Entry {
 
 impl Schedule {
     /// Takes over the targets of a new generation. New ones, and those whose check changed, are
-    /// due at once: until they answered, nobody knows what they can do.
+    /// due at once: until they have answered, their state is unknown.
     pub fn adopt(&mut self, targets: Vec<Target>, now: Instant) {
         let mut before = std::mem::take(&mut self.entries);
         self.queue.clear();
@@ -64,7 +64,7 @@ impl Schedule {
         None
     }
 
-    /// When somebody is due next.
+    /// When the next check is due.
     pub fn next(&self) -> Option<Instant> {
         self.queue.peek().map(|Reverse((due, _))| *due)
     }

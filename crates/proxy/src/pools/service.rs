@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::instance::{InFlight, Instance, Ward};
+use super::instance::{EjectionGroup, InFlight, Instance};
 use super::pool::{Asked, Offer, Pool};
 use super::vitals::ServiceVitals;
 use super::walk::{NoInstance, Picked, Retry, Tried, Walk};
@@ -19,7 +19,7 @@ use graygate_rules::vocab::{FallbackReason, Label, Name};
 pub struct ServicePools {
     pub(super) spec: ServiceSpec,
     pub(super) vitals: Arc<ServiceVitals>,
-    /// By worn label.
+    /// By label.
     pub(super) groups: BTreeMap<Name, Group>,
     /// One for each of the spec's versions.
     pub(super) chains: Vec<Vec<Link>>,
@@ -27,14 +27,14 @@ pub struct ServicePools {
     pub(super) release: Option<usize>,
 }
 
-/// Everyone who wears one label.
+/// The instances with one label.
 pub(super) struct Group {
     pub instances: Vec<Arc<Instance>>,
     /// For requests without a pin.
     pub open: Arc<Pool>,
     /// By the pin's value.
     pub pinned: BTreeMap<Label, Arc<Pool>>,
-    pub ward: Arc<Ward>,
+    pub ejection_group: Arc<EjectionGroup>,
 }
 
 /// One step of a chain, resolved to the pools that serve it.
@@ -61,7 +61,7 @@ impl ServicePools {
         versions.position(|one| one.word.as_str() == word)
     }
 
-    /// Every worn label with the instances that wear it, in the order of the labels.
+    /// Every label with its instances, in the order of the labels.
     pub fn labels(&self) -> impl Iterator<Item = (&Name, &[Arc<Instance>])> {
         let groups = self.groups.iter();
         groups.map(|(label, group)| (label, group.instances.as_slice()))
@@ -89,7 +89,7 @@ impl ServicePools {
 
     /// The next instance for a request, which moves along its chain as far as needed.
     ///
-    /// Allocates nothing and waits for nobody but, for nanoseconds, another pick of the pool.
+    /// Allocates nothing and waits for nothing but, for nanoseconds, another pick of the pool.
     pub fn pick(&self, walk: &mut Walk, now: Instant) -> Result<Picked<'_>, NoInstance> {
         if walk.tries() > 0 && !walk.has_tries() {
             return Err(NoInstance::None);
@@ -114,8 +114,8 @@ impl ServicePools {
     /// Whether a failed try may be followed by another pick; to be asked once for each.
     ///
     /// Every extra try is taken from the service's budget, so that an outage is not multiplied. With the budget spent,
-    /// a request still gets one try in the last pool of its chain, if somebody there is available: that pool sees
-    /// the request for the first time, which multiplies nothing, and a dead gray version costs nobody an error.
+    /// a request still gets one try in the last pool of its chain, if an instance there is available: that pool sees
+    /// the request for the first time, which multiplies nothing, and a dead gray version costs no user an error.
     pub fn may_retry(&self, walk: &mut Walk, now: Instant) -> Retry {
         if !walk.has_tries() {
             return Retry::Exhausted;
@@ -180,7 +180,7 @@ impl<'a> Ways<'a> {
     }
 }
 
-/// Moves the walk on until a pool has somebody; `last` is the position that fails open.
+/// Moves the walk on until a pool has an instance; `last` is the position that fails open.
 fn find<'a>(
     ways: &Ways<'a>,
     last: usize,
@@ -201,7 +201,7 @@ fn find<'a>(
     Some((find_at_the_end(pool?, walk, now)?, version))
 }
 
-/// In the last pool somebody always takes the request: the available, then the others, then,
+/// In the last pool an instance always takes the request: an available one, then one of the others, then,
 /// where retries are left, those that failed before, the latest failure last.
 fn find_at_the_end<'a>(pool: &'a Pool, walk: &mut Walk, now: Instant) -> Option<&'a Arc<Instance>> {
     let offer = |tried: &Tried| {

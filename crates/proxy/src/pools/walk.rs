@@ -17,7 +17,7 @@ const TRIES_LIMIT: usize = RETRIES_LIMIT as usize + 2;
 /// One request's way along its chain. Made once for a request, handed to every pick.
 #[derive(Clone, Debug)]
 pub struct Walk {
-    /// The decided version's index; `None`: one nobody knows.
+    /// The decided version's index; `None`: an unknown version.
     pub(super) version: Option<usize>,
     pub(super) pin: Option<Label>,
     pub(super) hash_key: Option<u64>,
@@ -65,7 +65,7 @@ impl Walk {
     }
 
     /// Retries are used up, but not on the last pool: one try there, so that a dead gray pool
-    /// costs nobody an error. Who asked for no retries gets none.
+    /// costs no user an error. A service that asked for no retries gets none.
     pub(super) fn is_granted_the_end(&self) -> bool {
         let is_due = self.is_hurried || self.tries == self.retries + 1;
         self.retries > 0 && is_due && !self.reached_end

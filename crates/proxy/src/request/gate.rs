@@ -28,7 +28,7 @@ use graygate_telemetry::AccessLog;
 
 /// Longest pause in a request's body.
 const BODY_PAUSE: Duration = Duration::from_secs(60);
-/// Longest wait for the rest of a body nobody needs any more.
+/// Longest wait for the rest of a body that is not needed any more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The proxy: what the framework calls for every request.
@@ -47,7 +47,7 @@ impl ProxyHttp for Gate {
         Context::begin(Instant::now(), SystemTime::now())
     }
 
-    // The framework would add response compression here, which costs every request and nobody asked for.
+    // The framework would add response compression here, which costs every request and is not wanted.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _context: &mut Context) -> Result<()> {
@@ -211,7 +211,7 @@ impl ProxyHttp for Gate {
         let reason = context.error.or_else(|| attempt::reason_of(error));
         context.error = reason;
         let Some(reason) = reason else {
-            // The client is gone: nobody is there to answer.
+            // The client is gone: there is no one to answer.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         if answer::has_begun(session) {

@@ -77,7 +77,7 @@ impl Intake<'_> {
         })
     }
 
-    /// Lets a request in by the one door there is, and decides it.
+    /// Lets a request in by `Arrival::admit`, the only way in, and decides it.
     fn admit(&self, asked: Asked<'_>, stage: &mut Stage, buffers: &mut Buffers) -> Verdict {
         let generation = self.live.running();
         let draws = generation.as_ref().is_some_and(|generation| generation.snapshot.issues_cookies());
@@ -221,7 +221,7 @@ fn redirect(routed: &Routed<'_>, request: &Request<'_>) -> Result<Verdict, Error
     Ok(Verdict::Redirect(redirect.status, location))
 }
 
-/// Picks the first instance, so that a request nobody can take is answered on a connection that stays.
+/// Picks the first instance, so that a request no instance can take is answered on a connection that stays.
 fn enter(mut passage: Box<Passage>, length: u64) -> (Stage, Verdict) {
     passage.runtime.decided(&passage.choice);
     let verdict = match length > passage.body.limit {
@@ -318,7 +318,7 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
     headers.get("grpc-timeout").filter(|_| is_grpc).and_then(|text| grpc_timeout(text.to_str().ok()?))
 }
 
-/// A client's own deadline is a further bound: nobody waits for an answer behind it.
+/// A client's own deadline is a further bound: no answer is awaited behind it.
 fn bounded(timeouts: Timeouts, deadline: Option<Duration>) -> Timeouts {
     let request = deadline.map_or(timeouts.request, |deadline| deadline.min(timeouts.request));
     Timeouts { request, ..timeouts }

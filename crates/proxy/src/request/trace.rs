@@ -12,7 +12,7 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const LENGTH: usize = 55;
 
 /// A context for a request that comes without a good one; `None` leaves what it has alone. It is not sampled: nothing
-/// records here, and whoever does decides for itself.
+/// records here, and a service that does decides for itself.
 pub fn fresh(headers: &HeaderMap, chance: (u128, u64)) -> Option<HeaderValue> {
     if is_good(headers) {
         return None;

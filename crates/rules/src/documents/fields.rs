@@ -304,7 +304,7 @@ impl<'n> Map<'n> {
         keys.iter().copied().filter(|key| self.has(key)).collect()
     }
 
-    /// Notes every field nobody asked for, and says whether there was one. To be called when all known ones were.
+    /// Notes every field no reader asked for, and says whether there was one. To be called when all known ones were.
     pub fn note_unknown(&self) -> bool {
         let unknown = |key: &str| !self.known.contains(&key);
         for (key, node) in self.entries.iter().filter(|(key, _)| unknown(key)) {

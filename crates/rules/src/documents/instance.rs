@@ -1,4 +1,4 @@
-//! Instances: one address of a service, with the version and the tags it wears.
+//! Instances: one address of a service, with its version label and its tags.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -19,7 +19,7 @@ pub struct Service {
     /// The first one present is the identity. `None`: the client's address.
     pub identity: Option<Vec<Attribute>>,
     pub issue_cookie: Option<IssueCookie>,
-    /// What rules say, and what instances wear.
+    /// What rules say, and the label instances carry.
     pub aliases: Vec<(Name, Name)>,
     pub fallback: Vec<(Name, Fallback)>,
     pub pin: Option<Pin>,

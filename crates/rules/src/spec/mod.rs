@@ -1,4 +1,4 @@
-//! What compiled documents ask of whoever runs them: services, versions, instances, checks, transports.
+//! What compiled documents ask of the proxy that runs them: services, versions, instances, checks, transports.
 //!
 //! Answers: what is a service made of, and how are its instances reached?
 //! Owns: plain values that compare, so that an unchanged service keeps its running pools. Certificates and keys are

@@ -39,7 +39,7 @@ impl ServiceSpec {
 pub struct VersionSpec {
     /// What rules say.
     pub word: Name,
-    /// What instances wear, after aliases.
+    /// The label instances carry, after aliases.
     pub label: Name,
     /// Indices into [`ServiceSpec::versions`]: itself first, then its fallbacks in order.
     pub chain: Vec<usize>,
@@ -49,7 +49,7 @@ pub struct VersionSpec {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InstanceSpec {
     pub address: SocketAddr,
-    /// The label it wears.
+    /// Its version label.
     pub version: Name,
     /// Its share of the pool's requests, relative to the others; 0: no requests.
     pub weight: u32,
@@ -66,7 +66,7 @@ pub enum Balance {
     RoundRobin,
     /// The better of two candidates by requests in flight, relative to weight.
     LeastRequests,
-    /// The home of the request's key, by weight; round robin where there is no key.
+    /// By the request's key in Maglev's table, by weight; round robin where there is no key.
     Hash,
 }
 

@@ -1,4 +1,4 @@
-//! How bytes reach an instance: the protocol, and whom to believe and what to show over TLS.
+//! How bytes reach an instance: the protocol, and which authorities to believe and what to show over TLS.
 
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ impl Identity {
         let own = chain.first().ok_or(IdentityPart::Certificate)?;
         let (_, own) = X509Certificate::from_der(own).map_err(|_| IdentityPart::Certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| IdentityPart::Key)?;
-        // Whoever connects has to find the kind of key out from its bytes alone.
+        // The connecting side has to find the kind of key out from its bytes alone.
         PrivateKeyDer::try_from(key.secret_der()).map_err(|_| IdentityPart::Key)?;
         check_pair(&key, &own.public_key().subject_public_key.data)?;
         Ok(Identity { key: key.secret_der().into(), chain })

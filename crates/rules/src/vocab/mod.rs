@@ -30,10 +30,10 @@ pub use timeouts::Timeouts;
 /// The source's number for a state of all documents; larger is newer, 0 is "none yet".
 pub type Revision = u64;
 
-/// How a source counts its revisions, which tells how far an empty set is to be believed.
+/// How a source counts its revisions, which decides how far an empty set is to be believed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Counting {
-    /// By itself, from 1 in each process: nothing tells a cleared directory from a lost one.
+    /// By itself, from 1 in each process: a cleared directory looks like a lost one.
     Own,
     /// In the store: a deletion makes it grow, and only replaced data makes it fall.
     Stored,

@@ -122,7 +122,7 @@ impl EtcdStore {
         Ok(named.collect())
     }
 
-    /// Counts up whenever a record was changed by anybody, until the shutdown. After a gap it counts up as well: what
+    /// Counts up whenever a record was changed by any writer, until the shutdown. After a gap it counts up as well: what
     /// happened in it is not known.
     pub async fn follow(&self, changes: watch::Sender<u64>, shutdown: Shutdown) {
         let mut backoff = Backoff::default();

@@ -164,7 +164,7 @@ pub struct Committed {
 #[derive(thiserror::Error, Debug)]
 pub enum CommitError {
     /// Nothing was written: these are no longer as they were seen.
-    #[error("changed by somebody else meanwhile: {}", named(.0))]
+    #[error("changed by another writer meanwhile: {}", named(.0))]
     Conflict(Vec<Slot>),
     /// Nothing was written.
     #[error("another process leads by now")]

@@ -28,8 +28,8 @@ const RESTLESS: u32 = 10;
 const RESCAN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// That walk may take one part in so many of the time.
 const RESCAN_SHARE: u32 = 50;
-/// Shortest and longest rest after any walk, notified or not, and how much longer than the walk it is: somebody
-/// who writes into the directory without pause must not keep a core busy.
+/// Shortest and longest rest after any walk, notified or not, and how much longer than the walk it is: a program
+/// that writes into the directory without pause must not keep a core busy.
 const REST: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 const REST_SHARE: u32 = 4;
 

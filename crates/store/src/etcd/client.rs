@@ -1,6 +1,6 @@
 //! One connection to one endpoint, and the complete listing of a prefix.
 //!
-//! Owns: timeouts, limits and credentials of requests. Never: keeps state between connections; whoever lost one
+//! Owns: timeouts, limits and credentials of requests. Never: keeps state between connections; a caller that lost one
 //! opens another, with passwords and certificates read again.
 
 use super::held::{Listed, Listing};

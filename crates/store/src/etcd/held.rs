@@ -57,7 +57,7 @@ impl Held {
         }
     }
 
-    /// Tells this state from others, whoever holds it.
+    /// Tells this state from others, on whichever proxy.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }

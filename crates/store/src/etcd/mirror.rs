@@ -49,7 +49,7 @@ pub struct Mirror {
     listed: i64,
     /// Up to where strays were heard; the two watches may be at different revisions.
     strays: i64,
-    /// The store's newest revision anybody told, that of keys of no concern included.
+    /// The newest revision the store has reported, that of keys of no concern included.
     seen: i64,
     burst: Option<Burst>,
     /// During a comparison: the keys that events touched since it began.
@@ -126,7 +126,7 @@ impl Mirror {
         if ours {
             let began = self.burst.map_or(now, |burst| burst.began);
             self.burst = Some(Burst { began, latest: now });
-            // Whoever drives this may prefer messages to timers, so a stream that never rests is cut here.
+            // The caller may prefer messages to timers, so a stream that never rests is cut here.
             if now >= began + BURST_LIMIT {
                 return Ok(self.flush());
             }

@@ -121,7 +121,7 @@ impl<'a> Session<'a> {
         loop {
             let due = self.mirror.due();
             tokio::select! {
-                // Messages first: whoever was slow himself must not take the other side for dead.
+                // Messages first: a side that was slow itself must not take the other one for dead.
                 biased;
                 message = watches.stream.message() => self.message(&watches, message)?,
                 () = until(due) => self.flush(),
@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
         let stream = self.connection.request(client.watch(key, Some(options))).await?;
         let mut watches = Watches { stream, numbers: Vec::new() };
         self.stands(&mut watches, Part::Documents).await?;
-        // One after the other, or nobody could tell which number belongs to which.
+        // One after the other, or it would be unknown which number belongs to which.
         let (key, options) = self.options(Part::Strays, start);
         self.connection.request(watches.stream.watch(key, Some(options))).await?;
         self.stands(&mut watches, Part::Strays).await?;

@@ -26,7 +26,7 @@ pub enum PushError {
     Source(#[from] SourceError),
     #[error("{} documents cannot be stored", .0.len())]
     Documents(Vec<Problem>),
-    #[error("changed by somebody else meanwhile: {}; {done} of {of} transactions were written, push again", .documents.join(", "))]
+    #[error("changed by another writer meanwhile: {}; {done} of {of} transactions were written, push again", .documents.join(", "))]
     Conflict { documents: Vec<String>, done: usize, of: usize },
     /// The last transaction may or may not have been written.
     #[error("{error}; {done} of {of} transactions are known to be written, push again")]

@@ -41,7 +41,7 @@ pub(super) struct Stored {
 pub(super) struct StoredDocument {
     pub body: Vec<u8>,
     pub version: Version,
-    /// Lives as long as somebody's lease: an instance that registered itself.
+    /// Lives as long as another process's lease: an instance that registered itself.
     pub leased: bool,
 }
 
@@ -147,7 +147,7 @@ impl Plan {
         let old_form = local.documents.contains_key(&owner);
         let difference = match surplus {
             _ if old_form => Difference::Changed,
-            // Whoever holds the lease put it there and takes it away.
+            // The holder of the lease put it there and takes it away.
             _ if stored.leased => return,
             Surplus::Prune => Difference::Removed,
             Surplus::Keep => {
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(
             plan.kept,
             [id("lists/pilot/by-hand")],
-            "a part that somebody else wrote is a document of its own"
+            "a part that another program wrote is a document of its own"
         );
     }
 

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 const WHOLE_LIMIT: usize = 64 << 10;
 /// The size of a part when a list is first split, in bytes.
 const PART_TARGET: usize = 32 << 10;
-/// The mean size of parts beyond which a list is split anew: room to grow eightfold without moving a line.
+/// The mean size of parts beyond which a list is split again: room to grow eightfold without moving a line.
 const PART_LIMIT: usize = 256 << 10;
-/// The mean size below which it is split anew: it shrank thirtyfold.
+/// The mean size below which it is split again: it shrank thirtyfold.
 const PART_FLOOR: usize = 1 << 10;
 /// Most parts of a list; a power of two, as all their numbers are.
 const COUNT_LIMIT: u32 = 1 << 16;
@@ -46,7 +46,7 @@ impl Part {
         };
         let of = DocumentId::of(Kind::List, &of)?;
         let part = Part { of, index, count };
-        // Only what this file writes is a part; `split-1-of-2` may be anybody's name for something.
+        // Only what this file writes is a part; `split-1-of-2` may be an operator's name for something.
         let ours = count.is_power_of_two() && index < count && part.id().as_ref() == Some(id);
         ours.then_some(part)
     }

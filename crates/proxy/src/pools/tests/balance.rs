@@ -73,7 +73,7 @@ fn round_robin_is_fair_in_every_window() {
 }
 
 #[test]
-fn nobody_waits_for_long() {
+fn no_instance_waits_for_long() {
     for weights in [vec![5, 1, 1], vec![1, 2, 3, 4], vec![10, 10, 1]] {
         let pools = build(&release_of(&weights));
         let sum: u32 = weights.iter().sum();
@@ -145,13 +145,13 @@ fn least_requests_avoids_the_busy() {
     assert_eq!(stuck.in_flight(), before);
 }
 
-fn homes(pools: &ServicePools, keys: u64) -> HashMap<u64, u16> {
+fn owners(pools: &ServicePools, keys: u64) -> HashMap<u64, u16> {
     let now = Instant::now();
-    let home = |key| {
+    let owner = |key| {
         let mut walk = Walk::new(Some(0), None, Some(scatter(key)), 0);
         (key, pools.pick(&mut walk, now).unwrap().instance.address().port())
     };
-    (0..keys).map(home).collect()
+    (0..keys).map(owner).collect()
 }
 
 #[test]
@@ -161,23 +161,23 @@ fn when_one_of_many_leaves_little_more_than_its_own_keys_move() {
         let mut without = whole.clone();
         without.instances.remove(4);
         let keys = 100_000;
-        let before = homes(&build(&whole), keys);
-        let after = homes(&build(&without), keys);
+        let before = owners(&build(&whole), keys);
+        let after = owners(&build(&without), keys);
         let its_own = before.values().filter(|port| **port == 5).count() as f64;
         let due = keys as f64 * f64::from(weights[4]) / f64::from(weights.iter().sum::<u32>());
         assert!((its_own - due).abs() < 4.0 * due.sqrt(), "{its_own} instead of {due}");
         let moved = before.iter().filter(|(key, port)| after[key] != **port).count() as f64;
         assert!(moved <= its_own * (1.0 + others), "{moved} of {keys} moved, {its_own} had to");
-        assert_eq!(before, homes(&build(&whole), keys), "another process agrees");
+        assert_eq!(before, owners(&build(&whole), keys), "another process agrees");
     }
 }
 
 #[test]
-fn a_key_s_home_does_not_depend_on_the_order_of_the_documents() {
+fn the_owner_of_a_key_does_not_depend_on_the_order_of_the_documents() {
     let spec = ServiceSpec { balance: Balance::Hash, ..release_of(&[1, 2, 3, 1]) };
     let mut reversed = spec.clone();
     reversed.instances.reverse();
-    assert_eq!(homes(&build(&spec), 1_000), homes(&build(&reversed), 1_000));
+    assert_eq!(owners(&build(&spec), 1_000), owners(&build(&reversed), 1_000));
 }
 
 #[test]

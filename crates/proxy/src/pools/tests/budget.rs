@@ -45,7 +45,7 @@ impl Outage {
     }
 }
 
-/// Ports 1 to 9 wear `gray`, 11 to 13 `release`.
+/// Ports 1 to 9 are `gray`, 11 to 13 `release`.
 fn both(outlier: Option<OutlierSpec>) -> Arc<ServicePools> {
     let gray = (1..10).map(|port| instance("gray", port));
     let release = (11..14).map(|port| instance("release", port));
@@ -70,7 +70,7 @@ fn an_outage_of_everything_is_not_multiplied() {
 }
 
 #[test]
-fn a_dead_gray_version_fails_nobody_whatever_the_budget() {
+fn a_dead_gray_version_fails_no_request_whatever_the_budget() {
     // Half of the dead pool is never ejected, or none at all: the budget is spent for good.
     for outlier in [None, Some(OutlierSpec::default())] {
         let outage = Outage { pools: both(outlier), decided: "gray", rate: 200, fails: |port| port < 10 };
@@ -79,7 +79,7 @@ fn a_dead_gray_version_fails_nobody_whatever_the_budget() {
 }
 
 #[test]
-fn a_spent_budget_ends_retries_where_nobody_is_available() {
+fn a_spent_budget_ends_retries_where_no_instance_is_available() {
     let health = tcp_check();
     let mut spec = service(
         &[&["release"], &["gray", "release"]],

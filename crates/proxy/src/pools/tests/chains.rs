@@ -7,7 +7,7 @@ use graygate_rules::vocab::FallbackReason;
 const CHAINS: &[&[&str]] =
     &[&["release"], &["gray", "beta", "release"], &["beta", "release"], &["plain", "release"], &["strict"]];
 
-/// Reads `g1=gray down pin:li, r1=release`: what an instance is called, wears, and is.
+/// Reads `g1=gray down pin:li, r1=release`: an instance's name, label and state.
 fn state_of(text: &str) -> (Arc<ServicePools>, BTreeMap<u16, String>, Instant) {
     let start = Instant::now();
     let mut spec = service(CHAINS, Vec::new());
@@ -102,15 +102,15 @@ fn a_request_walks_its_chain() {
         ("g1=gray down", "gray", 0, "g"),
         ("g1=gray down, b1=beta down", "gray", 0, "b/unhealthy"),
         ("s1=strict down, r1=release", "strict", 0, "s"),
-        // Nobody yet knows about an instance: better it than a detour, but not better than a healthy one.
+        // An instance that was not checked yet: better it than a detour, but not better than a healthy one.
         ("g1=gray unknown, r1=release", "gray", 0, "g"),
         ("u1=plain unknown, p1=plain, r1=release", "plain", 1, "p r/connect_failed"),
         ("u1=gray unknown, g1=gray down", "gray", 0, "u"),
-        // Nobody at all.
+        // No instance at all.
         ("", "gray", 3, "503"),
         ("r1=release", "strict", 1, "503"),
         ("g1=gray draining, r1=release weight:0", "gray", 1, "503"),
-        // A version nobody knows goes straight to release.
+        // An unknown version goes straight to release.
         ("g1=gray, r1=release", "v9", 0, "r/no_instances"),
         ("g1=gray", "v9", 0, "503"),
     ] {
@@ -138,7 +138,7 @@ fn a_failed_try_goes_to_another_instance_then_to_the_next_pool() {
         ("r1=release", "release", 2, "r r! r!"),
         ("r1=release, r2=release", "release", 3, "r r r! r!"),
         ("s1=strict, r1=release", "strict", 1, "s s!"),
-        // More retries than anybody may have.
+        // More retries than are allowed.
         ("r1=release", "release", 100, "r r! r! r! r! r! r! r! r!"),
     ] {
         assert_eq!(way(state, decided, None, retries), expected, "{state} | {retries}");
@@ -152,7 +152,7 @@ fn pins_keep_to_their_instances() {
         ("p1=gray pin:li, g1=gray, r1=release", "gray", None, 0, "g"),
         ("p1=gray pin:li, g1=gray, r1=release", "gray", Some("wang"), 0, "g"),
         ("p1=gray pin:li, r1=release", "gray", None, 0, "r/no_instances"),
-        // The whole chain pinned, before anybody else.
+        // The whole chain pinned, before any other instance.
         ("g1=gray, p1=release pin:li, r1=release", "gray", Some("li"), 0, "p/no_instances"),
         ("p1=gray pin:li down, q1=release pin:li, g1=gray", "gray", Some("li"), 0, "q/no_instances"),
         // Then as if there were no pin; back in the decided version is no fallback.
@@ -160,7 +160,7 @@ fn pins_keep_to_their_instances() {
         ("p1=gray pin:li, g1=gray, r1=release", "gray", Some("li"), 2, "p g r/no_instances"),
         ("p1=gray pin:li, g1=gray, r1=release", "gray", Some("li"), 1, "p g r/connect_failed"),
         ("p1=release pin:li, r1=release", "release", Some("li"), 1, "p r"),
-        // Nobody but pinned instances: they fail open for their pin, and for nobody else.
+        // Pinned instances alone: they fail open for their pin, and for no other request.
         ("p1=release pin:li down", "release", Some("li"), 0, "p"),
         ("p1=release pin:li", "release", Some("wang"), 0, "503"),
         ("p1=release pin:li", "release", None, 0, "503"),
@@ -170,7 +170,7 @@ fn pins_keep_to_their_instances() {
 }
 
 #[test]
-fn without_a_pin_tag_nobody_is_reserved() {
+fn without_a_pin_tag_no_instance_is_reserved() {
     let mut tagged = instance("release", 1);
     tagged.tags.insert("developer".into(), "li".into());
     let pools = build(&service(CHAINS, vec![tagged]));

@@ -146,7 +146,7 @@ fn the_newest_failure_takes_the_place_of_the_oldest_ejection() {
     assert_eq!(picks.iter().filter(|port| **port == 1).count(), 100);
     fail(&all[&1], 4, now);
     assert_eq!(ejected(&pools, now), [2, 3]);
-    // Errors of requests that were under way when it went bring nobody back.
+    // Errors of requests that were under way when it went bring no instance back.
     fail(&all[&3], 20, now + EJECTION_STANDS * 2);
     assert_eq!(ejected(&pools, now + EJECTION_STANDS * 2), [2, 3]);
 }

@@ -22,7 +22,7 @@ fn thresholds_count_answers_in_a_row() {
         let pools = checked_release(1);
         let one = &by_port(&pools)[&1];
         let now = Instant::now();
-        assert_eq!(one.state(now), InstanceState::Unhealthy, "nobody knows yet");
+        assert_eq!(one.state(now), InstanceState::Unhealthy, "it was not checked yet");
         for (answer, state) in answers.chars().zip(states.chars()) {
             one.vitals.checked(&tcp_check(), answer == '+', now);
             let expected = match state {
@@ -35,7 +35,7 @@ fn thresholds_count_answers_in_a_row() {
 }
 
 #[test]
-fn without_a_check_everybody_is_healthy() {
+fn without_a_check_every_instance_is_healthy() {
     let pools = build(&release_of(&[1, 0]));
     let now = Instant::now();
     for one in by_port(&pools).values() {
@@ -54,7 +54,7 @@ fn answers_change_who_is_picked_at_once() {
         let ports = (0..60).map(|_| port_for_release(&pools, now));
         ports.collect::<std::collections::BTreeSet<u16>>()
     };
-    assert_eq!(picked(), [1, 2, 3].into(), "nobody answered: all will do");
+    assert_eq!(picked(), [1, 2, 3].into(), "no instance answered: all will do");
     all[&2].vitals.checked(&tcp_check(), false, now);
     assert_eq!(picked(), [1, 3].into());
     all[&1].vitals.checked(&tcp_check(), true, now);

@@ -81,7 +81,7 @@ fn eligible<'m>(members: &'m [Member], way: (&str, Option<&str>)) -> Vec<(u16, &
     all.filter(|(_, one)| (one.word, one.pin) == way && one.weight > 0 && !one.draining).collect()
 }
 
-/// Whom the first pick may choose, the word that serves, and why it is not the decided one.
+/// Which instances the first pick may choose, the word that serves, and why it is not the decided one.
 fn expected(
     members: &[Member],
     decided: &str,
@@ -125,7 +125,7 @@ proptest! {
     fn the_pick_agrees_with_the_obvious_one(
         members in members(),
         decided in prop::sample::select(vec!["release", "gray", "beta", "strict"]),
-        pin in prop::sample::select(vec![None, Some("li"), Some("wang"), Some("nobody")]),
+        pin in prop::sample::select(vec![None, Some("li"), Some("wang"), Some("missing")]),
         balance in prop::sample::select(vec![Balance::RoundRobin, Balance::LeastRequests, Balance::Hash]),
         key in any::<u64>(),
     ) {
@@ -144,7 +144,7 @@ proptest! {
         }
     }
 
-    /// However tries fail, none goes where one failed while somebody untried is left in the walk,
+    /// However tries fail, none goes where one failed while an untried instance is left in the walk,
     /// and with retries at all the last pool is reached.
     #[test]
     fn failing_tries_spread_and_reach_the_end(

@@ -127,7 +127,7 @@ async fn silence_is_a_timeout_in_every_kind_of_check() {
     for (check, wire) in
         [(http_check(&[200]), Wire::Http1), (http_check(&[200]), Wire::Http2), (grpc, Wire::Http1)]
     {
-        // Never accepted: the kernel completes the handshake and nobody answers.
+        // Never accepted: the kernel completes the handshake, and no answer comes.
         let (_listener, address) = listen().await;
         let said = verdict(address, check.clone(), wire, SHORT).await;
         assert_eq!(said, "no answer within 50ms", "{check:?}");

@@ -116,7 +116,7 @@ fn turns_go_on_across_generations() {
 }
 
 #[test]
-fn what_nobody_references_is_dropped() {
+fn what_nothing_references_is_dropped() {
     let registry = Registry::new(0);
     let both = [
         checked(vec![instance("release", 1), instance("gray", 2)]),

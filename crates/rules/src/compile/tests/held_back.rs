@@ -79,12 +79,7 @@ fn a_broken_document_of_every_kind_keeps_its_last_good_version() {
 fn an_ambiguous_document_leaves_its_last_good_version_in_force() {
     let first = good(&[ROUTE, SERVICE, ("rules/a", "version: gray")]);
     let mut doubled = set(&[ROUTE, SERVICE]);
-    let problem = Problem::at(
-        &id("rules/a"),
-        "",
-        "`rules/a.yaml` and `rules/a.json` are one",
-        "",
-    );
+    let problem = Problem::at(&id("rules/a"), "", "`rules/a.yaml` and `rules/a.json` are one", "");
     doubled.ambiguous.insert(id("rules/a"), problem);
     let second = compile(&doubled, &first.memory, &no_file);
     assert_eq!(get("h/").verdict(&second), "r s gray rule:a");

@@ -1,4 +1,4 @@
-//! Where hashed requests are at home: a table from a key's slot to a candidate.
+//! Maglev's table: from a key's slot to the candidate that answers for it.
 //!
 //! Answers: who serves this key, in the time of one look-up, however many candidates there are? It is Maglev's table
 //! (Eisenbud et al., NSDI 2016, section 3.4): every candidate has an order of preference over the slots, drawn from its
@@ -15,12 +15,12 @@ const SLOTS: u64 = 65_537;
 /// Sets a candidate's step apart from its first slot.
 const STEP_SALT: u64 = 0x5851_f42d_4c95_7f2d;
 
-/// A slot that nobody has claimed yet.
+/// A slot that no candidate has claimed yet.
 const FREE: u32 = u32::MAX;
 
 /// The table and what filling it needs, reserved once.
 #[derive(Default)]
-pub(super) struct Homes {
+pub(super) struct MaglevTable {
     /// Index into the candidates, by slot.
     slots: Vec<u32>,
     claims: Vec<Claim>,
@@ -32,10 +32,10 @@ struct Claim {
     step: u64,
 }
 
-impl Homes {
+impl MaglevTable {
     /// Reserves room for that many candidates, so that laying out never allocates.
-    pub fn reserve(candidates: usize) -> Homes {
-        Homes { slots: Vec::with_capacity(SLOTS as usize), claims: Vec::with_capacity(candidates) }
+    pub fn reserve(candidates: usize) -> MaglevTable {
+        MaglevTable { slots: Vec::with_capacity(SLOTS as usize), claims: Vec::with_capacity(candidates) }
     }
 
     /// Assigns every slot; `turns` are indexes into the candidates, in the order in which they claim, over and over.
@@ -58,7 +58,7 @@ impl Homes {
         }
     }
 
-    /// The candidate a key is at home with; the first where there is no choice.
+    /// The candidate that answers for a key; the first where there is no choice.
     pub fn of(&self, key: u64) -> usize {
         // The key's upper half scaled to the slots: as even as a remainder, without a division.
         let slot = ((key >> 32) * SLOTS) >> 32;
