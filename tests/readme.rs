@@ -167,7 +167,10 @@ fn documents_have_the_defaults_of_their_pages() {
     let all = |_: &str| false;
     // Defaults that other fields, or the compile, fill in.
     let service =
-        |key: &str| key == "identity" || key.starts_with("timeouts.") || key.starts_with("health.grpc");
+        |key: &str| {
+        let filled_in = ["timeouts.", "health.grpc", "discover."].iter().any(|start| key.starts_with(start));
+        key == "identity" || filled_in
+    };
     let route = |key: &str| key.starts_with("redirect.");
     let cases: [(&str, &str, &str, &dyn Fn(&str) -> bool); 4] = [
         ("routes", "routes/x", "service: x", &route),

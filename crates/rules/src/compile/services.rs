@@ -18,6 +18,8 @@ pub struct ServiceParts<'m> {
     pub instances: Vec<&'m Instance>,
     /// A version and an address are an instance once.
     known: BTreeSet<(&'m Name, SocketAddr)>,
+    /// Their addresses. What a registry found at one of them is that instance: a hand's word comes first.
+    addresses: BTreeSet<SocketAddr>,
 }
 
 impl<'m> Services<'m> {
@@ -28,9 +30,22 @@ impl<'m> Services<'m> {
                 services.0.insert(name, ServiceParts::of(id, service, findings));
             }
         }
+        let mut discovered = Vec::new();
         for (id, found) in parsed.in_force(Kind::Instance) {
             if let Document::Instance(instance) = &*found.document {
-                services.add(id, instance, findings);
+                match services.0.get(id.head()) {
+                    Some(parts) if instance.by.is_some() => {
+                        discovered.push((parts.turn(instance), id, instance));
+                    }
+                    _ => services.add(id, instance, findings),
+                }
+            }
+        }
+        // What registries found comes after all that hands wrote, in the order in which the service names them.
+        discovered.sort_by_key(|(turn, ..)| *turn);
+        for (_, id, instance) in discovered {
+            if let Some(parts) = services.0.get_mut(id.head()) {
+                parts.add_discovered(instance);
             }
         }
         services
@@ -59,7 +74,8 @@ impl<'m> Services<'m> {
 
 impl<'m> ServiceParts<'m> {
     fn of(id: &'m DocumentId, service: &'m Service, findings: &mut Findings) -> ServiceParts<'m> {
-        let mut parts = ServiceParts { id, service, instances: Vec::new(), known: BTreeSet::new() };
+        let (instances, known, addresses) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let mut parts = ServiceParts { id, service, instances, known, addresses };
         let mut findings = findings.of(id);
         for (i, instance) in service.instances.iter().enumerate() {
             parts.add(instance, &format!("instances[{i}].address"), &mut findings);
@@ -70,10 +86,26 @@ impl<'m> ServiceParts<'m> {
     fn add(&mut self, instance: &'m Instance, field: &str, findings: &mut DocumentFindings<'_>) {
         let Instance { address, version, .. } = instance;
         if self.known.insert((version, *address)) {
+            self.addresses.insert(*address);
             self.instances.push(instance);
         } else {
             let message = format!("`{address}` is there twice for the version `{version}`");
             findings.add(field, message, "the first one counts");
+        }
+    }
+
+    /// When an instance has its turn among those that registries found.
+    fn turn(&self, instance: &Instance) -> usize {
+        let discover = &self.service.discover;
+        let of_registry = discover.iter().position(|one| instance.by.as_ref() == Some(&one.registry));
+        of_registry.unwrap_or(discover.len())
+    }
+
+    /// An instance that a registry found, unless its address is there already.
+    fn add_discovered(&mut self, instance: &'m Instance) {
+        if self.addresses.insert(instance.address) {
+            self.known.insert((&instance.version, instance.address));
+            self.instances.push(instance);
         }
     }
 }

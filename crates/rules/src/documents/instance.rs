@@ -18,6 +18,8 @@ pub struct Instance {
     pub tags: BTreeMap<Label, Label>,
     /// No new requests; running ones finish.
     pub draining: bool,
+    /// The registry this instance was found in; `None`: it was written, or registered itself.
+    pub by: Option<Name>,
 }
 
 impl Instance {
@@ -32,8 +34,9 @@ impl Instance {
         let weight = map.or("weight", 1, |f| f.integer(0, WEIGHT_LIMIT).and_then(|w| u32::try_from(w).ok()));
         let tags = map.or("tags", BTreeMap::new(), read_tags);
         let draining = map.or("draining", false, Field::boolean);
+        let by = map.get("by").and_then(|f| f.name());
         map.note_unknown();
-        Some(Instance { address: address?, version: version?, weight, tags, draining })
+        Some(Instance { address: address?, version: version?, weight, tags, draining, by })
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`Document`], and the reader of operators' text. Never: IO, references between documents (the compiler's work).
 
 mod condition;
+mod discover;
 pub mod fields;
 mod instance;
 mod list;
@@ -15,6 +16,7 @@ mod set;
 pub mod text;
 
 pub use condition::{Condition, Match, Operator, Pattern, read_attribute};
+pub use discover::{Discover, Weighing};
 pub use instance::Instance;
 pub use list::ListPart;
 pub use route::{HostPattern, PathPattern, PathRewrite, Redirect, Rewrite, Route, Target, TimeoutOverrides};

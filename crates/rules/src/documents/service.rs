@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::condition::read_attribute;
+use super::discover::Discover;
 use super::fields::{Emptiness, Field};
 use super::instance::Instance;
 use super::route::{TimeoutOverrides, header_name};
@@ -24,6 +25,8 @@ pub struct Service {
     pub fallback: Vec<(Name, Fallback)>,
     pub pin: Option<Pin>,
     pub instances: Vec<Instance>,
+    /// The registries that have more of them.
+    pub discover: Vec<Discover>,
     pub balance: Balance,
     pub health: Option<HealthCheck>,
     /// `None`: turned off.
@@ -127,6 +130,7 @@ impl Service {
             fallback: map.or("fallback", Vec::new(), |f| read_named(f, read_fallback)),
             pin: map.get("pin").and_then(|f| read_pin(&f)),
             instances: map.or("instances", Vec::new(), |f| f.list_of(Emptiness::Allowed, Instance::read)),
+            discover: map.or("discover", Vec::new(), Discover::read_all),
             balance: map.or("balance", Balance::RoundRobin, |f| {
                 f.word(&[
                     ("round_robin", Balance::RoundRobin),

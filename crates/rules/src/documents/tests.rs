@@ -1,6 +1,7 @@
 //! Every field, operator and mistake of the contract, as operators write them.
 
 use super::*;
+use crate::vocab::Name;
 
 fn parse_text(id: &str, text: &str) -> Result<Document, Vec<Problem>> {
     let id = DocumentId::parse(id).unwrap();
@@ -278,4 +279,58 @@ fn other_encodings_are_refused() {
     assert!(parse(&id, &raw).unwrap_err()[0].message.contains("UTF-8"));
     let raw = Raw { body: "version: gray".into(), format: Format::Json };
     assert!(parse(&id, &raw).is_err());
+}
+
+#[test]
+fn discover_names_a_registry_or_several() {
+    let read = |text: &str| match parse_text("services/s", text) {
+        Ok(Document::Service(service)) => service.discover,
+        other => panic!("{text}: {other:?}"),
+    };
+    let whole = read(
+        "discover: {registry: r, name: patient-server, version_from: v, weight: false, tags: [zone], port: 80}",
+    );
+    let expected = Discover {
+        registry: Name::parse("r").unwrap(),
+        name: "patient-server".into(),
+        version_from: "v".into(),
+        weight: Weighing::Equal,
+        tags: vec!["zone".into()],
+        port: Some(80),
+    };
+    assert_eq!(whole, [expected]);
+    let short = read("discover: {registry: r, name: 用户服务}");
+    assert_eq!((&*short[0].version_from, short[0].weight), ("version", Weighing::Registry));
+    let several = read("discover: [{registry: r, name: a}, {registry: q, name: a}]");
+    assert_eq!(several.iter().map(|one| one.registry.as_str()).collect::<Vec<_>>(), ["r", "q"]);
+    assert!(read("{}").is_empty());
+
+    let name = "is not a service's name in a registry";
+    for (text, field, part) in [
+        ("discover: {name: a}", "discover", "`registry` is missing"),
+        ("discover: {registry: r}", "discover", "`name` is missing"),
+        ("discover: {registry: r, name: ''}", "discover.name", name),
+        ("discover: {registry: r, name: a/b}", "discover.name", name),
+        ("discover: {registry: r, name: ..}", "discover.name", name),
+        ("discover: {registry: r, name: 'a b'}", "discover.name", name),
+        ("discover: {registry: r, name: a, port: 0}", "discover.port", "1 to 65535"),
+        ("discover: {registry: r, name: a, weight: 2}", "discover.weight", "true or false"),
+        ("discover: {registry: r, name: a, tag: [x]}", "discover.tag", "did you mean `tags`?"),
+        ("discover: {registry: r/s, name: a}", "discover.registry", "is not a name"),
+        ("discover: []", "discover", "an empty list"),
+        ("discover: [{registry: r, name: a}, {registry: r, name: b}]", "discover", "`r` is there twice"),
+    ] {
+        bad("services/s", text, &[(field, part)]);
+    }
+}
+
+#[test]
+fn instances_say_which_registry_found_them() {
+    let by = |text: &str| match parse_text("instances/s/a", text) {
+        Ok(Document::Instance(instance)) => instance.by.map(|by| by.to_string()),
+        other => panic!("{text}: {other:?}"),
+    };
+    assert_eq!(by("address: '10.0.0.1:80'\nversion: v1\nby: nacos-main").as_deref(), Some("nacos-main"));
+    assert_eq!(by("address: '10.0.0.1:80'\nversion: v1"), None);
+    bad("instances/s/a", "address: '10.0.0.1:80'\nversion: v1\nby: a/b", &[("by", "is not a name")]);
 }

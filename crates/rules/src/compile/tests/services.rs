@@ -201,3 +201,34 @@ fn documents_in_force_are_counted() {
     assert_eq!(Kind::ALL.map(count), [1, 1, 1, 1, 1]);
     assert_eq!(compiled.counts.list_members[0].1, 3);
 }
+
+/// Static instances, those of documents and those of registries are united; the same address twice is one instance,
+/// the hand's first, then registries in the order in which the service names them.
+#[test]
+fn instances_of_registries_come_after_those_of_hands() {
+    let service = "discover: [{registry: z, name: s}, {registry: a, name: s}]\n\
+        instances: [{address: '10.0.0.1:80', version: inline}]";
+    let found = |port: u8, version: &str, by: &str| {
+        format!("{{address: '10.0.0.{port}:80', version: {version}, by: {by}}}")
+    };
+    let documents = [
+        ("services/s", service.to_owned()),
+        ("instances/s/a.1", found(1, "of-a", "a")),
+        ("instances/s/a.2", found(2, "of-a", "a")),
+        ("instances/s/a.3", found(3, "of-a", "a")),
+        ("instances/s/a.4", found(4, "of-a", "a")),
+        ("instances/s/gone.4", found(4, "of-nobody", "gone")),
+        ("instances/s/hand", "{address: '10.0.0.2:80', version: by-hand}".to_owned()),
+        ("instances/s/z.2", found(2, "of-z", "z")),
+        ("instances/s/z.3", found(3, "of-z", "z")),
+    ];
+    let documents: Vec<(&str, &str)> = documents.iter().map(|(id, body)| (*id, body.as_str())).collect();
+    let spec = good(&documents).services[0].spec.clone();
+    let mut there: Vec<(String, &str)> =
+        spec.instances.iter().map(|one| (one.address.to_string(), one.version.as_str())).collect();
+    there.sort();
+    let expected = [("1", "inline"), ("2", "by-hand"), ("3", "of-z"), ("4", "of-a")];
+    let expected: Vec<(String, &str)> =
+        expected.iter().map(|(host, version)| (format!("10.0.0.{host}:80"), *version)).collect();
+    assert_eq!(there, expected);
+}
