@@ -15,8 +15,8 @@ use std::path::Path;
 
 use graygate::config::Config;
 use graygate_rules::compile::{Memory, compile};
-use graygate_rules::documents::fields::Notes;
-use graygate_rules::documents::{DocumentId, Raw, parse};
+use graygate_rules::documents::fields::{Field, Notes};
+use graygate_rules::documents::{DocumentId, Raw, parse, text};
 use graygate_rules::vocab::{ErrorReason, FallbackReason, InstanceState, Reason, TryOutcome};
 use graygate_store::directory;
 
@@ -34,6 +34,16 @@ fn process_file(text: &str) -> Result<Config, String> {
     Config::parse(text, Notes::of("graygate.yaml")).map_err(|problems| format!("{problems:?}"))
 }
 
+/// A part of control.yaml.
+fn registries(text: &str) -> Result<(), String> {
+    let node = text::parse(text, text::Syntax::Yaml).map_err(|error| error.to_string())?;
+    let notes = Notes::of("control.yaml");
+    let mut map = Field::root(&node, &notes).map().ok_or("no map")?;
+    map.required("registries").and_then(|field| graygate_control::registries::config::read(&field));
+    map.note_unknown();
+    if notes.is_empty() { Ok(()) } else { Err(format!("{:?}", notes.into_problems())) }
+}
+
 /// A YAML block says in its first line what it is: `# rules/20-share`, or `# graygate.yaml`.
 #[test]
 fn every_yaml_block_is_good() {
@@ -45,6 +55,7 @@ fn every_yaml_block_is_good() {
                 "graygate.yaml" => process_file(&block).map(|_| ()),
                 // What `import` reads is not ours to judge; its own tests read such files.
                 manifest if manifest.ends_with(".yaml") && block.contains("\napiVersion: ") => continue,
+                "control.yaml: registries" => registries(&block),
                 name => document(name, &block).map(|_| ()),
             };
             result.unwrap_or_else(|error| panic!("{}: `{name}`: {error}", page.name));
@@ -166,8 +177,7 @@ fn the_process_file_has_the_defaults_of_the_reference() {
 fn documents_have_the_defaults_of_their_pages() {
     let all = |_: &str| false;
     // Defaults that other fields, or the compile, fill in.
-    let service =
-        |key: &str| {
+    let service = |key: &str| {
         let filled_in = ["timeouts.", "health.grpc", "discover."].iter().any(|start| key.starts_with(start));
         key == "identity" || filled_in
     };

@@ -5,7 +5,14 @@
 
 pub mod belief;
 pub mod clients;
+pub mod config;
+pub mod engine;
 pub mod entry;
+mod hosts;
 mod http;
 pub mod link;
+pub mod mapping;
+pub mod reconcile;
 pub mod settings;
+pub mod status;
+pub mod store;
