@@ -16,6 +16,7 @@ use crate::api::{Front, Site, router};
 use crate::certificates::Certificates;
 use crate::config::{Config, DocumentsFrom};
 use crate::control::{Control, Stranger, SystemClock};
+use crate::registries::config::Registries;
 use crate::serve::serve;
 use crate::state::{Etcd, Holder, Leadership, Sqlite, State};
 
@@ -27,6 +28,7 @@ pub struct Plane {
     pub control: Arc<Control>,
     pub front: Arc<Front>,
     documents: DocumentsFrom,
+    registries: Registries,
     certificates: Option<Arc<Certificates>>,
     listener: TcpListener,
     shutdown: watch::Receiver<bool>,
@@ -100,6 +102,7 @@ impl Plane {
             front: Arc::new(front),
             shutdown,
             documents: config.documents.clone(),
+            registries: config.registries.clone(),
             certificates,
             listener,
         })
@@ -139,7 +142,11 @@ impl Plane {
             }
             control.follow(incoming).await;
         };
-        let tasks = [tokio::spawn(follower), tokio::spawn(housekeeping(self.control.clone()))];
+        let tasks = [
+            tokio::spawn(follower),
+            tokio::spawn(housekeeping(self.control.clone())),
+            tokio::spawn(self.control.clone().follow_registries(self.registries)),
+        ];
         let tls = match &self.certificates {
             None => None,
             Some(certificates) => {

@@ -109,7 +109,10 @@ pub async fn readyz(State(site): State<Site>) -> Result<&'static str, Error> {
 }
 
 pub async fn metrics(State(site): State<Site>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], site.control.metrics.text())
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        site.control.metrics.text() + &site.control.registries.borrow().metrics(),
+    )
 }
 
 /// Says of every call that any other answer is a problem.

@@ -12,6 +12,7 @@ mod extract;
 mod guard;
 mod headers;
 mod messages;
+mod registries;
 mod stream;
 
 use std::net::IpAddr;
@@ -115,6 +116,7 @@ fn calls() -> OpenApiRouter<Site> {
         .routes(routes!(documents::reject))
         .routes(routes!(ask::explain))
         .routes(routes!(ask::replay))
+        .routes(routes!(registries::registries))
         .routes(routes!(messages::messages))
         .routes(routes!(messages::read))
 }

@@ -16,12 +16,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use graygate_rules::documents::fields::{Emptiness, Field, Map, Notes};
-use graygate_rules::documents::text::{self, Node, Syntax, Value};
+use graygate_rules::documents::text::{self, Node, Syntax};
 use graygate_rules::vocab::{Problem, canonical_net};
 use ipnet::IpNet;
 
 use crate::control::{AUDIT_KEPT, FourEyes};
 use crate::people::SessionSettings;
+use crate::registries;
+use crate::registries::config::Registries;
 
 /// Where records live below etcd unless the file says otherwise.
 pub const STATE_PREFIX: &str = "/graygate-control";
@@ -44,8 +46,8 @@ pub struct Config {
     /// Prometheus addresses, by the names plans use.
     pub measures: BTreeMap<String, String>,
     pub channels: BTreeMap<String, Channel>,
-    /// As they stand in the file; the room of registries reads them.
-    pub registries: Option<Node>,
+    /// Where instances come from, by the names services use.
+    pub registries: Registries,
     /// As it stands in the file; the room of the gateway reads it.
     pub hospital: Option<Node>,
 }
@@ -103,7 +105,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
     let four_eyes = map.or("four_eyes", FourEyes::None, people::read_four_eyes);
     let measures = map.or("measures", BTreeMap::new(), places::read_measures);
     let channels = map.or("channels", BTreeMap::new(), channels::read);
-    let registries = map.get("registries").map(|field| field.node.clone());
+    let registries = map.or("registries", Registries::new(), registries::config::read);
     let hospital = map.get("hospital").map(|field| field.node.clone());
     map.note_unknown();
     if matches!(documents, Some(DocumentsFrom::Directory(_))) && state.is_none() && map.has("documents") {
@@ -126,8 +128,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         four_eyes,
         measures,
         channels,
-        registries: registries
-            .filter(|node| !matches!(&node.value, Value::Map(entries) if entries.is_empty())),
+        registries,
         hospital,
     })
 }

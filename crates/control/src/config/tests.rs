@@ -37,7 +37,7 @@ registries: {}
     );
     assert_eq!(config.four_eyes, FourEyes::Services(["patient".to_owned()].into()));
     assert_eq!(config.oidc.unwrap().roles.len(), 2);
-    assert_eq!((config.channels.len(), config.registries.is_none()), (2, true));
+    assert_eq!((config.channels.len(), config.registries.is_empty()), (2, true));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod documents;
 mod draft;
 mod events;
 mod foreign;
+mod found;
 mod history;
 mod journal;
 mod lists;
@@ -43,12 +44,14 @@ use std::time::Instant;
 
 use graygate_rules::documents::DocumentId;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use time::OffsetDateTime;
 
 use crate::audit::Refusals;
 use crate::metrics::Metrics;
 use crate::people::{Passwords, SessionSettings, Throttle};
+use crate::registries::status::Status;
 use crate::state::{Leadership, State};
 
 /// How long records of the audit are kept unless the file says otherwise.
@@ -90,6 +93,8 @@ pub struct Control {
     pub leadership: Leadership,
     /// How long records of the audit are kept.
     pub audit_kept: std::time::Duration,
+    /// What is to be seen of registries.
+    pub registries: watch::Sender<Arc<Status>>,
     swept: Mutex<Option<OffsetDateTime>>,
     view: Mutex<Arc<View>>,
     /// What this process wrote of late: the source may show what was there before for a moment.
@@ -113,6 +118,7 @@ impl Control {
             stranger: Stranger::File,
             leadership: Leadership::alone(),
             audit_kept: AUDIT_KEPT,
+            registries: watch::Sender::new(Arc::default()),
             swept: Mutex::default(),
             view: Mutex::new(Arc::new(View::empty())),
             recent: Mutex::default(),

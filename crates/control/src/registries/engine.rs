@@ -52,6 +52,7 @@ pub struct Engine {
     happened: mpsc::Receiver<Happened>,
     happens: mpsc::Sender<Happened>,
     tasks: JoinSet<()>,
+    began: String,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -165,6 +166,7 @@ impl Engine {
             happened,
             happens,
             tasks,
+            began: wall_clock(),
         }
     }
 
@@ -178,7 +180,10 @@ impl Engine {
         let mut wanted: BTreeMap<Name, BTreeSet<Query>> = BTreeMap::new();
         let mut known = BTreeSet::new();
         for (service, discover) in &documents.discover {
-            for one in discover.iter().filter(|one| self.registries.contains_key(&one.registry)) {
+            for one in discover {
+                if !self.registries.contains_key(&one.registry) {
+                    continue; // a problem, which changes nothing
+                }
                 let key = Key { service: service.clone(), registry: one.registry.clone() };
                 wanted.entry(one.registry.clone()).or_default().insert(one.query());
                 self.track(&key, one);
@@ -443,18 +448,41 @@ impl Engine {
                 problems,
             });
         }
-        for service in self.documents.discover.keys() {
-            for registry in self.unknown_registries(service) {
-                status.unknown.push(RegistryProblem {
+        status.registries.extend(self.unknown());
+        status
+    }
+}
+
+impl Engine {
+    /// Registries that services name and the settings do not.
+    fn unknown(&self) -> impl Iterator<Item = RegistryShown> {
+        let mut unknown: BTreeMap<Name, RegistryShown> = BTreeMap::new();
+        for (service, discover) in &self.documents.discover {
+            for one in discover.iter().filter(|one| !self.registries.contains_key(&one.registry)) {
+                let why =
+                    format!("the registry `{}` is not in the settings; nothing is changed", one.registry);
+                let shown = unknown.entry(one.registry.clone()).or_insert_with(|| RegistryShown {
+                    name: one.registry.to_string(),
+                    kind: "unknown".to_owned(),
+                    up: false,
+                    since: self.began.clone(),
+                    server: None,
+                    why: Some(why.clone()),
+                    services: BTreeMap::new(),
+                    problems: Vec::new(),
+                });
+                let discovered = DiscoveredShown { name: one.name.to_string(), ..DiscoveredShown::default() };
+                shown.services.insert(service.to_string(), discovered);
+                shown.problems.push(RegistryProblem {
                     kind: "registry".to_owned(),
-                    registry: registry.to_string(),
+                    registry: one.registry.to_string(),
                     service: Some(service.to_string()),
                     entry: None,
-                    message: format!("the registry `{registry}` is not in the settings; nothing is changed"),
+                    message: why,
                 });
             }
         }
-        status
+        unknown.into_values()
     }
 }
 

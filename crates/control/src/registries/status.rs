@@ -79,18 +79,16 @@ impl Why {
     }
 }
 
-/// Everything that is known of registries.
+/// Everything that is known of registries, those included that services name and the settings do not.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Status {
     pub registries: Vec<RegistryShown>,
-    /// `discover` of registries that the settings do not name.
-    pub unknown: Vec<RegistryProblem>,
 }
 
 impl Status {
     /// Every problem there is.
     pub fn problems(&self) -> impl Iterator<Item = &RegistryProblem> {
-        self.registries.iter().flat_map(|registry| &registry.problems).chain(&self.unknown)
+        self.registries.iter().flat_map(|registry| &registry.problems)
     }
 
     /// In Prometheus' text format.
@@ -112,8 +110,8 @@ impl Status {
                 );
             }
         }
-        out += "# TYPE graygate_registry_problems gauge\n";
-        out += &format!("graygate_registry_problems {}\n", self.problems().count());
+        out += "# TYPE graygate_problems gauge\n";
+        out += &format!("graygate_problems{{kind=\"registry\"}} {}\n", self.problems().count());
         out
     }
 }
