@@ -15,7 +15,8 @@ use h2::client::SendRequest;
 use http::{Method, Request, Response, StatusCode, header};
 use parking_lot::Mutex;
 use pingora::ErrorType;
-use pingora::connectors::TransportConnector;
+use pingora::connectors::http::Connector as HttpConnector;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::RequestHeader;
 use pingora::lb::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 use pingora::lb::{Backend, Extensions};
@@ -39,6 +40,9 @@ const HEADER_LIST_LIMIT: u32 = 64 * 1024;
 
 /// `SERVING` in `grpc.health.v1.HealthCheckResponse`.
 const SERVING: u64 = 1;
+
+/// A file of authorities that has none.
+const NO_AUTHORITIES: &str = "/dev/null";
 
 /// Checks that wait for their next use, of each kind: as many as run at once on a quiet day.
 const IDLE_LIMIT: usize = 32;
@@ -71,16 +75,25 @@ fn failure(text: impl Display) -> pingora::BError {
 /// Makes the checks of all instances.
 ///
 /// Each of the framework's checks owns its connectors, and a connector reads the system's authorities when it is made:
-/// too much for one a check, or one a service. So a few of them are kept, and told whom to check next.
+/// too much for one a check, or one a service. So a few of them are kept, and told whom to check next; and where the
+/// system's authorities are not asked, none are read.
 pub(super) struct Checks {
     connector: TransportConnector,
     tcp: Mutex<Vec<TcpHealthCheck>>,
+    /// Of those that ask no authorities, or those of their service.
     http: Mutex<Vec<HttpHealthCheck>>,
+    /// Of those that ask the system's.
+    http_system: Mutex<Vec<HttpHealthCheck>>,
 }
 
 impl Default for Checks {
     fn default() -> Checks {
-        Checks { connector: TransportConnector::new(None), tcp: Mutex::default(), http: Mutex::default() }
+        Checks {
+            connector: TransportConnector::new(None),
+            tcp: Mutex::default(),
+            http: Mutex::default(),
+            http_system: Mutex::default(),
+        }
     }
 }
 
@@ -114,34 +127,45 @@ impl Checks {
     }
 
     /// The status of the answer. The framework's check would read the whole body behind it, however long that is and
-    /// however slowly it comes: it is left where the header is there, which the validator tells.
+    /// however slowly it comes: the validator notes the status, and ends the check there.
     async fn ask(
         &self,
         request: RequestHeader,
         address: SocketAddr,
         spec: &HealthSpec,
     ) -> Result<StatusCode, ProbeError> {
-        let (seen, mut status) = watch::channel(None);
-        let mut check = lend(&self.http, || HttpHealthCheck::new("", false));
-        check.peer_template = peer(address, &spec.transport, spec.transport.wire);
+        let (seen, status) = watch::channel(None);
+        let peer = peer(address, &spec.transport, spec.transport.wire);
+        let asks_system = peer.is_tls() && peer.options.ca.is_none();
+        let (idle, authorities) = match asks_system {
+            true => (&self.http_system, None),
+            false => (&self.http, Some(NO_AUTHORITIES)),
+        };
+        let mut check = lend(idle, || http_check(authorities));
+        check.peer_template = peer;
         check.req = request;
         check.validator = Some(Box::new(move |answer| {
             seen.send_replace(Some(answer.status));
-            Ok(())
+            Err(failure("nothing behind the header is wanted"))
         }));
-        let outcome = tokio::select! {
-            biased;
-            outcome = run(&check, address, spec.timeout) => outcome,
-            _ = status.wait_for(Option::is_some) => Ok(()),
-        };
+        let outcome = run(&check, address, spec.timeout).await;
         let status = *status.borrow();
-        take_back(&self.http, check);
+        take_back(idle, check);
         match (status, outcome) {
             (Some(status), _) => Ok(status),
             (None, Err(error)) => Err(error),
             (None, Ok(())) => Err(failure("there was no answer").into()),
         }
     }
+}
+
+fn http_check(authorities: Option<&str>) -> HttpHealthCheck {
+    let options = authorities.map(|file| {
+        let mut options = ConnectorOptions::new(1);
+        options.ca_file = Some(file.to_owned());
+        options
+    });
+    HttpHealthCheck::new_custom("", false, HttpConnector::new(options))
 }
 
 /// One that waits, or another one.
