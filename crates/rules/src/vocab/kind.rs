@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{Label, Name};
+use super::name::{Label, Name};
 
 /// What a document describes; the folder it lives in says which.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

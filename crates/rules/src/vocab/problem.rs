@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use super::DocumentId;
+use super::kind::DocumentId;
 
 /// What has something wrong with it; ordered as its text is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
