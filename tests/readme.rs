@@ -204,13 +204,13 @@ fn documents_have_the_defaults_of_their_pages() {
 #[test]
 fn every_field_is_in_the_reference() {
     let cases: [(&str, &[&str]); 5] = [
-        ("docs/documents/routes.md", &["documents/route.rs"]),
-        ("docs/documents/services.md", &["documents/service.rs"]),
-        ("docs/documents/rules.md", &["documents/rule.rs"]),
-        ("docs/documents/instances.md", &["documents/instance.rs"]),
+        ("docs/documents/routes.md", &["crates/rules/src/documents/route.rs"]),
+        ("docs/documents/services.md", &["crates/rules/src/documents/service.rs"]),
+        ("docs/documents/rules.md", &["crates/rules/src/documents/rule.rs"]),
+        ("docs/documents/instances.md", &["crates/rules/src/documents/instance.rs"]),
         (
             "docs/reference/process-file.md",
-            &["config/mod.rs", "config/listen.rs", "config/access.rs", "config/documents.rs"],
+            &["src/config/mod.rs", "src/config/listen.rs", "src/config/access.rs", "src/config/documents.rs"],
         ),
     ];
     for (name, files) in cases {

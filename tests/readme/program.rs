@@ -105,8 +105,8 @@ pub fn metric_names() -> BTreeSet<String> {
 /// The keys a reader of documents, or of the process file, asks for.
 pub fn keys_read_by(file: &str) -> BTreeSet<String> {
     let sources = sources();
-    let (_, code) =
-        sources.iter().find(|(path, _)| path.ends_with(file)).unwrap_or_else(|| panic!("no {file}"));
+    let wanted = root().join(file);
+    let (_, code) = sources.iter().find(|(path, _)| *path == wanted).unwrap_or_else(|| panic!("no {file}"));
     let code: String = code.split_whitespace().collect();
     let mut keys = BTreeSet::new();
     for asks in [".get(\"", ".or(\"", ".required(\"", "one_of(&[\""] {
