@@ -362,3 +362,67 @@ async fn the_end_of_the_process_waits_for_requests_under_way() {
     assert_eq!(asked.await.unwrap(), "late");
     assert!(proxy.ended().await.success());
 }
+
+/// The next frame of a connection: its type, its stream and what it carries.
+async fn frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut header = [0; 9];
+    timeout(LIMIT, stream.read_exact(&mut header)).await.expect("no frame").expect("the connection ended");
+    let mut payload = vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];
+    stream.read_exact(&mut payload).await.unwrap();
+    (header[3], u32::from_be_bytes([header[5], header[6], header[7], header[8]]), payload)
+}
+
+fn headers_frame(stream: u8, block: &[u8]) -> Vec<u8> {
+    const END: u8 = 0x05;
+    let length = block.len() as u16;
+    [&[0, (length >> 8) as u8, length as u8, 1, END, 0, 0, 0, stream][..], block].concat()
+}
+
+/// `GET http://a/` with a path as it stands in a block.
+fn asking(path: &[u8]) -> Vec<u8> {
+    [&[0x82, 0x86, 0x41, 0x01, b'a'][..], path].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_no_text_costs_its_own_stream_alone() {
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    let upstream = Upstream::named("up").await;
+    let proxy = in_front_of(H2C, &upstream).await;
+    let mut stream = TcpStream::connect(proxy.second).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat()).await.unwrap();
+    // As it is, and in the code that most clients use.
+    for (id, path) in [(1, &[0x44, 0x02, b'/', 0xff][..]), (5, &[0x44, 0x84, 0x63, 0xff, 0xff, 0xee])] {
+        stream.write_all(&headers_frame(id, &asking(path))).await.unwrap();
+        stream.write_all(&headers_frame(id + 2, &asking(&[0x84]))).await.unwrap();
+        let (mut is_reset, mut is_answered) = (false, false);
+        while !(is_reset && is_answered) {
+            match frame(&mut stream).await {
+                (RESET, on, _) => is_reset |= on == u32::from(id),
+                (HEADERS, on, _) => {
+                    assert_eq!(on, u32::from(id) + 2);
+                    is_answered = true;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(upstream.asked().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_of_thousands_of_fields_ends_its_connection() {
+    let upstream = Upstream::named("up").await;
+    let proxy = in_front_of(H2C, &upstream).await;
+    let mut stream = TcpStream::connect(proxy.second).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat()).await.unwrap();
+    // A field that is kept, and thousands of times the same one again, a byte each.
+    let block = [&asking(&[0x84]), &[0x40, 0x01, b'x', 0x01, b'y'][..], &[0xbe; 4_000]].concat();
+    stream.write_all(&headers_frame(1, &block)).await.unwrap();
+    let mut rest = Vec::new();
+    let ended = timeout(LIMIT, stream.read_to_end(&mut rest)).await.expect("the connection goes on");
+    assert!(ended.is_ok() || !rest.is_empty() || upstream.asked().is_empty());
+    assert!(upstream.asked().is_empty());
+}

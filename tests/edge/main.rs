@@ -13,6 +13,10 @@ mod sample;
 #[expect(dead_code, reason = "each target uses a part of what they share")]
 mod etcd;
 
+#[path = "../support/strict.rs"]
+mod strict;
+
+mod arbitrary;
 mod certificate;
 mod framing;
 mod grpc;

@@ -178,6 +178,32 @@ fn cases() -> Vec<Vec<u8>> {
         add(format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"));
     }
     add("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".into());
+    // Chunks.
+    for body in [
+        "\r\n",
+        "\r\n0\r\n\r\n",
+        ";a\r\nxx\r\n0\r\n\r\n",
+        " 2\r\nxx\r\n0\r\n\r\n",
+        "2;\nxx\r\n0\r\n\r\n",
+        "2;a\nxx\r\n0\r\n\r\n",
+        "2\nxx\r\n0\r\n\r\n",
+        "2\rxx\r\n0\r\n\r\n",
+        "2 x\r\nxx\r\n0\r\n\r\n",
+        "+2\r\nxx\r\n0\r\n\r\n",
+        "0x2\r\nxx\r\n0\r\n\r\n",
+        "2\r\nxxx\r\n0\r\n\r\n",
+        "2\r\nxx\n0\r\n\r\n",
+        "2\r\nxx0\r\n\r\n",
+        "x\r\n",
+        "10000000000000000\r\n",
+        "0\r\n\n",
+        "0\r\nX: y\n\r\n",
+        "0\r\nX : y\r\n\r\n",
+        "0\r\n folded\r\n\r\n",
+        "0\r\nX\r\n\r\n",
+    ] {
+        add(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+    }
     // Line ends.
     for text in [
         "GET / HTTP/1.1\nHost: a\n\n",

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -26,6 +27,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::chunks::{ChunkScanner, Malformed};
 use super::frames::FrameMeter;
+use super::mended::Mender;
 use super::waits::{Waits, Watch};
 
 /// Longest wait for a client that takes nothing of its response.
@@ -33,6 +35,17 @@ pub const WRITE_STALL: Duration = Duration::from_secs(60);
 
 /// Bytes of later requests that are kept while one is under way; a client that sends more waits.
 const AHEAD_LIMIT: usize = 16 << 10;
+
+/// Bytes of frames that are read at a time.
+const FRAMES_ROOM: usize = 16 << 10;
+
+/// What is known of the frames of a connection.
+struct Frames {
+    meter: FrameMeter,
+    mender: Mender,
+    /// Looked at, and still to be given out.
+    ready: BytesMut,
+}
 
 /// What the hooks, the connection's loop and the stream itself share about one connection.
 #[derive(Default)]
@@ -146,8 +159,8 @@ pub struct ClientStream {
     watch: Watch,
     /// A response's head that was written again, as far as it is still to be sent.
     head: BytesMut,
-    /// Counts frames where the connection speaks HTTP/2.
-    meter: Option<Box<FrameMeter>>,
+    /// Looks at the frames of a connection that speaks HTTP/2.
+    frames: Option<Box<Frames>>,
     /// Rings when the client has taken nothing for too long; the flag says whether it is waited for.
     stalled: Option<Pin<Box<Sleep>>>,
     is_stalling: bool,
@@ -160,17 +173,18 @@ impl ClientStream {
 
     fn with(inner: Stream, shared: Arc<ConnectionState>, stall: Duration) -> Box<ClientStream> {
         let watch = Watch::over(shared.waits.clone());
-        let (inner, head, meter, stalled) = (Some(inner), BytesMut::new(), None, None);
-        Box::new(ClientStream { inner, shared, stall, watch, head, meter, stalled, is_stalling: false })
+        let (inner, head, frames, stalled) = (Some(inner), BytesMut::new(), None, None);
+        Box::new(ClientStream { inner, shared, stall, watch, head, frames, stalled, is_stalling: false })
     }
 
     pub fn state(&self) -> &ConnectionState {
         &self.shared
     }
 
-    /// Ends the connection when too many control frames come on it.
-    pub fn count_frames(mut self: Box<Self>) -> Box<Self> {
-        self.meter = Some(Box::new(FrameMeter::new(Instant::now())));
+    /// Ends the connection when frames come on it that cost too much, and mends those that would end it for all streams.
+    pub fn look_at_frames(mut self: Box<Self>) -> Box<Self> {
+        let (meter, mender) = (FrameMeter::new(Instant::now()), Mender::new());
+        self.frames = Some(Box::new(Frames { meter, mender, ready: BytesMut::new() }));
         self
     }
 
@@ -201,16 +215,37 @@ impl ClientStream {
         Ok(own > 0)
     }
 
+    /// Reads frames of HTTP/2.
+    fn read_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if let Some(frames) = &mut self.frames
+                && !frames.ready.is_empty()
+            {
+                let count = frames.ready.len().min(buf.remaining());
+                buf.put_slice(&frames.ready.split_to(count));
+                return Poll::Ready(Ok(()));
+            }
+            let mut room = [const { MaybeUninit::uninit() }; FRAMES_ROOM];
+            let mut piece = ReadBuf::uninit(&mut room);
+            ready!(self.inner()?.poll_read(cx, &mut piece))?;
+            let Some(frames) = self.frames.as_deref_mut().filter(|_| !piece.filled().is_empty()) else {
+                return Poll::Ready(Ok(()));
+            };
+            if !frames.meter.look(piece.filled(), Instant::now()) {
+                return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, "too many frames or fields")));
+            }
+            frames.mender.take(piece.filled(), &mut frames.ready);
+        }
+    }
+
     /// Reads, and puts aside what belongs to the next request.
     fn read_own(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.frames.is_some() {
+            return self.read_frames(cx, buf);
+        }
         let before = buf.filled().len();
         ready!(self.inner()?.poll_read(cx, buf))?;
         let read = buf.filled().get(before..).unwrap_or_default();
-        if let Some(meter) = &mut self.meter
-            && !meter.look(read, Instant::now())
-        {
-            return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, "too many control frames")));
-        }
         self.shared.waits.got(read.len());
         let state = &mut *self.shared.state.lock();
         let own = state.take_own(read)?;
@@ -271,8 +306,8 @@ impl ClientStream {
     }
 
     fn meter_sent(&mut self, written: &Poll<io::Result<usize>>) {
-        if let (Some(meter), Poll::Ready(Ok(bytes))) = (&mut self.meter, written) {
-            meter.sent(*bytes);
+        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, written) {
+            frames.meter.sent(*bytes);
         }
     }
 

@@ -39,7 +39,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const SEND_BUFFER: usize = 128 << 10;
 /// Streams a client took back before we had looked at them; more at a time is an attack (rapid reset).
 const RESETS: usize = 32;
-/// Requests on one connection that could be read in two ways; its client speaks another language. What the `h2` crate
+/// Requests on one connection that could be read in two ways, or were too large; its client speaks another language. What the `h2` crate
 /// resets by itself it bounds by itself: among it are bodies that were on their way when we had answered.
 const MALFORMED: usize = 32;
 /// How long a connection that is told to end may take, once nothing is under way on it.
@@ -135,7 +135,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             wait = limits.keepalive;
         }
         let (stream, admitted) = take_in(request, respond, limits, digest.clone());
-        malformed += usize::from(admitted == Err(ErrorReason::BadRequest));
+        malformed += usize::from(admitted.is_err());
         if let Err(reason) = admitted {
             serving.refused.report(digest.socket_digest.as_deref(), reason);
         }

@@ -11,18 +11,25 @@ use graygate_telemetry::{AccessLog, ClientText, Entry};
 
 /// Where refusals are reported to.
 pub struct Refused {
-    metrics: Metrics,
+    metrics: Option<Metrics>,
     access_log: Option<AccessLog>,
 }
 
 impl Refused {
     pub fn new(metrics: Metrics, access_log: Option<AccessLog>) -> Refused {
-        Refused { metrics, access_log }
+        Refused { metrics: Some(metrics), access_log }
+    }
+
+    /// Where nobody counts.
+    pub fn unreported() -> Refused {
+        Refused { metrics: None, access_log: None }
     }
 
     /// Reports one refusal, of the client at the other end of `socket`.
     pub fn report(&self, socket: Option<&SocketDigest>, error: ErrorReason) {
-        self.metrics.unrouted(error.as_str()).increment();
+        if let Some(metrics) = &self.metrics {
+            metrics.unrouted(error.as_str()).increment();
+        }
         if let Some(log) = &self.access_log {
             let peer = socket.and_then(|digest| digest.peer_addr()?.as_inet().map(|peer| peer.ip()));
             log.write(&entry(peer, error), rand::random());

@@ -1,0 +1,13 @@
+//! Arbitrary bytes to a whole proxy: what arrives upstream is one well-formed request after the other, or nothing.
+#![no_main]
+
+#[path = "../../tests/support/strict.rs"]
+mod strict;
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+
+static WORLD: LazyLock<strict::World> = LazyLock::new(strict::World::new);
+
+fuzz_target!(|data: &[u8]| WORLD.check(data));
