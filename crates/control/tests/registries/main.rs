@@ -3,8 +3,10 @@
 //! `make registry-tools` brings the servers and clients; each test starts its own on free ports of the loopback.
 
 mod dns;
+mod engine;
 mod eureka;
 mod nacos;
+mod plane;
 mod providers;
 mod servers;
 mod watch;

@@ -91,3 +91,8 @@ pub fn eureka(server: &Server, application: &str, address: &str, metadata: &str)
 pub fn secret_node(server: &Server, node: &str, user: &str, password: &str) -> Provider {
     Provider::start("zookeeper_secret.py", &[&server.address(), node, user, password])
 }
+
+/// Two nodes of ZooKeeper that leave in one transaction.
+pub fn zookeeper_pair(server: &Server, nodes: (&str, &str)) -> Provider {
+    Provider::start("zookeeper_pair.py", &[&server.address(), nodes.0, nodes.1])
+}

@@ -205,6 +205,25 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Changes the zone of a name server that does not run.
+    pub fn set_zone_of_dead(&self, serial: u32, records: &str) {
+        self.write_zone(serial, records);
+    }
+}
+
+pub fn etcd() -> Server {
+    let port = free_port();
+    let mut server = Server::new("etcd", port);
+    let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", free_port()));
+    server.arguments = words(&["--data-dir", "data", "--listen-client-urls", &client]);
+    server.arguments.extend(words(&["--advertise-client-urls", &client, "--listen-peer-urls", &peer]));
+    let cluster = format!("default={peer}");
+    server.arguments.extend(words(&["--initial-advertise-peer-urls", &peer, "--initial-cluster", &cluster]));
+    server.start();
+    server
+}
+
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
