@@ -14,6 +14,11 @@ impl ListPart {
         std::str::from_utf8(body).ok().map(|_| ListPart { body: body.clone() })
     }
 
+    /// The body as it came.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap_or_default()
+    }
+
     /// Line numbers from 1, and the values without the spaces and tabs around them.
     pub fn values(&self) -> impl Iterator<Item = (usize, &str)> {
         let text = std::str::from_utf8(&self.body).unwrap_or_default();

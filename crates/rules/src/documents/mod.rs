@@ -9,11 +9,13 @@ mod discover;
 pub mod fields;
 mod instance;
 mod list;
+mod print;
 mod route;
 mod rule;
 mod service;
 mod set;
 pub mod text;
+pub mod write;
 
 pub use condition::{Condition, Match, Operator, Pattern, read_attribute};
 pub use discover::{Discover, Weighing};

@@ -244,6 +244,11 @@ fn resolve(text: &str, style: ScalarStyle) -> Value {
     }
 }
 
+/// Whether the text, written without quotes, is read as itself and not as a number, a boolean or nothing.
+pub(super) fn is_plain_text(text: &str) -> bool {
+    matches!(resolve(text, ScalarStyle::Plain), Value::Text(_))
+}
+
 fn is_number(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let special = matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN");

@@ -1,5 +1,7 @@
 //! Texts with `${group}` in them, filled from what a path matched.
 
+use std::fmt;
+
 /// A text with named groups; `$$` stands for a dollar sign.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Template(Vec<Part>);
@@ -62,6 +64,16 @@ impl Template {
             [Part::Literal(text)] => Some(text),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for Template {
+    /// Prints what is read as the same template.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Literal(text) => f.write_str(&text.replace('$', "$$")),
+            Part::Group(name) => write!(f, "${{{name}}}"),
+        })
     }
 }
 
