@@ -6,6 +6,7 @@
 
 mod condition;
 mod discover;
+pub mod edit;
 pub mod fields;
 mod instance;
 mod list;

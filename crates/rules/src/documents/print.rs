@@ -89,6 +89,27 @@ pub(super) fn in_line(value: &Value) -> String {
     }
 }
 
+/// The value in one line, as JSON; a number stays as it is written, which may be one that JSON does not have.
+pub(super) fn in_json(value: &Value) -> String {
+    match value {
+        Value::Text(text) => json_text(text),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(|item| in_json(&item.value)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Map(entries) => {
+            let entry =
+                |(key, node): &(String, Node)| format!("{}: {}", json_text(key), in_json(&node.value));
+            format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        other => in_line(other),
+    }
+}
+
+pub(super) fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 /// A text as it is, or in quotes where it could be read as something else.
 pub(super) fn scalar(text: &str) -> String {
     let plain =
