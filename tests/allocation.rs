@@ -202,6 +202,7 @@ fn check(compiled: &Compiled, what: &str) {
         pins_trusted: false,
         inherited: None,
         now: 0,
+        tester: None,
         fresh_identity: Some("fresh"),
     };
     let unknown = Request { headers: &HeaderMap::new(), ..request };
@@ -247,6 +248,7 @@ fn a_state_of_a_pattern_is_built_once() {
                 pins_trusted: false,
                 inherited: None,
                 now: 0,
+                tester: None,
                 fresh_identity: None,
             };
             allocations(|| {

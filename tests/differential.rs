@@ -90,6 +90,7 @@ impl Tally {
             ("rule", 15),
             ("default", 3),
             ("inherited", 2),
+            ("override", 2),
             ("split", 4),
             ("issue_cookie", 2),
             ("long_chain", 2),

@@ -232,6 +232,7 @@ fn both(compiled: &Compiled, ask: &Ask, scratch: &mut Scratch) -> [String; 2] {
         pins_trusted: ask.trusted,
         inherited: None,
         now: ask.now,
+        tester: None,
         fresh_identity: None,
     };
     let indexed = told(compiled.snapshot.decide(&request, scratch));

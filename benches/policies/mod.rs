@@ -138,6 +138,7 @@ pub fn request<'a>(host: &'a str, path: &'a str, headers: &'a HeaderMap) -> Requ
         pins_trusted: false,
         inherited: None,
         now: 0,
+        tester: None,
         fresh_identity: None,
     }
 }

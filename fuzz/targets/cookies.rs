@@ -56,6 +56,7 @@ fn check_baggage(headers: &mut HeaderMap) {
         version: Default::default(),
         version_header: HeaderName::from_static("x-gray-version"),
         baggage: true,
+        overrides: Overrides::default(),
     };
     let peer = Peer { address: [10, 0, 0, 1].into(), scheme: "https", trusted: true };
     let inherited = |headers: &HeaderMap| {

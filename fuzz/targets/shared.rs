@@ -61,6 +61,7 @@ pub fn agree(compiled: &Compiled, ask: &Ask) {
         pins_trusted: ask.trusted,
         inherited: None,
         now: ask.now,
+        tester: None,
         fresh_identity: None,
     };
     let mut scratch = Scratch::default();

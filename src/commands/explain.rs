@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::{ExplainArguments, block_on, print_problems};
 use crate::config::Config;
 use graygate_rules::compile::{Memory, compile};
-use graygate_rules::decide::{NetworkSet, Trust};
+use graygate_rules::decide::{NetworkSet, Overrides, Trust};
 use graygate_rules::explain::{Explainer, Explanation, Question};
 use graygate_store::directory;
 
@@ -48,6 +48,7 @@ fn no_trust() -> Trust {
         version: NetworkSet::default(),
         version_header: crate::config::VERSION_HEADER,
         baggage: false,
+        overrides: Overrides::default(),
     }
 }
 

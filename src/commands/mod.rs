@@ -12,6 +12,7 @@ mod fleet;
 mod import;
 mod judge;
 mod manuals;
+mod overriding;
 mod pull;
 mod push;
 mod replay;
@@ -94,6 +95,8 @@ enum Command {
     },
     /// Tell what a plan's guards make of observed rows, read from standard input, one a line
     Judge(JudgeArguments),
+    /// Sign a word that puts its bearer into a version, and print it and a link that sets it
+    Override(overriding::OverrideArguments),
     /// Print the bucket of a value under a salt
     Bucket {
         #[arg(allow_hyphen_values = true)]
@@ -263,6 +266,7 @@ pub fn main() -> ExitCode {
         Command::Demo => demo::demo(),
         Command::Check { directory, config } => check::check(directory, config),
         Command::Explain(arguments) => explain::explain(arguments),
+        Command::Override(arguments) => overriding::sign(arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Push { directory, store, dry_run, prune } => push::push(&directory, &store, dry_run, prune),

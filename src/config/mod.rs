@@ -17,7 +17,7 @@ use http::HeaderName;
 use graygate_proxy::admin;
 use graygate_proxy::edge::{self, CertificateSets, Listener, Tls};
 use graygate_proxy::request::{self, RespondVersion};
-use graygate_rules::decide::{NetworkSet, Trust};
+use graygate_rules::decide::{NetworkSet, Overrides, Trust};
 use graygate_rules::documents::fields::{Emptiness, Field, Map, Notes};
 use graygate_rules::documents::text::{self, Syntax};
 use graygate_rules::vocab::{Problem, canonical_net};
@@ -44,6 +44,8 @@ pub struct Config {
     /// `None`: no access log.
     pub access_log: Option<AccessLogSettings>,
     pub log: LogSettings,
+    /// The file of the keys of testers' words; `None`: there are no such words.
+    pub override_keys: Option<PathBuf>,
     /// Where a process that takes over meets the running one; `None`: nowhere.
     pub upgrade_socket: Option<PathBuf>,
 }
@@ -53,12 +55,27 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
         let notes = Notes::of(path.display().to_string());
         match std::fs::read_to_string(path) {
-            Ok(text) => Config::parse(&text, notes),
+            Ok(text) => Config::parse(&text, notes)?.with_keys(path),
             Err(error) => {
                 notes.note("", format!("cannot be read: {error}"), "");
                 Err(notes.into_problems())
             }
         }
+    }
+
+    /// Reads the keys of testers' words: a proxy that cannot let in who was promised to be says so before it begins.
+    fn with_keys(mut self, path: &Path) -> Result<Config, Vec<Problem>> {
+        if let Some(file) = &self.override_keys {
+            self.proxy.trust.overrides = read_keys(file).map_err(|why| {
+                vec![Problem {
+                    document: path.display().to_string(),
+                    field: "overrides.secret_file".into(),
+                    message: format!("`{}`: {why}", file.display()),
+                    help: String::new(),
+                }]
+            })?;
+        }
+        Ok(self)
     }
 
     /// Reads the file, and the certificates it names: what the proxy cannot begin without.
@@ -110,6 +127,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
     let documents = map.required("documents").and_then(|f| documents::read(&f));
     let cache = map.get("cache").and_then(|f| f.text().map(PathBuf::from));
     let trust = read_trust(&mut map);
+    let override_keys = map.get("overrides").and_then(|f| read_overrides(&f));
     let respond_version = map.or("respond_version", RespondVersion::Never, |f| {
         f.word(&[
             ("never", RespondVersion::Never),
@@ -142,6 +160,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         admin: settings,
         admin_tls,
         documents: documents?,
+        override_keys,
         upgrade_socket: upgrade_socket.or_else(|| derived_socket(cache.as_deref())),
         cache,
         access_log,
@@ -197,7 +216,23 @@ fn read_trust(map: &mut Map<'_>) -> Trust {
     let version_header = map.or("version_header", VERSION_HEADER, |f| {
         f.parsed("a header's name", |text| HeaderName::from_bytes(text.as_bytes()).ok())
     });
-    Trust { forwarded, version, version_header, baggage: map.or("baggage", false, |f| f.boolean()) }
+    let baggage = map.or("baggage", false, |f| f.boolean());
+    // Their keys are read once the whole file is known to be good.
+    Trust { forwarded, version, version_header, baggage, overrides: Overrides::default() }
+}
+
+/// Where the keys of testers' words are.
+fn read_overrides(field: &Field<'_>) -> Option<PathBuf> {
+    let mut map = field.map()?;
+    let file = map.required("secret_file");
+    map.note_unknown();
+    file?.text().map(PathBuf::from)
+}
+
+/// The keys in a file; the error is a sentence for the operator.
+fn read_keys(file: &Path) -> Result<Overrides, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+    Overrides::read(&text).map_err(|why| why.to_string())
 }
 
 #[cfg(test)]

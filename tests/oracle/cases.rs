@@ -613,6 +613,11 @@ fn json_number(dice: &mut Dice) -> &'static str {
 /// One request.
 pub fn ask(dice: &mut Dice) -> Ask {
     let inherited = dice.chance(8).then(|| dice.pick(&["gray", "release", "v2", "unknown"]).to_string());
+    let word = dice.chance(8).then(|| {
+        let version = dice.pick(&["gray", "release", "v2", "unknown"]);
+        let services = dice.pick(&["*", "*", "s1", "s2,s1", "other"]);
+        format!("1 {version} {services} 99 a tester")
+    });
     let bad = dice.chance(30);
     Ask {
         method: dice.pick(&["GET", "GET", "POST", "get"]).into(),
@@ -646,6 +651,7 @@ pub fn ask(dice: &mut Dice) -> Ask {
         client: dice.pick(&["10.0.0.1", "10.1.9.9", "192.168.0.1", "2001:db8::1", "::1"]).parse().unwrap(),
         trusted: dice.chance(50),
         inherited,
+        word,
         now: i128::from(dice.below(4) as u32) * 1_000_000_000 - i128::from(dice.below(2) as u32),
         fresh: dice.chance(70).then(|| dice.pick(&["fresh-1", "fresh-2", "fresh-3"]).to_string()),
     }

@@ -215,6 +215,12 @@ impl Oracle {
     }
 
     fn choose(&self, name: &str, service: &Service, seen: &Seen<'_>) -> Choice {
+        let word: Vec<&str> = seen.ask.word.iter().flat_map(|word| word.split(' ')).collect();
+        if let [_, version, services, ..] = word.as_slice()
+            && (*services == "*" || services.split(',').any(|one| one == name))
+        {
+            return Choice { version: version.to_string(), reason: "override", rule: None, bucket: None };
+        }
         if let Some(word) = &seen.ask.inherited {
             return Choice { version: word.clone(), reason: "inherited", rule: None, bucket: None };
         }

@@ -1,7 +1,9 @@
 //! What the program itself makes of a request, in the words of a [`Verdict`], so that the two can be compared.
 
 use graygate_rules::compile::Compiled;
-use graygate_rules::decide::{self, Decision, Groups, PathBuffer, Request, Routed, Scratch, normalise_host};
+use graygate_rules::decide::{
+    self, Decision, Groups, PathBuffer, Request, Routed, Scratch, Tester, normalise_host,
+};
 
 use super::{Ask, Headers, Served, Verdict};
 
@@ -27,6 +29,7 @@ fn asked<T>(ask: &Ask, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         pins_trusted: ask.trusted,
         inherited: ask.inherited.as_deref(),
         now: ask.now,
+        tester: ask.word.as_deref().and_then(Tester::read),
         fresh_identity: ask.fresh.as_deref(),
     };
     Some(read(&request))
@@ -89,7 +92,7 @@ fn served(
             (plan.word.to_string(), plan.chain.iter().map(word).collect())
         }
         None => {
-            let word = ask.inherited.clone().unwrap();
+            let word = choice.brought(request).unwrap().to_string();
             (word.clone(), vec![word, "release".into()])
         }
     };

@@ -19,6 +19,8 @@ pub struct Ask {
     pub client: IpAddr,
     pub trusted: bool,
     pub inherited: Option<String>,
+    /// The text of a tester's word that holds.
+    pub word: Option<String>,
     pub now: i128,
     pub fresh: Option<String>,
 }

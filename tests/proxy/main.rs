@@ -21,5 +21,6 @@ mod log;
 mod paths;
 mod routing;
 mod sample;
+mod testers;
 mod tls;
 mod version;

@@ -133,6 +133,7 @@ fn proxy(upstream: &str) -> Plain<HttpProxy<Gate>> {
             version: std::iter::empty().collect(),
             version_header: "x-gray-version".parse().unwrap(),
             baggage: true,
+            overrides: graygate_rules::decide::Overrides::default(),
         },
         respond_version: RespondVersion::Never,
         limits: Limits::default(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use graygate_rules::compile::Compiled;
-use graygate_rules::decide::{NetworkSet, Trust};
+use graygate_rules::decide::{NetworkSet, Overrides, Trust};
 use graygate_rules::documents::DocumentId;
 use graygate_rules::explain::{Explainer, Question};
 use graygate_rules::replay::{IDENTITY_LIMIT, Sample, replay};
@@ -139,6 +139,7 @@ fn explained(compiled: &Compiled, question: &Question, now: time::OffsetDateTime
         version: NetworkSet::default(),
         version_header: VERSION_HEADER,
         baggage: false,
+        overrides: Overrides::default(),
     };
     let has_instances = |service, version| compiled.has_instances(service, version);
     let explainer = Explainer { snapshot: &compiled.snapshot, trust: &trust, has_instances: &has_instances };

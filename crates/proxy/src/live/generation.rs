@@ -85,6 +85,9 @@ struct Decisions {
     default: Arc<Counter>,
     inherited: Box<[Arc<Counter>]>,
     inherited_unknown: Arc<Counter>,
+    /// By version, of testers' words.
+    overridden: Box<[Arc<Counter>]>,
+    overridden_unknown: Arc<Counter>,
     /// By rule; each with the versions it can give.
     rules: Box<[RuleCounters]>,
 }
@@ -142,6 +145,8 @@ impl ServiceRuntime {
             (Reason::Rule, Some(rule), Some(version)) => decisions.rules.get(rule).and_then(|counters| {
                 counters.iter().find(|(given, _)| *given == version).map(|(_, counter)| counter)
             }),
+            (Reason::Override, _, Some(version)) => decisions.overridden.get(version),
+            (Reason::Override, _, None) => Some(&decisions.overridden_unknown),
             (Reason::Inherited, _, Some(version)) => decisions.inherited.get(version),
             (Reason::Inherited, _, None) => Some(&decisions.inherited_unknown),
             _ => Some(&decisions.default),
@@ -182,6 +187,12 @@ impl Decisions {
                 .iter()
                 .map(|version| count(version.word.as_str(), Reason::Inherited, ""))
                 .collect(),
+            overridden: plan
+                .versions
+                .iter()
+                .map(|version| count(version.word.as_str(), Reason::Override, ""))
+                .collect(),
+            overridden_unknown: count(UNKNOWN_VERSION, Reason::Override, ""),
             inherited_unknown: count(UNKNOWN_VERSION, Reason::Inherited, ""),
             rules: rules.collect(),
         }

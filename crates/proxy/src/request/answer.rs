@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use crate::responses::{error_header, grpc_error_header, is_grpc};
+use graygate_rules::decide::CookieChange;
 use graygate_rules::vocab::ErrorReason;
 
 /// Bodies larger than this are not read to the end just to keep a connection.
@@ -51,6 +52,20 @@ pub async fn redirect(session: &mut Session, status: u16, location: &str) -> Res
     let location = HeaderValue::from_bytes(location.as_bytes())
         .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the location is no header"))?;
     response.insert_header(header::LOCATION, location)?;
+    response.insert_header(header::CONTENT_LENGTH, 0)?;
+    send(session, response, Bytes::new()).await
+}
+
+/// Sends the client to the same page again, with or without a tester's word; nobody may keep the answer.
+pub async fn change_override(session: &mut Session, change: &CookieChange) -> Result<()> {
+    let mut response = ResponseHeader::build(302, Some(5))?;
+    let value = |text: &str| {
+        HeaderValue::from_str(text)
+            .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "a line of the answer is no header"))
+    };
+    response.insert_header(header::LOCATION, value(&change.location)?)?;
+    response.insert_header(header::SET_COOKIE, value(&change.cookie)?)?;
+    response.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
     response.insert_header(header::CONTENT_LENGTH, 0)?;
     send(session, response, Bytes::new()).await
 }

@@ -77,6 +77,7 @@ impl ProxyHttp for Gate {
         match verdict {
             Verdict::Proxy => return Ok(false),
             Verdict::Redirect(status, location) => answer::redirect(session, status, &location).await?,
+            Verdict::Override(change) => answer::change_override(session, &change).await?,
             Verdict::Error(reason) => {
                 context.error = Some(reason);
                 answer::error(session, reason).await?;

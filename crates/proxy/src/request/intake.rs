@@ -22,8 +22,8 @@ use crate::edge::authority;
 use crate::live::{Generation, Live};
 use crate::pools::Walk;
 use graygate_rules::decide::{
-    self, Admission, Arrival, Choice, Decision, Groups, Path, Peer, Request, RouteId, Routed, Scratch,
-    Target, edits, hash, location, rewrite, without_parameter,
+    self, Admission, Arrival, Choice, CookieChange, Decision, Groups, Overrides, Path, Peer, Request,
+    RouteId, Routed, Scratch, Target, edits, hash, location, rewrite, without_parameter,
 };
 use graygate_rules::vocab::{Attribute, ErrorReason, Label, Reason, Timeouts};
 
@@ -31,6 +31,8 @@ use graygate_rules::vocab::{Attribute, ErrorReason, Label, Reason, Timeouts};
 pub enum Verdict {
     Proxy,
     Redirect(u16, String),
+    /// The same page again, with or without a tester's word.
+    Override(CookieChange),
     Error(ErrorReason),
 }
 
@@ -107,6 +109,7 @@ impl Intake<'_> {
             generation,
             authority: target.authority,
             length: declared_length(head),
+            overrides: &self.settings.trust.overrides,
             body_limit: self.settings.limits.body.0,
         };
         let (decided, verdict) = match request {
@@ -177,6 +180,7 @@ struct Undecided<'r> {
     authority: Option<&'r [u8]>,
     /// The declared length of its body.
     length: u64,
+    overrides: &'r Overrides,
     /// Where its route says nothing else.
     body_limit: u64,
 }
@@ -184,7 +188,11 @@ struct Undecided<'r> {
 impl Undecided<'_> {
     fn decide(self, request: Request<'_>, scratch: &mut Scratch) -> (Stage, Verdict) {
         let generation = self.generation.clone();
-        match generation.snapshot.decide(&request, scratch) {
+        let decision = generation.snapshot.decide(&request, scratch);
+        if let Some(change) = self.override_of(&request, decision) {
+            return (self.answered(None, Reason::Override), Verdict::Override(change));
+        }
+        match decision {
             Decision::NoRoute => self.refuse(None, Reason::NoRoute, ErrorReason::NoRoute),
             Decision::NoService(routed, _) => {
                 self.refuse(Some(routed.id), Reason::NoService, ErrorReason::NoService)
@@ -202,6 +210,12 @@ impl Undecided<'_> {
                 }
             }
         }
+    }
+
+    /// What a page of a routed host asks of the tester's cookie.
+    fn override_of(&self, request: &Request<'_>, decision: Decision<'_>) -> Option<CookieChange> {
+        let is_routed = !matches!(decision, Decision::NoRoute);
+        self.overrides.change_of(request).filter(|_| is_routed)
     }
 
     fn answered(self, route: Option<RouteId>, reason: Reason) -> Stage {
@@ -250,7 +264,7 @@ impl Found<'_> {
         let version = choice.version.and_then(|id| plan.version(id));
         let word = version
             .map(|version| version.header.clone())
-            .or_else(|| request.inherited.and_then(|word| HeaderValue::from_str(word).ok()));
+            .or_else(|| choice.brought(request).and_then(|word| HeaderValue::from_str(word).ok()));
         let pin = plan.pinned(request, scratch, |value| Label::from(String::from_utf8_lossy(value)));
         let hash_key = match plan.balances_by_identity {
             true => plan.with_hashed(None, request, scratch, |value| u64::from(hash(b"", value))),

@@ -124,6 +124,7 @@ impl Ask {
             pins_trusted: self.trusted,
             inherited: self.inherited,
             now: self.now,
+            tester: None,
             fresh_identity: self.fresh,
         };
         let decision = compiled.snapshot.decide(&request, &mut scratch);

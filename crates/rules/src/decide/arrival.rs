@@ -57,6 +57,8 @@ pub struct Buffers {
     /// The headers that are left where some had to be removed.
     headers: HeaderMap,
     inherited: Option<HeaderValue>,
+    /// The text of a tester's word.
+    word: Vec<u8>,
 }
 
 impl<'a> Arrival<'a> {
@@ -64,12 +66,19 @@ impl<'a> Arrival<'a> {
     /// are: whoever sends them on has to run [`Admitted::edits`] on them.
     pub fn admit(self, trust: &Trust, buffers: &'a mut Buffers) -> Admission<'a> {
         let admitted = trust.believe(self.peer, self.headers);
-        let request = self.normalise(&admitted, buffers);
+        let request = self.normalise(&admitted, trust, buffers);
         Admission { admitted, request }
     }
 
-    fn normalise(self, admitted: &Admitted, buffers: &'a mut Buffers) -> Result<Request<'a>, BadArrival> {
-        let Buffers { path, host, headers, inherited } = buffers;
+    fn normalise(
+        self,
+        admitted: &Admitted,
+        trust: &Trust,
+        buffers: &'a mut Buffers,
+    ) -> Result<Request<'a>, BadArrival> {
+        let Buffers { path, host, headers, inherited, word } = buffers;
+        // Of the headers as they arrived: what is decided about no longer has the word.
+        let tester = trust.overrides.tester(self.headers, self.now, word);
         let headers = if admitted.edits.is_empty() {
             self.headers
         } else {
@@ -95,6 +104,7 @@ impl<'a> Arrival<'a> {
             client: admitted.client,
             pins_trusted: admitted.version_trusted,
             inherited: inherited.as_ref().and_then(|version| version.to_str().ok()),
+            tester,
             now: self.now,
             fresh_identity: self.fresh_identity,
         })
@@ -106,6 +116,7 @@ mod tests {
     use http::HeaderName;
 
     use super::*;
+    use crate::decide::Overrides;
     use crate::vocab::canonical_net;
 
     fn trust() -> Trust {
@@ -115,6 +126,7 @@ mod tests {
             version: nets("10.0.0.0/8"),
             version_header: HeaderName::from_static("x-gray-version"),
             baggage: true,
+            overrides: Overrides::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, header};
 
 use super::path::Path;
+use super::tester::Tester;
 use crate::vocab::Attribute;
 
 /// A request as the decision sees it. Everything untrusted was taken out of `headers` before.
@@ -27,6 +28,8 @@ pub struct Request<'a> {
     pub pins_trusted: bool,
     /// The version a trusted peer has decided before.
     pub inherited: Option<&'a str>,
+    /// A word that puts its bearer into a version.
+    pub tester: Option<Tester<'a>>,
     /// Nanoseconds since 1970, for rules with a window.
     pub now: i128,
     /// The identity a client without one would be given.
@@ -154,6 +157,18 @@ pub fn decode_parameter(text: &[u8], out: &mut Vec<u8>) {
             }
         };
     }
+}
+
+/// The query without a parameter; `None` when it stays as it is.
+pub fn without_parameter(query: &str, name: &str) -> Option<String> {
+    let mut decoded = Vec::new();
+    let mut is_named = |pair: &str| {
+        decode_parameter(pair.split('=').next().unwrap_or_default().as_bytes(), &mut decoded);
+        decoded == name.as_bytes()
+    };
+    let pairs: Vec<&str> = query.split('&').collect();
+    let kept: Vec<&str> = pairs.iter().copied().filter(|pair| !is_named(pair)).collect();
+    (kept.len() < pairs.len()).then(|| kept.join("&"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A service at run time: its versions, its rules, and the choice of one version for a request.
 //!
-//! Answers: which version of this service, and why? An inherited version goes first, then the first rule that matches,
-//! then `release`. Never: which instances are alive. Start at [`ServicePlan::choose`].
+//! Answers: which version of this service, and why? A tester's word goes first, then an inherited version, then the first
+//! rule that matches, then `release`. Never: which instances are alive. Start at [`ServicePlan::choose`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub struct VersionPlan {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Choice {
     pub service: ServiceId,
-    /// `None`: the inherited word, which no document of this service names.
+    /// `None`: a word that the request brought along, and that no document of this service names.
     pub version: Option<VersionId>,
     pub reason: Reason,
     pub rule: Option<RuleId>,
@@ -77,6 +77,17 @@ pub struct Choice {
 pub(super) enum Search {
     Indexed,
     Linear,
+}
+
+impl Choice {
+    /// The word that the request brought along, where it decided.
+    pub fn brought<'r>(&self, request: &Request<'r>) -> Option<&'r str> {
+        match self.reason {
+            Reason::Override => request.tester.map(|tester| tester.version),
+            Reason::Inherited => request.inherited,
+            _ => None,
+        }
+    }
 }
 
 impl ServicePlan {
@@ -108,6 +119,9 @@ impl ServicePlan {
         let issue_cookie = self.issue_cookie.is_some() && !self.has_identity(request, scratch);
         let choice =
             |version, reason| Choice { service, version, reason, rule: None, bucket: None, issue_cookie };
+        if let Some(tester) = request.tester.as_ref().filter(|tester| tester.covers(&self.name)) {
+            return choice(self.find_version(tester.version), Reason::Override);
+        }
         if let Some(word) = request.inherited {
             return choice(self.find_version(word), Reason::Inherited);
         }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::list::NetworkSet;
+use super::overrides::Overrides;
 use super::request::cookies;
 use super::rewrite::Edit;
 use crate::vocab::{Attribute, Name, read_address};
@@ -34,6 +35,8 @@ pub struct Trust {
     pub version_header: HeaderName,
     /// Whether the version also travels in baggage.
     pub baggage: bool,
+    /// Who signs testers' words.
+    pub overrides: Overrides,
 }
 
 /// What is believed of one request.
@@ -81,6 +84,10 @@ impl Trust {
         };
         let lies = headers.keys().filter(|name| self.misleads(name, forwarded_trusted, version_trusted));
         let mut edits: Vec<Edit> = lies.cloned().map(Edit::Remove).collect();
+        // The word is for this proxy; an upstream would only write it into a log.
+        if self.overrides.is_carried(headers) {
+            edits.extend(remove_attribute(&Overrides::attribute(), headers));
+        }
         let inherited = match version_trusted {
             true => self.inherit(headers, &mut edits),
             false => {
@@ -219,22 +226,11 @@ pub fn remove_attribute(attribute: &Attribute, headers: &HeaderMap) -> Option<Ed
     }
 }
 
-/// The query without a parameter; `None` when it stays as it is.
-pub fn without_parameter(query: &str, name: &str) -> Option<String> {
-    let mut decoded = Vec::new();
-    let mut is_named = |pair: &str| {
-        super::request::decode_parameter(pair.split('=').next().unwrap_or_default().as_bytes(), &mut decoded);
-        decoded == name.as_bytes()
-    };
-    let pairs: Vec<&str> = query.split('&').collect();
-    let kept: Vec<&str> = pairs.iter().copied().filter(|pair| !is_named(pair)).collect();
-    (kept.len() < pairs.len()).then(|| kept.join("&"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decide::apply;
+    use crate::decide::without_parameter;
     use crate::vocab::canonical_net;
 
     fn trust(baggage: bool) -> Trust {
@@ -244,6 +240,7 @@ mod tests {
             version: nets("10.0.0.0/8"),
             version_header: HeaderName::from_static("x-gray-version"),
             baggage,
+            overrides: Overrides::default(),
         }
     }
 

@@ -7,6 +7,7 @@ mod question;
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 pub use question::{BadQuestion, Question};
 
@@ -102,7 +103,11 @@ impl Explainer<'_> {
         let mut scratch = Scratch::default();
         let answer = |status, reason| Explanation::of(status, reason, &admitted);
         let route_name = |routed: &Routed<'_>| Some(routed.route.name.to_string());
-        Ok(match self.snapshot.decide(&request, &mut scratch) {
+        let decision = self.snapshot.decide(&request, &mut scratch);
+        if let Some(location) = self.override_location(&request, decision) {
+            return Ok(Explanation { location: Some(location), ..answer(302, Reason::Override) });
+        }
+        Ok(match decision {
             Decision::NoRoute => answer(404, Reason::NoRoute),
             Decision::NoService(routed, name) => Explanation {
                 route: route_name(&routed),
@@ -132,6 +137,15 @@ impl Explainer<'_> {
     }
 }
 
+impl Explainer<'_> {
+    /// Where a request goes that sets a tester's word.
+    fn override_location(&self, request: &Request<'_>, decision: Decision<'_>) -> Option<String> {
+        let is_routed = !matches!(decision, Decision::NoRoute);
+        let change = self.trust.overrides.change_of(request).filter(|_| is_routed)?;
+        Some(change.location)
+    }
+}
+
 /// A request that has a version, with everything its explanation draws on.
 struct Decided<'a> {
     explainer: &'a Explainer<'a>,
@@ -153,16 +167,18 @@ impl Decided<'_> {
         answer.service = Some(plan.name.to_string());
         answer.version = match choice.version.and_then(|id| plan.version(id)) {
             Some(version) => Some(version.word.to_string()),
-            None => request.inherited.map(String::from),
+            None => choice.brought(request).map(String::from),
         };
         answer.rule = rule.map(|rule| rule.name.to_string());
         answer.bucket = choice.bucket.map(|bucket| bucket.number());
         answer.identity = plan.with_hashed(by, request, scratch, lossy);
         answer.pin = plan.pinned(request, scratch, lossy);
         answer.chain = self.chain();
-        if choice.reason != Reason::Inherited {
-            answer.trace = self.trace(scratch);
-        }
+        answer.trace = match choice.reason {
+            Reason::Inherited => Vec::new(),
+            Reason::Override => self.tester().into_iter().collect(),
+            _ => self.trace(scratch),
+        };
         let groups = Groups::of(&self.routed, request.path.view);
         match rewrite(&self.routed, request.path, &groups) {
             Err(_) => answer.status = 400,
@@ -182,10 +198,24 @@ impl Decided<'_> {
         let word = |id: usize| self.plan.version(id).map(|version| version.word.to_string());
         match self.choice.version.and_then(|id| self.plan.version(id)) {
             Some(version) => version.chain.iter().filter_map(|id| word(*id)).collect(),
-            None => {
-                self.request.inherited.map(String::from).into_iter().chain([Name::RELEASE.into()]).collect()
-            }
+            None => self
+                .choice
+                .brought(&self.request)
+                .map(String::from)
+                .into_iter()
+                .chain([Name::RELEASE.into()])
+                .collect(),
         }
+    }
+
+    /// Whose word decided, in the place of rules.
+    fn tester(&self) -> Option<TraceStep> {
+        let tester = self.request.tester?;
+        let until = OffsetDateTime::from_unix_timestamp(tester.expires).ok();
+        let until = until.and_then(|until| until.format(&Rfc3339).ok()).unwrap_or_default();
+        let because =
+            format!("a word of `{}` puts its bearer into `{}` until {until}", tester.holder, tester.version);
+        Some(TraceStep { rule: Reason::Override.to_string(), matched: true, because })
     }
 
     /// The rules in order, down to the one that matched.

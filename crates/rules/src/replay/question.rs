@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use super::recorded::Recorded;
 use crate::decide::{
-    Arrival, Buffers, Choice, Decision, NetworkSet, Outcome, Peer, Scratch, ServicePlan, Snapshot, Trust,
+    Arrival, Buffers, Choice, Decision, NetworkSet, Outcome, Overrides, Peer, Scratch, ServicePlan, Snapshot, Trust,
 };
 use crate::vocab::Name;
 
@@ -92,6 +92,7 @@ fn nobody() -> Trust {
         version: NetworkSet::default(),
         version_header: HeaderName::from_static("x-gray-version"),
         baggage: false,
+        overrides: Overrides::default(),
     }
 }
 

@@ -31,6 +31,8 @@ words! {
         Rule => "rule",
         Default => "default",
         Inherited => "inherited",
+        /// A tester's word.
+        Override => "override",
         NoRoute => "no_route",
         NoService => "no_service",
         Redirect => "redirect",

@@ -516,6 +516,7 @@ mod tests {
             pins_trusted: false,
             inherited: None,
             now: dice.below(4) as i128,
+            tester: None,
             fresh_identity: None,
         };
         let seen = Seen { request: &request, hidden: hidden.as_ref() };
