@@ -67,12 +67,8 @@ impl Config {
     fn with_keys(mut self, path: &Path) -> Result<Config, Vec<Problem>> {
         if let Some(file) = &self.override_keys {
             self.proxy.trust.overrides = read_keys(file).map_err(|why| {
-                vec![Problem {
-                    document: path.display().to_string(),
-                    field: "overrides.secret_file".into(),
-                    message: format!("`{}`: {why}", file.display()),
-                    help: String::new(),
-                }]
+                let message = format!("`{}`: {why}", file.display());
+                vec![Problem::at(path.display().to_string(), "overrides.secret_file", message, "")]
             })?;
         }
         Ok(self)

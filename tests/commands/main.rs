@@ -14,6 +14,7 @@ mod demo;
 mod explaining;
 mod importing;
 mod judging;
+mod parity;
 mod printing;
 mod pushing;
 mod replaying;

@@ -613,7 +613,7 @@ fn json_number(dice: &mut Dice) -> &'static str {
 /// One request.
 pub fn ask(dice: &mut Dice) -> Ask {
     let inherited = dice.chance(8).then(|| dice.pick(&["gray", "release", "v2", "unknown"]).to_string());
-    let word = dice.chance(8).then(|| {
+    let word = dice.chance(14).then(|| {
         let version = dice.pick(&["gray", "release", "v2", "unknown"]);
         let services = dice.pick(&["*", "*", "s1", "s2,s1", "other"]);
         format!("1 {version} {services} 99 a tester")

@@ -56,7 +56,7 @@ pub async fn redirect(session: &mut Session, status: u16, location: &str) -> Res
     send(session, response, Bytes::new()).await
 }
 
-/// Sends the client to the same page again, with or without a tester's word; nobody may keep the answer.
+/// Sends the client to the same page again, with or without a tester's word; no cache may keep the answer.
 pub async fn change_override(session: &mut Session, change: &CookieChange) -> Result<()> {
     let mut response = ResponseHeader::build(302, Some(5))?;
     let value = |text: &str| {

@@ -80,8 +80,13 @@ impl Choices {
     }
 
     /// Every text run through a table.
-    fn through(self, table: &Table) -> Choices {
-        let look = |text: &str| table.text(text);
+    fn through(self, table: &Table, source: &str) -> Choices {
+        let is_source = |found: &str| matches!((&*parts(found), &*parts(source)), ([Part::Variable(a)], [Part::Variable(b)]) if a == b);
+        let look = |text: &str| match table.text(text) {
+            // The table gives what it was asked about back.
+            found if is_source(&found) => text.to_string(),
+            found => found,
+        };
         let each = self.0.into_iter().map(|(when, value)| match value {
             Value::Text(text) => (when, Value::Text(look(&text))),
             Value::Split(split) => {
@@ -164,8 +169,8 @@ impl<'d> Variables<'d> {
         let table = Table::read(directive)?;
         let source = directive.first();
         // A map of what is computed is computed; one of what clients write is asked.
-        if let Ok(source) = self.text(source, depth + 1) {
-            let through = source.through(&table);
+        if let Ok(computed) = self.text(source, depth + 1) {
+            let through = computed.through(&table, source);
             return self.expanded(through, depth);
         }
         let attribute = match parts(source).as_slice() {

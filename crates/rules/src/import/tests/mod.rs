@@ -18,7 +18,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use super::{Imported, Input, Source, import};
 use crate::compile::{Memory, compile};
 use crate::decide::{
-    Arrival, Buffers, Decision, Groups, NetworkSet, Peer, Scratch, Snapshot, Target, Trust, location, rewrite,
+    Arrival, Buffers, Decision, Groups, NetworkSet, Overrides, Peer, Scratch, Snapshot, Target, Trust,
+    location, rewrite,
 };
 use crate::documents::{DocumentSet, Raw};
 
@@ -147,6 +148,7 @@ pub fn answer(snapshot: &Snapshot, question: &str) -> String {
         version: NetworkSet::default(),
         version_header: HeaderName::from_static("x-gray-version"),
         baggage: false,
+        overrides: Overrides::default(),
     };
     let mut buffers = Buffers::default();
     let Ok(request) = arrival.admit(&trust, &mut buffers).request else { return "400".into() };
