@@ -161,6 +161,10 @@ install-files:
 	install -d $(DESTDIR)$(SYSCONFDIR)/graygate/documents; \
 	test -e $(DESTDIR)$(SYSCONFDIR)/graygate/graygate.yaml \
 		|| install -D -m 644 conf/graygate.yaml $(DESTDIR)$(SYSCONFDIR)/graygate/graygate.yaml; \
+	sed 's|/usr/bin/graygate|$(PREFIX)/bin/graygate|g' conf/graygate-control.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/graygate-control.service; \
+	test -e $(DESTDIR)$(SYSCONFDIR)/graygate/control.yaml \
+		|| install -D -m 644 conf/control.yaml $(DESTDIR)$(SYSCONFDIR)/graygate/control.yaml; \
 	test -e $(DESTDIR)$(SYSCONFDIR)/logrotate.d/graygate \
 		|| install -D -m 644 conf/logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/graygate
 

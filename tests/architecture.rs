@@ -37,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "node",
             "config",
+            "control",
             "echo",
             "store",
             "compile",

@@ -43,6 +43,28 @@ fn the_production_file_is_good_and_its_comments_show_defaults() {
     }
 }
 
+#[test]
+fn the_control_planes_file_is_good_and_its_comments_as_well() {
+    use graygate_control::settings::Config;
+    let text = conf("control.yaml");
+    Config::parse(&text, Notes::of("control.yaml")).unwrap();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# ")) {
+        let Some((key, _)) =
+            line.split_once(": ").filter(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        else {
+            continue;
+        };
+        let without: String = text
+            .lines()
+            .filter(|own| !own.starts_with(&format!("{key}:")))
+            .map(|own| format!("{own}\n"))
+            .collect();
+        if let Err(problems) = Config::parse(&format!("{without}{line}\n"), Notes::of(key)) {
+            panic!("{line}: {problems:?}");
+        }
+    }
+}
+
 /// The metrics that appear in a query, each with the label names that stand beside it.
 fn metrics_in(query: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

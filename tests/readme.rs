@@ -56,6 +56,11 @@ fn every_yaml_block_is_good() {
                 // What `import` reads is not ours to judge; its own tests read such files.
                 manifest if manifest.ends_with(".yaml") && block.contains("\napiVersion: ") => continue,
                 "control.yaml: registries" => registries(&block),
+                "control.yaml" => {
+                    graygate_control::settings::Config::parse(&block, Notes::of("control.yaml"))
+                        .map(|_| ())
+                        .map_err(|problems| format!("{problems:?}"))
+                }
                 name => document(name, &block).map(|_| ()),
             };
             result.unwrap_or_else(|error| panic!("{}: `{name}`: {error}", page.name));

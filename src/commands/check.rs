@@ -42,6 +42,21 @@ pub fn check(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
+/// Checks a control plane's file, and the certificates it names.
+pub fn check_control(file: &Path) -> anyhow::Result<ExitCode> {
+    use graygate_control::certificates::Certificates;
+    let config = match graygate_control::settings::Config::load(file) {
+        Ok(config) => config,
+        Err(problems) => return Ok(report(&problems)),
+    };
+    if let Some(Err(message)) = config.listen.certificates.as_deref().map(Certificates::open) {
+        let problem = Problem::at(file.display().to_string(), "listen.tls.certificates", message, "");
+        return Ok(report(&[problem]));
+    }
+    println!("no problems");
+    Ok(ExitCode::SUCCESS)
+}
+
 /// What `/status` says of decisions, for each service that has rules.
 fn print_costs(snapshot: &Snapshot) {
     for service in snapshot.services.iter().filter(|service| !service.rules.is_empty()) {

@@ -9,6 +9,10 @@ use anyhow::Context as _;
 use crate::config::Config;
 use crate::echo;
 use crate::node::{self, Start};
+use graygate_control::control::NewUser;
+use graygate_control::people::{Grant, Principal, Role, Via, secret};
+use graygate_control::run::Plane;
+use graygate_control::settings;
 use graygate_proxy::edge::CertificateSets;
 use graygate_rules::documents::fields::Notes;
 
@@ -27,6 +31,7 @@ const UPSTREAMS: [(&str, &str); 3] =
     [("127.0.0.1:9001", "release"), ("127.0.0.1:9002", "release"), ("127.0.0.1:9003", "gray")];
 const PROXY: &str = "127.0.0.1:8080";
 const ADMIN: &str = "127.0.0.1:9090";
+const CONTROL: &str = "127.0.0.1:9180";
 
 pub fn demo() -> anyhow::Result<ExitCode> {
     let mut samples = SAMPLES.map(|(file, text)| (file, text.to_string()));
@@ -54,10 +59,67 @@ pub fn demo() -> anyhow::Result<ExitCode> {
         anyhow::anyhow!("{}", problems.iter().map(ToString::to_string).collect::<String>())
     })?;
     print_what_to_try(proxy, admin, &directory, &log);
+    start_control(&directory, admin)?;
     let done = node::run(config, CertificateSets::default(), Start::Fresh);
     // Best effort: the system clears its temporary folder anyway.
     let _ = std::fs::remove_dir_all(&directory);
+    let _ = std::fs::remove_dir_all(directory.with_extension("control"));
     done
+}
+
+/// The control plane beside the proxy, over the same documents, and the link that signs in once.
+fn start_control(directory: &Path, admin: SocketAddr) -> anyhow::Result<()> {
+    let address = free(CONTROL)?;
+    let state = directory.with_extension("control");
+    let text = format!(
+        "listen: {{address: \"{address}\"}}\ndocuments: {{directory: {:?}}}\nstate: {:?}\nproxies: [\"http://{admin}\"]\n",
+        directory.display().to_string(),
+        state.display().to_string()
+    );
+    let config =
+        settings::Config::parse(&text, Notes::of("the demo's control file")).map_err(|problems| {
+            anyhow::anyhow!("{}", problems.iter().map(ToString::to_string).collect::<String>())
+        })?;
+    let (opened, told) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("control".into()).spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+        else {
+            return;
+        };
+        runtime.block_on(async {
+            // It ends with the process.
+            let (_end, ended) = tokio::sync::watch::channel(false);
+            match open_control(&config, ended).await {
+                Ok((plane, invitation)) => {
+                    let _ = opened.send(Ok(invitation));
+                    let _ = plane.serve(axum::Router::new()).await;
+                }
+                Err(error) => drop(opened.send(Err(error))),
+            }
+        });
+    })?;
+    let invitation = told.recv().context("the control plane does not start")??;
+    println!(
+        "The control plane runs on http://{address}; this link signs in as `demo`, once:\n\n  \
+         http://{address}/sign-in/once/{invitation}\n"
+    );
+    Ok(())
+}
+
+async fn open_control(
+    config: &settings::Config,
+    ended: tokio::sync::watch::Receiver<bool>,
+) -> anyhow::Result<(Plane, String)> {
+    let plane = Plane::open(config, ended).await.map_err(anyhow::Error::msg)?;
+    let new = NewUser {
+        name: "demo".into(),
+        // Nobody knows it: the link is the way in.
+        password: secret(),
+        roles: vec![Grant::all(Role::Admin)],
+    };
+    plane.control.add_user(&Principal::own("command", Via::Command), new).await?;
+    let invitation = plane.control.invite("demo");
+    Ok((plane, invitation))
 }
 
 /// The address wanted, or any free one where it is taken.

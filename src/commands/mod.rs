@@ -3,8 +3,10 @@
 //! Answers: what can be typed, and what is called then? Exit status 0: done; 1: problems found or failed; 2: wrong usage.
 //! Never: logic beyond printing what was found. Start at [`Command`].
 
+mod audit;
 mod bucket;
 mod check;
+mod control;
 mod demo;
 mod echo;
 mod explain;
@@ -13,6 +15,7 @@ mod import;
 mod judge;
 mod manuals;
 mod overriding;
+mod people;
 mod pull;
 mod push;
 mod replay;
@@ -48,16 +51,34 @@ enum Command {
         #[arg(long)]
         upgrade: bool,
     },
+    /// Run the control plane: the API, people, the audit, plans
+    Control {
+        /// The control plane's file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Accounts of the control plane
+    #[command(subcommand)]
+    User(people::UserCommand),
+    /// Tokens of the control plane
+    #[command(subcommand)]
+    Token(people::TokenCommand),
+    /// What happened, by the control plane's account of it
+    #[command(args_conflicts_with_subcommands = true)]
+    Audit(audit::AuditArguments),
     /// Run the proxy with sample documents and three upstreams, and print what to try
     Demo,
-    /// Print every problem of a document directory, or of a process file and its documents
+    /// Print every problem of a document directory, of a process file and its documents, or of a control plane's file
     Check {
         /// A document directory
-        #[arg(value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
+        #[arg(value_name = "DIR", required_unless_present_any = ["config", "control"], conflicts_with_all = ["config", "control"])]
         directory: Option<PathBuf>,
         /// A process file
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "control")]
         config: Option<PathBuf>,
+        /// A control plane's file
+        #[arg(long, value_name = "FILE")]
+        control: Option<PathBuf>,
     },
     /// Tell which version a request would get, and why
     Explain(ExplainArguments),
@@ -264,7 +285,12 @@ pub fn main() -> ExitCode {
             run::run(&config, if upgrade { Start::Upgrade } else { Start::Fresh })
         }
         Command::Demo => demo::demo(),
-        Command::Check { directory, config } => check::check(directory, config),
+        Command::Check { control: Some(file), .. } => check::check_control(&file),
+        Command::Check { directory, config, .. } => check::check(directory, config),
+        Command::Control { config } => control::control(&config),
+        Command::User(command) => people::user(command),
+        Command::Token(command) => people::token(command),
+        Command::Audit(arguments) => audit::audit(arguments),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Override(arguments) => overriding::sign(arguments),
         Command::Replay(arguments) => replay::replay(&arguments),

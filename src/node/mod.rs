@@ -5,6 +5,7 @@
 //! Start at [`run`].
 
 mod background;
+mod control;
 mod end;
 mod files;
 mod follow;
@@ -27,6 +28,8 @@ use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
+
+pub use self::control::control;
 
 use self::background::Background;
 use self::end::Drain;

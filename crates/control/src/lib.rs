@@ -5,7 +5,7 @@
 pub mod api;
 pub mod audit;
 pub mod certificates;
-pub mod config;
+pub mod client;
 pub mod control;
 pub mod error;
 pub mod metrics;
@@ -13,6 +13,7 @@ pub mod people;
 pub mod registries;
 pub mod run;
 pub mod serve;
+pub mod settings;
 pub mod state;
 
 pub use error::{Error, Mistake};

@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use crate::api::{Front, Site, router};
 use crate::certificates::Certificates;
-use crate::config::{Config, DocumentsFrom};
-use crate::control::{Control, Stranger, SystemClock};
+use crate::control::{Control, Live, Stranger, SystemClock};
 use crate::registries::config::Registries;
 use crate::serve::serve;
+use crate::settings::{Config, DocumentsFrom};
 use crate::state::{Etcd, Holder, Leadership, Sqlite, State};
 
 /// Between two looks at what is due: sums of refusals, and the like.
@@ -97,6 +97,11 @@ impl Plane {
             trust: config.trust.clone(),
             path: config.listen.path.clone(),
         };
+        control.live = Live::new(config)?;
+        if let DocumentsFrom::Directory(path) = &config.documents {
+            let set = directory::load(path).map_err(|error| error.to_string())?;
+            control.begin(set).await.map_err(|error| error.to_string())?;
+        }
         Ok(Plane {
             control: Arc::new(control),
             front: Arc::new(front),
@@ -128,7 +133,11 @@ impl Plane {
             }
         }
         let control = self.control.clone();
+        let is_begun = matches!(self.documents, DocumentsFrom::Directory(_));
         let follower = async move {
+            if is_begun {
+                return control.follow(incoming).await;
+            }
             if incoming.wait_for(Option::is_some).await.is_err() {
                 return;
             }
@@ -142,10 +151,12 @@ impl Plane {
             }
             control.follow(incoming).await;
         };
+        let observer = self.control.clone();
         let tasks = [
             tokio::spawn(follower),
             tokio::spawn(housekeeping(self.control.clone())),
             tokio::spawn(self.control.clone().follow_registries(self.registries)),
+            tokio::spawn(async move { observer.observe().await }),
         ];
         let tls = match &self.certificates {
             None => None,

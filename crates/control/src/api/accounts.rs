@@ -49,6 +49,18 @@ pub async fn sign_in(
     Ok((StatusCode::CREATED, [(header::SET_COOKIE, cookie)], Json(shown)).into_response())
 }
 
+/// The link that signs its first bearer in, and leads to the first page.
+pub async fn accept(
+    State(site): State<Site>,
+    axum::Extension(From(from)): axum::Extension<From>,
+    Named(invitation): Named<String>,
+) -> Result<Response> {
+    let signed_in = site.control.accept(&invitation, &from).await?;
+    let cookie = set_cookie(&site.front, Some(&signed_in.cookie));
+    let there = format!("{}/", site.front.path);
+    Ok((StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie)], [(header::LOCATION, there)]).into_response())
+}
+
 /// Sign out.
 #[utoipa::path(delete, path = "/session", tag = "people",
     responses((status = 204, description = "the session is over")))]

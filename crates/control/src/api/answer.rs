@@ -104,6 +104,7 @@ pub async fn openapi_document(document: Arc<String>) -> impl IntoResponse {
 
 /// Ready once the store answers.
 pub async fn readyz(State(site): State<Site>) -> Result<&'static str, Error> {
+    site.control.check_ready()?;
     Chain::read(&*site.control.state).await?;
     Ok("ready\n")
 }

@@ -11,6 +11,7 @@ mod documents;
 mod extract;
 mod guard;
 mod headers;
+mod live;
 mod messages;
 mod registries;
 mod stream;
@@ -117,6 +118,8 @@ fn calls() -> OpenApiRouter<Site> {
         .routes(routes!(ask::explain))
         .routes(routes!(ask::replay))
         .routes(routes!(registries::registries))
+        .routes(routes!(live::services))
+        .routes(routes!(live::fleet))
         .routes(routes!(messages::messages))
         .routes(routes!(messages::read))
 }
@@ -144,6 +147,7 @@ pub fn router(site: Site, rooms: Router<Site>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(answer::readyz))
         .route("/metrics", get(answer::metrics))
+        .route("/sign-in/once/{invitation}", get(accounts::accept))
         .merge(rooms)
         .fallback(answer::no_such_call)
         .method_not_allowed_fallback(answer::no_such_method)

@@ -14,5 +14,8 @@ pub use record::{Deed, Outcome, Record, Text, TextMark};
 pub use refusals::{Counted, Refusals};
 pub use verify::{Fault, Verified, verify};
 
+/// How long records of the audit are kept unless the file says otherwise.
+pub const AUDIT_KEPT: std::time::Duration = std::time::Duration::from_secs(400 * 24 * 60 * 60);
+
 #[cfg(test)]
 mod tests;

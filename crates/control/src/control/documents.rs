@@ -96,13 +96,7 @@ pub fn etag(stored: &Stored) -> String {
 
 /// The word for a kind where one document is spoken of.
 pub fn singular(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Route => "route",
-        Kind::Service => "service",
-        Kind::Rule => "rule",
-        Kind::List => "list",
-        Kind::Instance => "instance",
-    }
+    kind.word()
 }
 
 pub fn kind_of(word: &str) -> Option<Kind> {
@@ -380,12 +374,23 @@ pub fn owner(id: &DocumentId, text: Option<&[u8]>) -> Option<String> {
             Some(format!("the plan `{plan}`"))
         }
         Kind::Instance => field(text?, "by").map(|registry| format!("the registry `{registry}`")),
+        // A plan that rolled back says so in what it closes.
+        _ if id.kind.folder() == "closures" => {
+            let because = field(text?, "because")?;
+            let plan = because
+                .strip_prefix("plan ")?
+                .split_whitespace()
+                .next()?
+                .trim_matches(['`', ':', ','])
+                .to_owned();
+            Some(format!("the plan `{plan}`"))
+        }
         _ => None,
     }
 }
 
 /// The text behind a key of a document's first level.
-fn field(text: &[u8], key: &str) -> Option<String> {
+pub(super) fn field(text: &[u8], key: &str) -> Option<String> {
     use graygate_rules::documents::text::{Syntax, Value, parse};
     let node = parse(std::str::from_utf8(text).ok()?, Syntax::Yaml).ok()?;
     let Value::Map(entries) = node.value else { return None };

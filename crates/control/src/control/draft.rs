@@ -52,6 +52,7 @@ pub struct Draft {
 impl Control {
     /// Looks at a change, and changes nothing.
     pub async fn draft(&self, changes: Changes) -> Result<Draft> {
+        self.check_ready()?;
         for (id, text) in &changes {
             if let Some(text) = text.as_ref().filter(|text| text.len() > DOCUMENT_LIMIT) {
                 let detail = format!("`{id}` has {} KiB; a document has at most 1 MiB", text.len() >> 10);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,6 +50,14 @@ impl Stranger {
 }
 
 impl Control {
+    /// Whether the documents were read.
+    pub fn check_ready(&self) -> Result<()> {
+        match self.is_ready.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err(crate::Error::Away("the documents are not read yet".to_owned())),
+        }
+    }
+
     /// All documents as they are now.
     pub fn view(&self) -> Arc<View> {
         self.view.lock().clone()
@@ -137,6 +146,7 @@ impl Control {
         let view = tokio::task::spawn_blocking(move || View::of(set, Default::default())).await;
         let view = view.map_err(|error| crate::Error::Internal(error.to_string()))?;
         *self.view.lock() = Arc::new(view);
+        self.is_ready.store(true, Ordering::Release);
         let mut known = BTreeMap::new();
         let mut range = Range::all(KNOWN);
         loop {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use graygate_rules::documents::{DocumentId, Format, Kind, Raw};
+use graygate_rules::documents::{DocumentId, Format, Raw};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
@@ -15,8 +15,12 @@ use utoipa::ToSchema;
 use super::Control;
 use super::documents::{DocumentText, Done, Intent, Precondition, put_known};
 use super::draft::DryRun;
+use super::members::{
+    check_member, difference, found_in, list_id, offload, places, push_lines, replaced, tag, values, with,
+    without,
+};
 use super::proposals::{Asked, ProposalShown, Work};
-use super::view::{Changes, View};
+use super::view::Changes;
 use super::write::Plan;
 use crate::audit::{Deed, Text, history_prefix, text_name};
 use crate::error::{Error, Result};
@@ -25,14 +29,10 @@ use crate::state::{Range, Revision, Slot, StateError, Stored};
 
 /// Most members of one call; more are a `PUT` of the whole.
 const MEMBERS_LIMIT: usize = 100_000;
-/// Longest member.
-const MEMBER_LIMIT: usize = 1_024;
 /// Parts, and bytes, of one transaction.
 const BATCH: (usize, usize) = (30, 1 << 20);
 /// How often a change is tried again that met another one of the same part.
 const RACES: usize = 50;
-/// Up to so many values are looked for one by one, more in one walk.
-const FEW: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct ContainsShown {
@@ -494,255 +494,5 @@ impl Control {
             members.extend(before.iter().cloned());
         }
         Err(Error::NotFound(format!("`{id}` has no revision {to} that is kept")))
-    }
-}
-
-async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::Internal(format!("looking through a list ended early: {error}")))
-}
-
-fn list_id(list: &str) -> Result<DocumentId> {
-    let id = DocumentId::of(Kind::List, list).filter(|id| id.tail().is_none() && !list.starts_with('.'));
-    id.ok_or_else(|| Error::BadRequest(format!("`{list}` is not a name")))
-}
-
-fn check_member(value: &str) -> Result<()> {
-    let wrong =
-        |what: &str| Err(Error::Invalid(format!("`{}` cannot be a member: {what}", value.escape_debug())));
-    match value {
-        "" => wrong("it is empty"),
-        _ if value.len() > MEMBER_LIMIT => wrong("it is too long"),
-        _ if value.starts_with('#') => wrong("a line that begins with `#` is a comment"),
-        _ if value.trim_matches([' ', '\t']) != value => wrong("spaces around it are not part of it"),
-        _ if value.contains(['\n', '\r', '\0']) => wrong("it has a line break"),
-        _ => Ok(()),
-    }
-}
-
-fn difference(add: &[String], remove: &[String]) -> String {
-    let lines = |sign: char, values: &[String]| {
-        values.iter().map(|value| format!("{sign}{value}\n")).collect::<String>()
-    };
-    lines('+', add) + &lines('-', remove)
-}
-
-fn values(body: &[u8]) -> impl Iterator<Item = &str> {
-    let text = std::str::from_utf8(body).unwrap_or_default();
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines =
-        text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).trim_matches([' ', '\t']));
-    lines.filter(|value| !value.is_empty() && !value.starts_with('#'))
-}
-
-fn push_lines(text: &mut Vec<u8>, body: &[u8]) {
-    text.extend_from_slice(body);
-    if !body.is_empty() && body.last() != Some(&b'\n') {
-        text.push(b'\n');
-    }
-}
-
-fn tag(parts: &[(DocumentId, Arc<Raw>)]) -> String {
-    let mut hasher = Sha256::new();
-    for (id, raw) in parts {
-        hasher.update(format!("{id} {}\n", raw.body.len()));
-        hasher.update(&raw.body[..]);
-    }
-    let hash = hex::encode(hasher.finalize());
-    format!("\"{}\"", hash.get(..24).unwrap_or(&hash))
-}
-
-/// The parts that hold each of these values.
-fn found_in<'v>(parts: &[(DocumentId, Arc<Raw>)], wanted: &[&'v str]) -> Vec<(&'v str, DocumentId)> {
-    let mut found = Vec::new();
-    let set: HashSet<&str> = wanted.iter().copied().collect();
-    for (id, raw) in parts {
-        if wanted.len() <= FEW {
-            let has = |value: &&&str| has_line(&raw.body, value);
-            found.extend(wanted.iter().filter(has).map(|value| (*value, id.clone())));
-        } else {
-            let here: HashSet<&str> = values(&raw.body).filter(|value| set.contains(value)).collect();
-            found.extend(
-                wanted.iter().filter(|value| here.contains(**value)).map(|value| (*value, id.clone())),
-            );
-        }
-    }
-    found
-}
-
-/// Whether a value is a line of a list's text.
-fn has_line(body: &[u8], value: &str) -> bool {
-    let is_edge = |byte: Option<&u8>| byte.is_none_or(|byte| matches!(byte, b'\n' | b'\r'));
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    memchr::memmem::find_iter(body, value).any(|at| {
-        let before = body.get(..at).unwrap_or_default();
-        let after = body.get(at + value.len()..).unwrap_or_default();
-        let before = before.strip_prefix(b"\xef\xbb\xbf").unwrap_or(before);
-        let left = before.iter().rev().find(|byte| !is_blank(byte));
-        let right = after.iter().find(|byte| !is_blank(byte));
-        is_edge(left) && is_edge(right)
-    })
-}
-
-/// Which part each value goes to, or is in.
-fn places(
-    view: &View,
-    list: &str,
-    (values, is_addition): (&[String], bool),
-    part_bytes: Option<usize>,
-) -> BTreeMap<DocumentId, Vec<String>> {
-    let parts = view.parts(list);
-    let wanted: Vec<&str> = values.iter().map(String::as_str).collect();
-    let found = found_in(&parts, &wanted);
-    let mut places: BTreeMap<DocumentId, Vec<String>> = BTreeMap::new();
-    if !is_addition {
-        for (value, id) in found {
-            places.entry(id).or_default().push(value.to_owned());
-        }
-        return places;
-    }
-    let there: HashSet<&str> = found.iter().map(|(value, _)| *value).collect();
-    let mut once = HashSet::new();
-    for value in wanted.iter().filter(|value| !there.contains(**value)) {
-        if once.insert(*value)
-            && let Some(id) = place(&parts, list, value, part_bytes)
-        {
-            places.entry(id).or_default().push((*value).to_owned());
-        }
-    }
-    places
-}
-
-/// The part a new member goes to.
-fn place(
-    parts: &[(DocumentId, Arc<Raw>)],
-    list: &str,
-    value: &str,
-    part_bytes: Option<usize>,
-) -> Option<DocumentId> {
-    let whole = DocumentId::of(Kind::List, list)?;
-    if let Some(id) = split::part_of(parts.iter().map(|(id, _)| id), value) {
-        return Some(id);
-    }
-    let has_room = |raw: &Raw| part_bytes.is_none_or(|limit| raw.body.len() < limit);
-    match parts.iter().find(|(id, _)| *id == whole).or_else(|| parts.first()) {
-        None => Some(whole),
-        Some((id, raw)) if has_room(raw) => Some(id.clone()),
-        Some(_) => {
-            // A large part that was not spread: beside it, in one of as many as a large list would have.
-            let number = crc32fast::hash(value.as_bytes()) % 1_024;
-            DocumentId::of(Kind::List, &format!("{list}/added-{number:04}"))
-        }
-    }
-}
-
-/// The changes that make a list this text.
-fn replaced(view: &View, list: &str, text: &Bytes, part_bytes: Option<usize>) -> Result<Changes> {
-    let whole = list_id(list)?;
-    let parts = view.parts(list);
-    let wanted = match part_bytes {
-        Some(limit) if text.len() > limit => split::spread(&whole, text, parts.iter().map(|(id, _)| id))
-            .ok_or_else(|| {
-                Error::Invalid(format!("the name `{list}` is too long for a list of this size"))
-            })?,
-        _ => vec![(whole, text.clone())],
-    };
-    let mut changes = Changes::new();
-    let names: HashSet<DocumentId> = wanted.iter().map(|(id, _)| id.clone()).collect();
-    for (id, text) in wanted {
-        let is_same = view.set.documents.get(&id).is_some_and(|raw| raw.body[..] == text[..]);
-        if !is_same {
-            changes.insert(id, Some(text));
-        }
-    }
-    for (id, _) in parts.into_iter().filter(|(id, _)| !names.contains(id)) {
-        changes.insert(id, None);
-    }
-    Ok(changes)
-}
-
-/// A part's text with more members, and those that were not in it.
-fn with(old: &[u8], add: &[String]) -> (Vec<u8>, Vec<String>) {
-    let there: HashSet<&str> = if add.len() <= FEW { HashSet::new() } else { values(old).collect() };
-    let is_new = |value: &&String| {
-        if add.len() <= FEW { !has_line(old, value) } else { !there.contains(value.as_str()) }
-    };
-    let new: Vec<String> = add.iter().filter(is_new).cloned().collect();
-    let mut text = Vec::with_capacity(old.len() + new.iter().map(|value| value.len() + 1).sum::<usize>() + 1);
-    push_lines(&mut text, old);
-    for value in &new {
-        push_lines(&mut text, value.as_bytes());
-    }
-    (text, new)
-}
-
-/// A part's text with fewer members, and those that were in it. Comments and blank lines stay.
-fn without(old: &[u8], remove: &[String]) -> (Vec<u8>, Vec<String>) {
-    let set: HashSet<&str> = remove.iter().map(String::as_str).collect();
-    let (mut text, mut gone) = (Vec::with_capacity(old.len()), BTreeSet::new());
-    for line in old.split_inclusive(|byte| *byte == b'\n') {
-        let found = values(line).next().filter(|value| set.contains(value));
-        match found {
-            Some(value) => drop(gone.insert(value.to_owned())),
-            None => text.extend_from_slice(line),
-        }
-    }
-    (text, gone.into_iter().collect())
-}
-
-/// Big lists as many small keys: the rule that `push` uses as well.
-mod split {
-    use super::{Bytes, DocumentId};
-
-    /// The part of a list that was spread before which takes this value.
-    pub fn part_of<'a>(_parts: impl Iterator<Item = &'a DocumentId>, _value: &str) -> Option<DocumentId> {
-        None
-    }
-
-    /// A text as parts.
-    pub fn spread<'a>(
-        _whole: &DocumentId,
-        _text: &Bytes,
-        _parts: impl Iterator<Item = &'a DocumentId>,
-    ) -> Option<Vec<(DocumentId, Bytes)>> {
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn members_are_whole_lines() {
-        for (text, value, is) in [
-            ("alice\nbob\n", "bob", true),
-            ("alice\nbob", "bob", true),
-            ("alice\n bob \t\r\n", "bob", true),
-            ("bobby\n", "bob", false),
-            ("abob\n", "bob", false),
-            ("\u{feff}bob\n", "bob", true),
-            ("a b\n", "b", false),
-            ("#bob\n", "bob", false),
-        ] {
-            assert_eq!(has_line(text.as_bytes(), value), is, "{text:?} {value}");
-        }
-    }
-
-    #[test]
-    fn texts_gain_and_lose_members_and_keep_the_rest() {
-        let owned = |values: &[&str]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (text, added) = with(b"# pilots\nalice", &owned(&["bob", "alice"]));
-        assert_eq!((&text[..], added), (&b"# pilots\nalice\nbob\n"[..], owned(&["bob"])));
-        let (text, removed) = without(b"# pilots\nalice\n\nbob\nalice\n", &owned(&["alice", "zoe"]));
-        assert_eq!((&text[..], removed), (&b"# pilots\n\nbob\n"[..], owned(&["alice"])));
-    }
-
-    #[test]
-    fn what_cannot_be_a_member_is_told() {
-        for value in ["", "#x", " x", "x ", "a\nb", "a\rb"] {
-            assert!(check_member(value).is_err(), "{value:?}");
-        }
-        assert!(check_member("用户 1").is_ok());
     }
 }

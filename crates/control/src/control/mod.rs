@@ -13,6 +13,8 @@ mod found;
 mod history;
 mod journal;
 mod lists;
+mod live;
+mod members;
 mod messages;
 mod proposals;
 mod sign_in;
@@ -21,6 +23,7 @@ mod touch;
 mod view;
 mod write;
 
+pub use crate::people::FourEyes;
 pub use accounts::{NewToken, NewUser, TokenMade, TokenShown, UserChange, UserShown};
 pub use ask::{ExplainAsked, ReplayAsked, SampleAsked};
 pub use documents::{
@@ -32,14 +35,16 @@ pub use foreign::Stranger;
 pub use history::HistoryShown;
 pub use journal::{AuditQuery, RecordShown, TextShown};
 pub use lists::{ContainsShown, MembersDone, MembersShown};
+pub use live::Live;
 pub use messages::{Message, MessageShown};
-pub use proposals::{Asked, FourEyes, Proposal, ProposalShown, ProposalState, Work};
+pub use proposals::{Asked, Proposal, ProposalShown, ProposalState, Work};
 pub use sign_in::{ActionShown, Me, SignedIn};
 pub use view::{Changes, View};
 pub use write::{Plan, Written};
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use graygate_rules::documents::DocumentId;
@@ -48,14 +53,11 @@ use tokio::sync::watch;
 
 use time::OffsetDateTime;
 
-use crate::audit::Refusals;
+use crate::audit::{AUDIT_KEPT, Refusals};
 use crate::metrics::Metrics;
 use crate::people::{Passwords, SessionSettings, Throttle};
 use crate::registries::status::Status;
 use crate::state::{Leadership, State};
-
-/// How long records of the audit are kept unless the file says otherwise.
-pub const AUDIT_KEPT: std::time::Duration = std::time::Duration::from_secs(400 * 24 * 60 * 60);
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -96,6 +98,12 @@ pub struct Control {
     /// What is to be seen of registries.
     pub registries: watch::Sender<Arc<Status>>,
     swept: Mutex<Option<OffsetDateTime>>,
+    /// What proxies say of themselves, and of their requests.
+    pub live: Live,
+    /// Set once the documents are read.
+    is_ready: AtomicBool,
+    /// By what is kept of their secrets: for whom, and until when.
+    invitations: Mutex<HashMap<String, (String, Instant)>>,
     view: Mutex<Arc<View>>,
     /// What this process wrote of late: the source may show what was there before for a moment.
     recent: Mutex<HashMap<DocumentId, Instant>>,
@@ -120,6 +128,9 @@ impl Control {
             audit_kept: AUDIT_KEPT,
             registries: watch::Sender::new(Arc::default()),
             swept: Mutex::default(),
+            live: Live::default(),
+            is_ready: AtomicBool::new(false),
+            invitations: Mutex::default(),
             view: Mutex::new(Arc::new(View::empty())),
             recent: Mutex::default(),
             writer: tokio::sync::Mutex::new(()),

@@ -28,27 +28,6 @@ const WAITS: time::Duration = time::Duration::days(7);
 /// Longest difference that a proposal shows.
 const SHOWN: usize = 64 << 10;
 
-/// Which services need a second person.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub enum FourEyes {
-    #[default]
-    None,
-    Services(BTreeSet<String>),
-    All,
-}
-
-impl FourEyes {
-    pub fn concerns(&self, touch: &Touch) -> bool {
-        match (self, touch) {
-            (FourEyes::None, _) => false,
-            (FourEyes::Services(named), _) if named.is_empty() => false,
-            (_, Touch::All) => true,
-            (FourEyes::All, Touch::Services(services)) => !services.is_empty(),
-            (FourEyes::Services(named), Touch::Services(services)) => !named.is_disjoint(services),
-        }
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProposalState {

@@ -18,6 +18,9 @@ use crate::state::{Slot, Transaction, to_json};
 /// How long the tokens of a person of the identity provider work without a sign-in.
 const OIDC_TOKENS: time::Duration = time::Duration::days(30);
 
+/// How long an invitation may wait for its bearer.
+const INVITED_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+
 /// A new session.
 pub struct SignedIn {
     /// The cookie's value, which is kept nowhere.
@@ -96,6 +99,23 @@ impl Control {
         plan.transaction.put(Slot::record(&record), to_json(&record, &session)?);
         self.write(plan).await?;
         Ok(SignedIn { cookie, user: name.to_owned(), csrf: session.csrf })
+    }
+
+    /// A secret that signs its first bearer in as `name`, kept nowhere but in this process.
+    pub fn invite(&self, name: &str) -> String {
+        let invitation = secret();
+        let until = self.clock.instant() + INVITED_FOR;
+        self.invitations.lock().insert(fingerprint(&invitation), (name.to_owned(), until));
+        invitation
+    }
+
+    /// Opens a session for the first who brings an invitation.
+    pub async fn accept(&self, invitation: &str, from: &Principal) -> Result<SignedIn> {
+        let found = self.invitations.lock().remove(&fingerprint(invitation));
+        match found {
+            Some((name, until)) if self.clock.instant() < until => self.open_session(&name, from).await,
+            _ => Err(Error::NotFound("this link was used already, or is over".to_owned())),
+        }
     }
 
     /// Ends a session. One that is gone is as good.

@@ -6,6 +6,7 @@ use graygate_rules::documents::{
     self, Condition, Document, DocumentId, Kind, Operator, Raw, Route, Rule, Target,
 };
 
+use super::documents::field;
 use super::view::View;
 use crate::people::Touch;
 
@@ -16,6 +17,10 @@ impl View {
             Kind::List => self.touch_of_list(id.head()),
             Kind::Service => Touch::one(id.head()),
             Kind::Instance => Touch::one(id.head()),
+            _ if matches!(id.kind.folder(), "closures" | "messages") => {
+                field(text, "service").map_or(Touch::All, Touch::one)
+            }
+            _ if id.kind.folder() == "plans" => services_of(text),
             _ => {
                 let raw = Raw { body: text.into(), format: self.format(id) };
                 documents::parse(id, &raw).map_or(Touch::All, |document| touch(&document))
@@ -53,6 +58,31 @@ impl View {
             named(when, &mut found);
         }
         found
+    }
+}
+
+/// The services a plan names; one of configuration values names its application.
+fn services_of(text: &[u8]) -> Touch {
+    use graygate_rules::documents::text::{Syntax, Value, parse};
+    let node = std::str::from_utf8(text).ok().and_then(|text| parse(text, Syntax::Yaml).ok());
+    let Some(Value::Map(entries)) = node.map(|node| node.value) else { return Touch::All };
+    let of = |key: &str| entries.iter().find(|(name, _)| name == key).map(|(_, node)| &node.value);
+    match (of("services"), of("config")) {
+        (Some(Value::List(items)), _) => {
+            let names = items.iter().filter_map(|item| match &item.value {
+                Value::Text(text) => Some(text.clone()),
+                _ => None,
+            });
+            Touch::Services(names.collect())
+        }
+        (None, Some(Value::Map(config))) => match config.iter().find(|(key, _)| key == "app") {
+            Some((_, node)) => match &node.value {
+                Value::Text(app) => Touch::one(app.as_str()),
+                _ => Touch::All,
+            },
+            None => Touch::All,
+        },
+        _ => Touch::All,
     }
 }
 

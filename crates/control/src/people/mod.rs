@@ -14,7 +14,7 @@ mod users;
 
 pub use password::{BadPassword, Passwords};
 pub use principal::{Denied, Principal, Via};
-pub use roles::{ACTIONS, Grant, Permission, Role, Touch};
+pub use roles::{ACTIONS, FourEyes, Grant, Permission, Role, Touch};
 pub use sessions::{Session, SessionSettings};
 pub use throttle::{Throttle, Throttled};
 pub use tokens::{Token, TokenSecret};

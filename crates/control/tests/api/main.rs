@@ -4,5 +4,7 @@
 mod attacks;
 mod documents;
 mod harness;
+mod openapi;
 mod people;
+mod questions;
 mod roles;

@@ -7,7 +7,7 @@
 
 mod plan;
 mod pull;
-mod split;
+pub mod split;
 
 pub use plan::{Difference, Plan, Surplus};
 pub use pull::{PullError, Pulled, pull};

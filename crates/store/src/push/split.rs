@@ -23,7 +23,7 @@ const COUNT_LIMIT: u32 = 1 << 16;
 
 /// Where a stored key stands in its list.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Part {
+pub struct Part {
     /// The document as it is in a directory.
     pub of: DocumentId,
     pub index: u32,
@@ -51,6 +51,11 @@ impl Part {
         ours.then_some(part)
     }
 
+    /// The part of the same list that a line belongs to.
+    pub fn of_line(&self, line: &[u8]) -> Option<DocumentId> {
+        Part { of: self.of.clone(), index: bucket(line, self.count), count: self.count }.id()
+    }
+
     /// The identity it is stored under; `None` where the name would be too long.
     fn id(&self) -> Option<DocumentId> {
         let numbers = format!("split-{:05}-of-{:05}", self.index, self.count);
@@ -63,12 +68,12 @@ impl Part {
 }
 
 /// The document a stored key belongs to: itself, or the list it is a part of.
-pub(super) fn owner(id: &DocumentId) -> DocumentId {
+pub fn owner(id: &DocumentId) -> DocumentId {
     Part::parse(id).map_or_else(|| id.clone(), |part| part.of)
 }
 
 /// The keys of a list. `stored` is the number of parts it has in the store now, 0 for none.
-pub(super) fn split(id: &DocumentId, body: &Body, stored: u32) -> Result<Vec<(DocumentId, Body)>, Problem> {
+pub fn split(id: &DocumentId, body: &Body, stored: u32) -> Result<Vec<(DocumentId, Body)>, Problem> {
     let count = parts(body.len(), stored);
     if count == 1 {
         return Ok(vec![(id.clone(), body.clone())]);

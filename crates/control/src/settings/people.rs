@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use graygate_rules::documents::fields::{Emptiness, Field};
 
 use super::places::read_url;
-use crate::control::FourEyes;
-use crate::people::{Grant, Role, SessionSettings};
+use crate::people::{FourEyes, Grant, Role, SessionSettings};
 
 /// The identity provider.
 #[derive(Clone, PartialEq, Debug)]

@@ -20,8 +20,8 @@ use graygate_rules::documents::text::{self, Node, Syntax};
 use graygate_rules::vocab::{Problem, canonical_net};
 use ipnet::IpNet;
 
-use crate::control::{AUDIT_KEPT, FourEyes};
-use crate::people::SessionSettings;
+use crate::audit::AUDIT_KEPT;
+use crate::people::{FourEyes, SessionSettings};
 use crate::registries;
 use crate::registries::config::Registries;
 

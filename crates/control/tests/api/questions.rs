@@ -1,0 +1,83 @@
+//! Questions, messages, events and what runs.
+
+use graygate_control::control::Message;
+use graygate_control::people::Role;
+use graygate_control::state::Transaction;
+use serde_json::json;
+
+use crate::harness::Plane;
+
+#[tokio::test]
+async fn a_question_is_answered_today_and_with_drafts() {
+    let plane = Plane::start().await;
+    let li = plane.person("li", Role::Editor).await;
+    let puts = json!({"routes/all": "service: patient\n", "rules/x": "version: gray\nservices: [patient]\nwhen: {attribute: header:x-tester, exists: true}\n"});
+    li.post("/changes", json!({"puts": puts})).await.is(200);
+    let question = json!({"url": "http://h/list", "headers": [["x-tester", "yes"]]});
+    let told = li.post("/explain", question).await.is(200).json();
+    assert_eq!(
+        (&told["version"], &told["reason"], &told["rule"]),
+        (&json!("gray"), &json!("rule"), &json!("x"))
+    );
+    let drafts = json!({"rules/x": null, "rules/y": "version: feat1\nservices: [patient]\n"});
+    let question = json!({"url": "http://h/list", "headers": [["x-tester", "yes"]], "drafts": drafts});
+    let told = li.post("/explain", question).await.is(200).json();
+    assert_eq!((&told["version"], &told["draft"]["version"]), (&json!("gray"), &json!("feat1")));
+    li.post("/explain", json!({"url": "ftp://h"})).await.is(422);
+    li.post("/explain", json!({"path": "/"})).await.is(422);
+    li.get("/documents/rules/y").await.is(404);
+
+    let drafts = json!({"rules/x": "version: gray\nservices: [patient]\n"});
+    let moved =
+        li.post("/replay", json!({"drafts": drafts, "sample": {"identities": 100}})).await.is(200).json();
+    assert_eq!(moved["moved"], 100);
+    assert_eq!(
+        moved["by"][0],
+        json!({"service": "patient", "from": "release", "to": "gray", "requests": 100})
+    );
+    let log = "{\"method\": \"GET\", \"host\": \"h\", \"path\": \"/\", \"client\": \"203.0.113.7\", \"user_agent\": \"t\"}\n";
+    let moved = li.post("/replay", json!({"drafts": drafts, "sample": {"log": log}})).await.is(200).json();
+    assert_eq!((&moved["requests"], &moved["moved"]), (&json!(1), &json!(1)), "{moved}");
+    li.post("/replay", json!({"drafts": {}, "sample": {"log": "/etc/passwd"}})).await.is(200);
+}
+
+#[tokio::test]
+async fn messages_are_read_by_each_for_himself() {
+    let plane = Plane::start().await;
+    let (li, wang) = (plane.person("li", Role::Viewer).await, plane.person("wang", Role::Viewer).await);
+    let mut transaction = Transaction::default();
+    let message = Message::new("plan", "it begins".into(), time::OffsetDateTime::now_utc());
+    message.put(&mut transaction).unwrap();
+    plane.control.state.commit(transaction).await.unwrap();
+    let told = li.get("/messages").await.is(200).json();
+    assert_eq!((&told["items"][0]["text"], &told["items"][0]["read"]), (&json!("it begins"), &json!(false)));
+    li.post(&format!("/messages/{}/read", message.id), json!({})).await.is(204);
+    assert_eq!(li.get("/messages").await.json()["items"][0]["read"], true);
+    assert_eq!(wang.get("/messages").await.json()["items"][0]["read"], false);
+    li.post("/messages/none/read", json!({})).await.is(404);
+}
+
+#[tokio::test]
+async fn services_and_fleet_are_told() {
+    let plane = Plane::start().await;
+    let li = plane.person("li", Role::Viewer).await;
+    let told = li.get("/services").await.is(200).json();
+    let names: Vec<_> =
+        told["items"].as_array().unwrap().iter().map(|service| service["name"].clone()).collect();
+    assert_eq!(names, ["patient", "portal"]);
+    assert_eq!(li.get("/fleet").await.is(200).json()["proxies"], json!([]));
+}
+
+#[tokio::test]
+async fn an_invitation_signs_in_once() {
+    let plane = Plane::start().await;
+    plane.person("li", Role::Admin).await;
+    let invitation = plane.control.invite("li");
+    let path = format!("/sign-in/once/{invitation}");
+    let answer = plane.nobody().get(&path).await;
+    assert_eq!(answer.status, 303);
+    let cookie = answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(plane.nobody().with("cookie", &cookie).get("/me").await.is(200).json()["user"], "li");
+    plane.nobody().get(&path).await.is(404);
+    plane.nobody().get("/sign-in/once/x").await.is(404);
+}
