@@ -88,12 +88,12 @@ fuzz: cargo build-tools fuzz-tools ## fuzz each target for SECONDS_EACH (60), or
 	done
 
 differential: cargo build-tools ## compare the fast decision with the slow, obvious one on a million random cases
-	GRAYGATE_CASES=1000000 $(CARGO) test --locked --release --test differential --test index
+	GRAYGATE_CASES=1000000 $(CARGO) test --locked --release --test rules -- differential index
 
 availability: cargo build-tools ## measure what users notice of each fault of a gray version
 	@mkdir -p loadtest/results
 	GRAYGATE_AVAILABILITY=$(CURDIR)/loadtest/results/availability.md \
-		$(CARGO) test --locked --test faults availability
+		$(CARGO) test --locked --test it faults::availability
 	@cat loadtest/results/availability.md
 
 loadtest: cargo build-tools load-tools test-tools ## measure beside other proxies, changes, starts and growth (MEASURES, LOADTEST)
@@ -134,7 +134,7 @@ measure-%:
 
 malformed: cargo build-tools ## write what each malformed request gets
 	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \
-		$(CARGO) test --locked --test edge nothing_malformed
+		$(CARGO) test --locked --test it nothing_malformed
 	@cat loadtest/results/malformed.md
 
 release: cargo build-tools ## build target/release/graygate

@@ -1,7 +1,7 @@
 //! Documents around what the fuzzer writes, and an ordinary request.
 #![allow(dead_code, reason = "each target uses some of it")]
 
-#[path = "../../tests/oracle/mod.rs"]
+#[path = "../../tests/rules/oracle/mod.rs"]
 pub mod oracle;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Arbitrary bytes to a whole proxy: what arrives upstream is one well-formed request after the other, or nothing.
 #![no_main]
 
-#[path = "../../tests/support/strict.rs"]
+#[path = "../../tests/it/harness/strict.rs"]
 mod strict;
 
 use std::sync::LazyLock;

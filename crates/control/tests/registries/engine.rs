@@ -65,11 +65,13 @@ impl Memory {
         let mut found: Vec<String> = bodies
             .iter()
             .filter(|(id, _)| id.starts_with(&start))
-            .map(|(id, body)| match parse(&DocumentId::parse(id).unwrap(), &Raw::yaml(body.as_str())).unwrap() {
-                Document::Instance(one) => {
-                    format!("{} {}{}", one.address, one.version, if one.draining { "*" } else { "" })
+            .map(|(id, body)| {
+                match parse(&DocumentId::parse(id).unwrap(), &Raw::yaml(body.as_str())).unwrap() {
+                    Document::Instance(one) => {
+                        format!("{} {}{}", one.address, one.version, if one.draining { "*" } else { "" })
+                    }
+                    other => panic!("{other:?}"),
                 }
-                other => panic!("{other:?}"),
             })
             .collect();
         found.sort();

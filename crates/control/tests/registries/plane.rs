@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use graygate_control::settings::Config;
 use graygate_control::run::Plane;
+use graygate_control::settings::Config;
 use graygate_rules::documents::fields::Notes;
 use tokio::sync::watch;
 

@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use super::recorded::Recorded;
 use crate::decide::{
-    Arrival, Buffers, Choice, Decision, NetworkSet, Outcome, Overrides, Peer, Scratch, ServicePlan, Snapshot, Trust,
+    Arrival, Buffers, Choice, Decision, NetworkSet, Outcome, Overrides, Peer, Scratch, ServicePlan, Snapshot,
+    Trust,
 };
 use crate::vocab::Name;
 

@@ -1,0 +1,12 @@
+//! The edge towards clients: TLS, HTTP/2, the PROXY protocol, WebSocket, limits, and what is refused, with real clients.
+
+mod arbitrary;
+mod certificate;
+mod framing;
+mod grpc;
+mod http2;
+mod limits;
+mod malformed;
+mod streams;
+mod tls;
+mod websocket;

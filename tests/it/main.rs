@@ -1,0 +1,16 @@
+//! The program from outside, and what is written about it: the real binary, real sockets, a real etcd.
+
+#![cfg(test)]
+
+mod harness;
+mod support;
+
+mod architecture;
+mod commands;
+mod conf;
+mod control;
+mod edge;
+mod faults;
+mod proxy;
+mod readme;
+mod sources;

@@ -1,0 +1,16 @@
+//! The whole proxy from outside: the real binary, real sockets, a real etcd, and the contract sentence by sentence.
+
+mod admin;
+mod answers;
+mod documents;
+mod ending;
+mod etcd;
+mod fallback;
+mod handover;
+mod load;
+mod log;
+mod paths;
+mod routing;
+mod testers;
+mod tls;
+mod version;

@@ -1,0 +1,10 @@
+//! Sources against the real thing: an etcd of their own, and directories on disk.
+
+mod commit;
+mod directory;
+mod etcd;
+mod following;
+mod grpc_proxy;
+mod leader;
+mod push;
+mod relay;
