@@ -25,6 +25,7 @@ pub fn pools(balance: Balance, instances: u16, weights: u32) -> Arc<ServicePools
         health: None,
         outlier: None,
         max_connections: Some(10_000),
+        closed: Vec::new(),
         pin_tag: None,
     };
     Registry::new(7).build(&[spec]).remove(0)

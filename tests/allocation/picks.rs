@@ -41,6 +41,7 @@ fn pools(balance: Balance) -> Arc<ServicePools> {
         health: None,
         outlier: Some(OutlierSpec::default()),
         max_connections: Some(1_000),
+        closed: Vec::new(),
         pin_tag: Some("developer".into()),
     };
     Registry::new(7).build(&[spec]).remove(0)

@@ -100,7 +100,7 @@ pub fn singular(kind: Kind) -> &'static str {
 }
 
 pub fn kind_of(word: &str) -> Option<Kind> {
-    Kind::ALL.into_iter().find(|kind| singular(*kind) == word)
+    Kind::ALL.into_iter().find(|kind| kind.word() == word)
 }
 
 impl Control {
@@ -138,7 +138,7 @@ impl Control {
             _ => text.map_or(0, |raw| raw.body.len()),
         };
         DocumentShown {
-            kind: singular(id.kind).to_owned(),
+            kind: id.kind.word().to_owned(),
             name: id.name.to_string(),
             document: id.to_string(),
             bytes,
@@ -295,7 +295,7 @@ impl Control {
     /// Tells of a document that has changed.
     pub(super) fn tell_document(&self, id: &DocumentId, revision: Revision, is_there: bool) {
         let body = json!({
-            "kind": singular(id.kind),
+            "kind": id.kind.word(),
             "name": id.name.to_string(),
             "revision": revision,
             "action": if is_there { "put" } else { "delete" },

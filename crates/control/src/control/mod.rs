@@ -26,9 +26,7 @@ mod write;
 pub use crate::people::FourEyes;
 pub use accounts::{NewToken, NewUser, TokenMade, TokenShown, UserChange, UserShown};
 pub use ask::{ExplainAsked, ReplayAsked, SampleAsked};
-pub use documents::{
-    ChangedShown, DocumentShown, DocumentText, Done, Intent, Precondition, kind_of, owner, singular,
-};
+pub use documents::{ChangedShown, DocumentShown, DocumentText, Done, Intent, Precondition, kind_of, owner};
 pub use draft::{DOCUMENT_LIMIT, Draft, DryRun};
 pub use events::{Event, EventKind, Events, STREAM_LIMIT, Streams, Subscription};
 pub use foreign::Stranger;

@@ -48,6 +48,8 @@ struct DocumentsReport {
     lists: usize,
     list_members: u64,
     instances: usize,
+    plans: usize,
+    closures: usize,
 }
 
 impl Admin {
@@ -83,6 +85,8 @@ impl Admin {
                         lists: count(Kind::List),
                         list_members: g.counts.list_members.iter().map(|(_, members)| members).sum(),
                         instances: count(Kind::Instance),
+                        plans: count(Kind::Plan),
+                        closures: count(Kind::Closure),
                     }
                 })
                 .unwrap_or_default(),

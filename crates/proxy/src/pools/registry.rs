@@ -178,17 +178,22 @@ fn by_label(spec: &ServiceSpec) -> BTreeMap<Name, Vec<&InstanceSpec>> {
 
 /// Every version's chain, resolved to the pools that serve it.
 fn chains(spec: &ServiceSpec, groups: &BTreeMap<Name, Group>) -> Vec<Vec<Link>> {
-    let link = |version: &usize| {
-        let label = &spec.versions.get(*version)?.label;
+    let link = |version: usize| {
+        let label = &spec.versions.get(version)?.label;
         let group = groups.get(label);
+        let is_closed = spec.closed.contains(&version);
         Some(Link {
-            version: *version,
-            open: group.map(|group| group.open.clone()),
+            version,
+            is_closed,
+            open: group.filter(|_| !is_closed).map(|group| group.open.clone()),
             pinned: group.map(|group| group.pinned.clone()).unwrap_or_default(),
         })
     };
-    let versions = spec.versions.iter();
-    versions.map(|one| one.chain.iter().filter_map(link).collect()).collect()
+    let chain = |(at, version): (usize, &VersionSpec)| match spec.closed.contains(&at) {
+        true => [at].into_iter().chain(spec.open_chain(at)).filter_map(link).collect(),
+        false => version.chain.iter().copied().filter_map(link).collect(),
+    };
+    spec.versions.iter().enumerate().map(chain).collect()
 }
 
 /// Makes the group of one label, out of what was there before as far as it did not change.

@@ -41,6 +41,8 @@ pub(super) struct Group {
 pub(super) struct Link {
     /// Index of the word.
     pub version: usize,
+    /// Only pinned requests are served here.
+    pub is_closed: bool,
     pub open: Option<Arc<Pool>>,
     pub pinned: BTreeMap<Label, Arc<Pool>>,
 }
@@ -69,11 +71,9 @@ impl ServicePools {
 
     /// Whether any instance at all stands in the chain of that version, in whatever state.
     pub fn has_instances(&self, version: usize) -> bool {
-        let versions = self.spec.versions.get(version).into_iter();
-        versions
-            .flat_map(|one| &one.chain)
-            .filter_map(|link| self.spec.versions.get(*link))
-            .any(|link| self.groups.contains_key(&link.label))
+        let chain = self.spec.open_chain(version);
+        let mut links = chain.iter().filter_map(|link| self.spec.versions.get(*link));
+        links.any(|link| self.groups.contains_key(&link.label))
     }
 
     /// Requests in flight to the instances listed here, whatever generation began them.
@@ -175,6 +175,14 @@ impl<'a> Ways<'a> {
         (pool.map(|pool| &**pool).filter(|pool| !pool.is_empty()), link.version)
     }
 
+    /// Why nothing is to be had at a position.
+    fn why_empty(&self, position: usize) -> FallbackReason {
+        match self.chain.get(position % self.chain.len().max(1)) {
+            Some(link) if link.is_closed => FallbackReason::Closed,
+            _ => FallbackReason::NoInstances,
+        }
+    }
+
     fn last_with_members(&self) -> Option<usize> {
         (0..self.len()).rev().find(|at| self.at(*at).0.is_some())
     }
@@ -192,7 +200,7 @@ fn find<'a>(
         let asked = Asked { tried: &walk.tried, hash_key: walk.hash_key, fail_open: false, now };
         match pool.map_or(Offer::Empty, |pool| pool.offer(asked)) {
             Offer::Instance(instance) => return Some((instance, version)),
-            Offer::Empty => walk.leave(FallbackReason::NoInstances),
+            Offer::Empty => walk.leave(ways.why_empty(walk.position)),
             Offer::Dark => walk.leave(FallbackReason::Unhealthy),
             Offer::Spent => walk.leave(FallbackReason::ConnectFailed),
         }

@@ -1,7 +1,7 @@
 //! From documents to what runs: the one validator and the one compile path of `run`, `check` and `explain`.
 //!
 //! Answers: what do these documents mean together, and what is wrong with them? A pipeline, each stage with a memory of
-//! its own: texts are parsed (`parse`), lists united (`lists`), references followed (`services`, `resolve`), rules planned
+//! its own: texts are parsed (`parse`), lists united (`lists`), references followed (`services`, `resolve`, `rollouts`), rules planned
 //! (`plan`), indexed (`index`) and put together (`service`, `route`). A broken document is held back alone, with its last
 //! good version in force; what refers to something missing is inert as a whole. Pure: no IO, no clock. Start at
 //! [`compile_next`].
@@ -16,6 +16,7 @@ mod parse;
 mod plan;
 mod resolve;
 mod resolved;
+mod rollouts;
 mod route;
 mod service;
 mod services;
@@ -82,6 +83,7 @@ pub fn compile_next(set: &DocumentSet, previous: Memory, read_file: ReadFile<'_>
     let lists = Lists::unite(&parsed, lists);
     resolve::forget_outdated(&mut parsed, &lists);
     let services = Services::gather(&parsed, &mut findings);
+    rollouts::check(&parsed, &services, &lists, &mut findings);
     let rules = resolve::rules(&parsed, &services, &lists, &mut findings);
     let mut indexes = Indexes::after(indexes);
     let mut files = TlsFiles::new(read_file, files);

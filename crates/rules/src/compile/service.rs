@@ -15,7 +15,7 @@ use super::resolve::ResolvedRule;
 use super::services::{ServiceParts, Services};
 use super::tls::TlsFiles;
 use super::versions::VersionTable;
-use crate::decide::{self, RuleIndex, RulePlan, ServicePlan, VersionPlan};
+use crate::decide::{self, RELEASE, RuleIndex, RulePlan, ServicePlan, VersionId, VersionPlan};
 use crate::documents::{Balance, HealthCheck, HealthCheckKind, Rule, Service};
 use crate::spec::{self, Check, HealthSpec, InstanceSpec, ServiceSpec, Transport, VersionSpec};
 use crate::vocab::{Attribute, Name, Timeouts};
@@ -157,8 +157,18 @@ impl NamedService<'_> {
                 max_ejected: outlier.max_ejected,
             }),
             max_connections: service.max_connections,
+            closed: self.closed(),
             pin_tag: service.pin.as_ref().map(|pin| pin.tag.clone()),
         }
+    }
+
+    /// Every word that leads to what a closed one does, but `release`, which answers everybody in the end.
+    fn closed(&self) -> Vec<VersionId> {
+        let label = |version: &Name| self.version_spec(version).label;
+        let closed: Vec<Name> = self.parts.closed.iter().map(|version| label(version)).collect();
+        let versions = self.versions.iter().enumerate();
+        let versions = versions.filter(|(id, version)| *id != RELEASE && closed.contains(&label(version)));
+        versions.map(|(id, _)| id).collect()
     }
 
     fn version_spec(&self, version: &Name) -> VersionSpec {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::findings::{DocumentFindings, Findings};
 use super::parse;
-use crate::documents::{Document, DocumentId, Instance, Kind, Service};
+use crate::documents::{Closure, Document, DocumentId, Instance, Kind, Service};
 use crate::vocab::Name;
 
 /// By name.
@@ -16,6 +16,8 @@ pub struct ServiceParts<'m> {
     pub id: &'m DocumentId,
     pub service: &'m Service,
     pub instances: Vec<&'m Instance>,
+    /// Versions that take no requests, as rules say them.
+    pub closed: Vec<&'m Name>,
     /// A version and an address are an instance once.
     known: BTreeSet<(&'m Name, SocketAddr)>,
     /// Their addresses. What a registry found at one of them is that instance: a hand's word comes first.
@@ -48,6 +50,11 @@ impl<'m> Services<'m> {
                 parts.add_discovered(instance);
             }
         }
+        for (id, found) in parsed.in_force(Kind::Closure) {
+            if let Document::Closure(closure) = &*found.document {
+                services.close(id, closure, findings);
+            }
+        }
         services
     }
 
@@ -63,6 +70,20 @@ impl<'m> Services<'m> {
         }
     }
 
+    fn close(&mut self, id: &'m DocumentId, closure: &'m Closure, findings: &mut Findings) {
+        match self.0.get_mut(&closure.service) {
+            Some(parts) => parts.closed.push(&closure.version),
+            None => {
+                let message = format!("the service `{}` does not exist", closure.service);
+                findings.of(id).add("service", message, "it closes nothing until then");
+            }
+        }
+    }
+
+    pub fn get(&self, name: &Name) -> Option<&ServiceParts<'m>> {
+        self.0.get(name)
+    }
+
     pub fn has(&self, name: &Name) -> bool {
         self.0.contains_key(name)
     }
@@ -74,8 +95,9 @@ impl<'m> Services<'m> {
 
 impl<'m> ServiceParts<'m> {
     fn of(id: &'m DocumentId, service: &'m Service, findings: &mut Findings) -> ServiceParts<'m> {
-        let (instances, known, addresses) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        let mut parts = ServiceParts { id, service, instances, known, addresses };
+        let (instances, closed) = (Vec::new(), Vec::new());
+        let (known, addresses) = (BTreeSet::new(), BTreeSet::new());
+        let mut parts = ServiceParts { id, service, instances, closed, known, addresses };
         let mut findings = findings.of(id);
         for (i, instance) in service.instances.iter().enumerate() {
             parts.add(instance, &format!("instances[{i}].address"), &mut findings);

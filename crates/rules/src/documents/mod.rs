@@ -4,12 +4,14 @@
 //! are problems with a place; nothing is skipped in silence. Owns: the raw [`DocumentSet`], the parsed
 //! [`Document`], and the reader of operators' text. Never: IO, references between documents (the compiler's work).
 
+mod closure;
 mod condition;
 mod discover;
 pub mod edit;
 pub mod fields;
 mod instance;
 mod list;
+pub mod plan;
 mod print;
 mod route;
 mod rule;
@@ -18,10 +20,12 @@ mod set;
 pub mod text;
 pub mod write;
 
+pub use closure::Closure;
 pub use condition::{Condition, Match, Operator, Pattern, read_attribute};
 pub use discover::{Discover, Weighing};
 pub use instance::Instance;
 pub use list::ListPart;
+pub use plan::Plan;
 pub use route::{HostPattern, PathPattern, PathRewrite, Redirect, Rewrite, Route, Target, TimeoutOverrides};
 pub use rule::{Outcome, Rule};
 pub use service::{
@@ -42,6 +46,8 @@ pub enum Document {
     Rule(Rule),
     List(ListPart),
     Instance(Instance),
+    Plan(Box<Plan>),
+    Closure(Closure),
 }
 
 /// Reads one document; the error holds everything that is wrong with it.
@@ -49,7 +55,7 @@ pub fn parse(id: &DocumentId, raw: &Raw) -> Result<Document, Vec<Problem>> {
     let notes = Notes::of(id);
     let document = match id.kind {
         Kind::List => read_list(raw, &notes),
-        _ => read_tree(id.kind, raw, &notes),
+        _ => read_tree(id, raw, &notes),
     };
     match document {
         Some(document) if notes.is_empty() => Ok(document),
@@ -67,7 +73,7 @@ fn read_list(raw: &Raw, notes: &Notes) -> Option<Document> {
     part.map(Document::List)
 }
 
-fn read_tree(kind: Kind, raw: &Raw, notes: &Notes) -> Option<Document> {
+fn read_tree(id: &DocumentId, raw: &Raw, notes: &Notes) -> Option<Document> {
     let Ok(text) = std::str::from_utf8(&raw.body) else {
         notes.note("", NOT_UTF8.0, NOT_UTF8.1);
         return None;
@@ -84,11 +90,13 @@ fn read_tree(kind: Kind, raw: &Raw, notes: &Notes) -> Option<Document> {
         }
     };
     let root = Field::root(&node, notes);
-    Some(match kind {
+    Some(match id.kind {
         Kind::Route => Document::Route(Box::new(Route::read(&root)?)),
         Kind::Service => Document::Service(Box::new(Service::read(&root)?)),
         Kind::Rule => Document::Rule(Rule::read(&root)?),
         Kind::Instance => Document::Instance(Instance::read(&root)?),
+        Kind::Plan => Document::Plan(Box::new(Plan::read(id, &root)?)),
+        Kind::Closure => Document::Closure(Closure::read(id, &root)?),
         Kind::List => return None,
     })
 }

@@ -1,5 +1,7 @@
 //! Every field, operator and mistake of the contract, as operators write them.
 
+use std::time::Duration;
+
 use super::*;
 use crate::vocab::Name;
 
@@ -43,6 +45,91 @@ fn every_mistake_of_a_tree_says_its_line() {
     }
     let problem = parse_text("rules/x", "version: gray\nwhn: {}").unwrap_err().remove(0);
     assert_eq!(problem.to_string(), "rules/x:2: whn: unknown field `whn`; did you mean `when`?");
+}
+
+#[test]
+fn plans_are_read_with_every_field_and_default() {
+    let text = r#"
+title: Patient 8.0 for pilot hospitals first
+services: [patient]
+version: gray
+when: {attribute: path, prefix: /patient}
+by: [header:application-cust-id]
+salt: patient-8
+priority: -500
+steps:
+  - {name: pilots, who: {attribute: header:application-hospital-source-code, in_list: pilot-hospitals}, hold: 30m}
+  - {share: 5, hold: 10m, min_requests: 500}
+  - {share: 25, hold: 30m, approval: true}
+  - {share: 100, hold: 1h}
+guards:
+  errors: {tolerate: 1.0, alpha: 0.008}
+  latency: {tolerate: 1.2, alpha: 0.002}
+  error_rate: {above: 5%}
+  latency_p99: {above: 800ms}
+  fallback: {above: 20%}
+  metrics:
+    - {name: orders, from: main, query: "up", above: 10, every: 30s}
+on_regression: rollback
+on_unknown: hold
+watch: 1h
+promote: manual
+windows: ["Mon-Fri 09:00-17:00 Asia/Shanghai"]
+channels: [ops-chat]
+"#;
+    good("plans/patient-8", text);
+    let Ok(Document::Plan(plan)) = parse_text("plans/p", "services: [a]\nversion: gray\nsteps: [{share: 5}]")
+    else {
+        panic!("no plan");
+    };
+    assert_eq!((plan.priority, plan.watch), (-1000, Duration::from_secs(3600)));
+    assert_eq!((plan.on_regression, plan.on_unknown), (plan::OnRegression::Rollback, plan::OnUnknown::Hold));
+    assert_eq!((plan.promote, plan.guards), (plan::Promotion::Manual, plan::Guards::default()));
+    good(
+        "plans/pool-size",
+        r#"
+config: {app: user-service, environment: prod, group: database, values: {database.maxPoolSize: "50"}}
+steps: [{who: {attribute: ip, cidr: [192.168.1.100, 192.168.1.101]}, hold: 10m}, {share: 100, hold: 10m}]
+"#,
+    );
+}
+
+#[test]
+fn mistakes_of_plans_are_named() {
+    let plan = |more: &str, expected: &[(&str, &str)]| {
+        bad("plans/p", &format!("services: [a]\nversion: gray\n{more}"), expected);
+    };
+    plan("steps: []", &[("steps", "an empty list")]);
+    plan("steps: [{share: 5}, {share: 5}]", &[("steps[1].share", "must grow")]);
+    plan("steps: [{share: 50}, {hold: 5m}]", &[("steps[1]", "adds nobody")]);
+    plan("steps: [{share: 0}]", &[("steps[0].share", "adds nobody")]);
+    plan(
+        "steps: [{share: 1}]\nguards: {errors: off, latency: off, fallback: off}",
+        &[("", "every guard is off")],
+    );
+    plan(
+        "steps: [{share: 1}]\nguards: {errors: {tolerate: 0.5}}",
+        &[("guards.errors.tolerate", "from 1 to")],
+    );
+    plan("steps: [{share: 1}]\nguards: {eror_rate: off}", &[("guards.eror_rate", "did you mean")]);
+    plan("steps: [{share: 1}]\nwindows: [\"Mon-Fry 09:00-17:00 UTC\"]", &[("windows[0]", "a window like")]);
+    plan("steps: [{share: 1}]\nconfig: {app: a}", &[("", "exclude each other")]);
+    bad("plans/p", "services: [a]\nversion: release\nsteps: [{share: 1}]", &[("version", "already")]);
+    bad("plans/p", "services: [a]\nsteps: [{share: 1}]", &[("", "`version` is missing")]);
+    bad(
+        &format!("plans/{}", "x".repeat(101)),
+        "services: [a]\nversion: g\nsteps: [{share: 1}]",
+        &[("", "at most 100")],
+    );
+}
+
+#[test]
+fn a_closure_is_named_for_what_it_closes() {
+    good("closures/patient.v7.0.1", "{service: patient, version: v7.0.1, because: errors}");
+    good("closures/patient.gray", "service: patient\nversion: gray");
+    bad("closures/other.gray", "service: patient\nversion: gray", &[("", "closures/patient.gray")]);
+    bad("closures/patient.release", "service: patient\nversion: release", &[("version", "cannot be closed")]);
+    bad("closures/patient.gray", "service: patient", &[("", "`version` is missing")]);
 }
 
 #[test]

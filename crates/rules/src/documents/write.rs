@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Document;
+use super::closure::Closure;
 use super::condition::{Condition, Match, Operator};
 use super::discover::{Discover, Weighing};
 use super::instance::Instance;
@@ -24,15 +25,17 @@ use super::service::{Balance, Fallback, HealthCheck, HealthCheckKind, Outlier, P
 use super::text::{Node, Value};
 use crate::vocab::{Comparison, HeaderEdits, Template, format_duration};
 
-/// The document's text: YAML, or of a list its lines.
-pub fn write(document: &Document) -> String {
-    match document {
+/// The document's text: YAML, or of a list its lines. `None` of a plan: people write those, and no program does.
+pub fn write(document: &Document) -> Option<String> {
+    Some(match document {
         Document::List(part) => part.text().to_string(),
         Document::Route(route) => print(&of_route(route)),
         Document::Service(service) => print(&of_service(service)),
         Document::Rule(rule) => print(&of_rule(rule)),
         Document::Instance(instance) => print(&of_instance(instance)),
-    }
+        Document::Closure(closure) => print(&of_closure(closure)),
+        Document::Plan(_) => return None,
+    })
 }
 
 /// The entries of a map in the order they are written.
@@ -159,6 +162,14 @@ fn of_instance(instance: &Instance) -> Value {
     map.put_filled("tags", self::map(instance.tags.iter().map(|(tag, value)| (tag, text(value)))));
     map.put_some("draining", instance.draining.then_some(Value::Boolean(true)));
     map.put_some("by", instance.by.as_ref().map(text));
+    map.map()
+}
+
+fn of_closure(closure: &Closure) -> Value {
+    let mut map = Entries::default();
+    map.put("service", text(&closure.service));
+    map.put("version", text(&closure.version));
+    map.put_some("because", (!closure.because.is_empty()).then(|| text(&closure.because)));
     map.map()
 }
 

@@ -21,15 +21,29 @@ pub struct ServiceSpec {
     pub outlier: Option<OutlierSpec>,
     /// Requests in flight to all instances of the service together; `None`: no limit.
     pub max_connections: Option<usize>,
+    /// Indices into [`ServiceSpec::versions`] of those that take no requests but pinned ones, as if they had no instance.
+    pub closed: Vec<usize>,
     /// The tag that reserves an instance for pinned requests.
     pub pin_tag: Option<Label>,
 }
 
 impl ServiceSpec {
+    /// Where a request without a pin is served: the version's chain without closed ones; of a closed version `release`
+    /// alone, also where its fallback says none.
+    pub fn open_chain(&self, version: usize) -> Vec<usize> {
+        let is_open = |version: &usize| !self.closed.contains(version);
+        let release = || self.versions.iter().position(|one| one.word.as_str() == Name::RELEASE);
+        if !is_open(&version) {
+            return release().into_iter().collect();
+        }
+        let chain = self.versions.get(version).map_or(&[][..], |one| &one.chain);
+        chain.iter().copied().filter(is_open).collect()
+    }
+
     /// Whether any instance stands in the chain of that version, in whatever state.
     pub fn has_instances(&self, version: usize) -> bool {
-        let chain = self.versions.get(version).into_iter().flat_map(|one| &one.chain);
-        let mut labels = chain.filter_map(|link| self.versions.get(*link)).map(|link| &link.label);
+        let chain = self.open_chain(version);
+        let mut labels = chain.iter().filter_map(|link| self.versions.get(*link)).map(|link| &link.label);
         labels.any(|label| self.instances.iter().any(|instance| instance.version == *label))
     }
 }

@@ -14,6 +14,10 @@ pub enum Kind {
     Rule,
     List,
     Instance,
+    /// How a version's audience grows; acted on by the control plane alone.
+    Plan,
+    /// A version that takes no requests of a service.
+    Closure,
 }
 
 /// What is true of all documents of a kind.
@@ -29,7 +33,8 @@ struct Facts {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Route, Kind::Service, Kind::Rule, Kind::List, Kind::Instance];
+    pub const ALL: [Kind; 7] =
+        [Kind::Route, Kind::Service, Kind::Rule, Kind::List, Kind::Instance, Kind::Plan, Kind::Closure];
 
     const fn facts(self) -> Facts {
         const NAME: &[(&str, usize)] = &[("<name>", 1)];
@@ -45,6 +50,10 @@ impl Kind {
             },
             Kind::Instance => {
                 Facts { word: "instance", folder: "instances", names: &[("<service>/<id>", 2)], turn: 2 }
+            }
+            Kind::Plan => Facts { word: "plan", folder: "plans", names: NAME, turn: 5 },
+            Kind::Closure => {
+                Facts { word: "closure", folder: "closures", names: &[("<service>.<version>", 1)], turn: 2 }
             }
         }
     }
@@ -69,7 +78,7 @@ impl Kind {
         self.facts().turn
     }
 
-    pub const LAST_TURN: u8 = 4;
+    pub const LAST_TURN: u8 = 5;
 
     pub fn from_folder(folder: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.folder() == folder)

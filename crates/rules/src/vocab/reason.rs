@@ -46,6 +46,8 @@ words! {
         NoInstances => "no_instances",
         Unhealthy => "unhealthy",
         ConnectFailed => "connect_failed",
+        /// A document closes the version.
+        Closed => "closed",
     }
 }
 

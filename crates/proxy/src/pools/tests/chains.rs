@@ -17,6 +17,10 @@ fn state_of(text: &str) -> (Arc<ServicePools>, BTreeMap<u16, String>, Instant) {
     let mut names = BTreeMap::new();
     let mut states = BTreeMap::new();
     for (port, one) in (1u16..).zip(text.split(", ").filter(|one| !one.is_empty())) {
+        if let Some(word) = one.strip_prefix("closed:") {
+            spec.closed.extend(CHAINS.iter().position(|chain| chain[0] == word));
+            continue;
+        }
         let (called, rest) = one.split_once('=').unwrap();
         let mut words = rest.split(' ');
         let mut made = instance(words.next().unwrap(), port);
@@ -240,4 +244,20 @@ fn the_reason_is_the_latest_one() {
     let fallbacks: Vec<_> =
         std::iter::from_fn(|| Some(pools.pick(&mut walk, now).ok()?.fallback)).take(2).collect();
     assert_eq!(fallbacks, [None, Some(FallbackReason::Unhealthy)]);
+}
+
+#[test]
+fn a_closed_version_takes_pinned_requests_alone() {
+    for (text, decided, pin, expected) in [
+        ("g=gray, b=beta, r=release, closed:gray", "gray", None, "r/closed"),
+        ("g=gray, b=beta, r=release, closed:beta", "gray", None, "g"),
+        ("g=gray down, b=beta, r=release, closed:beta", "gray", None, "r/closed"),
+        ("s=strict, r=release, closed:strict", "strict", None, "r/closed"),
+        ("g=gray pin:li, r=release, closed:gray", "gray", Some("li"), "g"),
+        ("g=gray pin:li, r=release, closed:gray", "gray", None, "r/closed"),
+        ("g=gray, closed:gray", "gray", None, "503"),
+        ("g=gray, r=release", "gray", None, "g"),
+    ] {
+        assert_eq!(way(text, decided, pin, 0).split(' ').next(), Some(expected), "{text}");
+    }
 }

@@ -55,6 +55,7 @@ fn service(chains: &[&[&str]], instances: Vec<InstanceSpec>) -> ServiceSpec {
         health: None,
         outlier: None,
         max_connections: None,
+        closed: Vec::new(),
         pin_tag: None,
     }
 }

@@ -198,7 +198,7 @@ fn documents_in_force_are_counted() {
         ("instances/gone/i", "address: 10.0.0.1:80\nversion: v"),
     ]);
     let count = |kind| compiled.counts.documents[&kind];
-    assert_eq!(Kind::ALL.map(count), [1, 1, 1, 1, 1]);
+    assert_eq!(Kind::ALL.map(count), [1, 1, 1, 1, 1, 0, 0]);
     assert_eq!(compiled.counts.list_members[0].1, 3);
 }
 
@@ -231,4 +231,49 @@ fn instances_of_registries_come_after_those_of_hands() {
     let expected: Vec<(String, &str)> =
         expected.iter().map(|(host, version)| (format!("10.0.0.{host}:80"), *version)).collect();
     assert_eq!(there, expected);
+}
+
+#[test]
+fn closures_close_what_leads_to_a_version_and_never_release() {
+    let closed = |service: &str, version: &str| {
+        let closure = format!("service: s\nversion: {version}");
+        let compiled = good(&[
+            ("services/s", service),
+            ("routes/r", "service: s"),
+            ("rules/a", "version: gray"),
+            (&format!("closures/s.{version}"), &closure),
+        ]);
+        let spec = &compiled.services[0].spec;
+        let words = spec.closed.iter().map(|id| spec.versions[*id].word.to_string()).collect::<Vec<_>>();
+        (words, get("h/").verdict(&compiled))
+    };
+    let decided = "r s gray rule:a".to_owned();
+    assert_eq!(closed("{}", "gray"), (vec!["gray".into()], decided.clone()), "the decision does not change");
+    let aliases = "aliases: {gray: v2, release: v1}";
+    assert_eq!(closed(aliases, "gray"), (vec!["gray".into(), "v2".into()], decided.clone()));
+    assert_eq!(closed(aliases, "v2"), (vec!["gray".into(), "v2".into()], decided.clone()));
+    let promoted = "aliases: {gray: v2, release: v2}";
+    assert_eq!(closed(promoted, "gray"), (vec!["gray".into(), "v2".into()], decided.clone()));
+    assert_eq!(closed("{}", "other"), (Vec::new(), decided));
+    let dangling = compiled(&[("services/s", "{}"), ("closures/t.gray", "service: t\nversion: gray")]);
+    assert_eq!(show(&dangling.problems), ["closures/t.gray: service: the service `t` does not exist"]);
+}
+
+#[test]
+fn plans_are_checked_and_decide_nothing() {
+    let plan = "services: [s]\nversion: gray\nsteps: [{who: {attribute: ip, in_list: pilots}}, {share: 50}]";
+    let service = "instances: [{address: '10.0.0.1:80', version: gray}]";
+    let documents = [("services/s", service), ("routes/r", "service: s"), ("lists/pilots", "10.0.0.1")];
+    let whole = good(&[&documents[..], &[("plans/p", plan)]].concat());
+    assert_eq!(get("h/").verdict(&whole), "r s release default");
+    assert_eq!(whole.counts.documents[&crate::documents::Kind::Plan], 1);
+    let wrong = compiled(&[("services/s", "{}"), ("plans/p", &plan.replace("[s]", "[s, gone]"))]);
+    assert_eq!(
+        show(&wrong.problems),
+        [
+            "plans/p: services[1]: the service `gone` does not exist",
+            "plans/p: steps[0].who.in_list: the list `pilots` does not exist",
+            "plans/p: version: no instance of `s` has the version `gray`",
+        ]
+    );
 }

@@ -17,7 +17,7 @@ fn show(id: &str, text: &str) -> Result<String, String> {
 fn written(id: &str, text: &str) -> String {
     let id = DocumentId::parse(id).unwrap();
     let raw = if id.to_string().starts_with("lists/") { Raw::list(text) } else { Raw::yaml(text) };
-    write(&parse(&id, &raw).unwrap())
+    write(&parse(&id, &raw).unwrap()).unwrap()
 }
 
 #[test]
@@ -54,6 +54,8 @@ fn every_field_is_written() {
             "routes/r",
             "{paths: [{prefix: /a}], redirect: {status: 308, host: b.test, port: 8443, prefix: /b}}",
         ),
+        ("closures/s.v7.1", "{service: s, version: v7.1, because: '5xx: too many # now'}"),
+        ("closures/s.gray", "{service: s, version: gray}"),
         ("services/s", "{}"),
         (
             "services/s",
