@@ -12,7 +12,6 @@ use graygate_rules::vocab::{Name, TryOutcome};
 
 use crate::allocations;
 
-#[expect(clippy::unwrap_used, reason = "the names below are constants")]
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }

@@ -84,6 +84,7 @@ impl LockFile {
 
 /// Where processes meet to find out who leads.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one of them")]
 pub enum Election {
     Etcd {
         settings: EtcdSettings,

@@ -182,7 +182,8 @@ fn documents_have_the_defaults_of_their_pages() {
         key == "identity" || filled_in
     };
     let route = |key: &str| key.starts_with("redirect.");
-    let cases: [(&str, &str, &str, &dyn Fn(&str) -> bool); 4] = [
+    type Case<'a> = (&'a str, &'a str, &'a str, &'a dyn Fn(&str) -> bool);
+    let cases: [Case<'_>; 4] = [
         ("routes", "routes/x", "service: x", &route),
         ("services", "services/x", "health: {http: {}}, tls: {}", &service),
         ("rules", "rules/x", "version: gray", &all),
@@ -240,12 +241,10 @@ fn every_operator_and_attribute_is_in_the_reference() {
 fn every_page_is_in_the_summary_and_every_link_leads_somewhere() {
     let summary = page("docs/SUMMARY.md");
     for page in pages() {
-        for problem in page.broken_links() {
-            panic!("{}: {problem}", page.name);
-        }
-        for file in page.missing_files() {
-            panic!("{}: there is no `{file}`", page.name);
-        }
+        let broken = page.broken_links();
+        assert!(broken.is_empty(), "{}: {broken:?}", page.name);
+        let missing = page.missing_files();
+        assert!(missing.is_empty(), "{}: there is no {missing:?}", page.name);
         if let Some(name) = page.name.strip_prefix("docs/").filter(|name| *name != "SUMMARY.md") {
             assert!(summary.text.contains(&format!("]({name})")), "{name} is not in docs/SUMMARY.md");
         }

@@ -48,7 +48,7 @@ pub fn understands(line: &str) -> Result<(), String> {
         Some(word) if help(&[command]).contains(&format!("\n  {word} ")) => help(&[command, word]),
         _ => help(&[command]),
     };
-    let is_option = |word: &&&str| word.starts_with('-') && word.trim_start_matches('-').len() > 0;
+    let is_option = |word: &&&str| word.starts_with('-') && !word.trim_start_matches('-').is_empty();
     let known = |option: &str| {
         text.split(|c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '<' | '='))
             .any(|word| word == option)

@@ -94,11 +94,6 @@ pub fn etag(stored: &Stored) -> String {
     format!("\"{}-{}\"", stored.revision, hash.get(..16).unwrap_or(&hash))
 }
 
-/// The word for a kind where one document is spoken of.
-pub fn singular(kind: Kind) -> &'static str {
-    kind.word()
-}
-
 pub fn kind_of(word: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.word() == word)
 }

@@ -39,13 +39,16 @@ pub struct Live {
     heard: Mutex<Heard>,
 }
 
+/// By service and version.
+type Sums = BTreeMap<(String, String), Sum>;
+
 #[derive(Default)]
 struct Heard {
     wanted: Option<Instant>,
     /// By admin address.
     proxies: BTreeMap<String, Proxy>,
     /// Sums by service and version, of each second, oldest first.
-    seconds: VecDeque<(u64, BTreeMap<(String, String), Sum>)>,
+    seconds: VecDeque<(u64, Sums)>,
     fleet: Option<Value>,
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `make registry-tools` brings the servers and clients; each test starts its own on free ports of the loopback.
 
+#![cfg(test)]
+
 mod dns;
 mod engine;
 mod eureka;

@@ -17,10 +17,6 @@ use super::version::Version;
 use crate::vocab::{Attribute, Comparison, Decimal};
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "almost all are predicates, and a step through memory costs more"
-)]
 pub enum Condition {
     All(Box<[Condition]>),
     Any(Box<[Condition]>),

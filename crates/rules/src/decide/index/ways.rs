@@ -68,6 +68,10 @@ pub struct Indexed {
 
 /// The ways to find a condition, in the condition's own shape.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "almost all are predicates, and a step through memory costs more"
+)]
 enum Ways {
     All(Box<[Ways]>),
     Any(Box<[Ways]>),
