@@ -181,11 +181,10 @@ fn chains(spec: &ServiceSpec, groups: &BTreeMap<Name, Group>) -> Vec<Vec<Link>> 
     let link = |version: usize| {
         let label = &spec.versions.get(version)?.label;
         let group = groups.get(label);
-        let is_closed = spec.closed.contains(&version);
         Some(Link {
             version,
-            is_closed,
-            open: group.filter(|_| !is_closed).map(|group| group.open.clone()),
+            is_closed: spec.closed.contains(&version),
+            open: group.map(|group| group.open.clone()),
             pinned: group.map(|group| group.pinned.clone()).unwrap_or_default(),
         })
     };

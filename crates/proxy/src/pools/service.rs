@@ -41,7 +41,7 @@ pub(super) struct Group {
 pub(super) struct Link {
     /// Index of the word.
     pub version: usize,
-    /// Only pinned requests are served here.
+    /// Only pinned requests, and those of testers, are served here.
     pub is_closed: bool,
     pub open: Option<Arc<Pool>>,
     pub pinned: BTreeMap<Label, Arc<Pool>>,
@@ -138,7 +138,8 @@ impl ServicePools {
     }
 
     fn ways(&self, walk: &Walk) -> Ways<'_> {
-        Ways::of(self.chain(walk.version), self.spec.pin_tag.as_ref().and(walk.pin.clone()))
+        let pin = self.spec.pin_tag.as_ref().and(walk.pin.clone());
+        Ways { chain: self.chain(walk.version), pin, enters_closed: walk.enters_closed }
     }
 
     fn chain(&self, version: Option<usize>) -> &[Link] {
@@ -152,13 +153,10 @@ impl ServicePools {
 struct Ways<'a> {
     chain: &'a [Link],
     pin: Option<Label>,
+    enters_closed: bool,
 }
 
 impl<'a> Ways<'a> {
-    fn of(chain: &'a [Link], pin: Option<Label>) -> Ways<'a> {
-        Ways { chain, pin }
-    }
-
     fn len(&self) -> usize {
         self.chain.len() * if self.pin.is_some() { 2 } else { 1 }
     }
@@ -170,7 +168,7 @@ impl<'a> Ways<'a> {
         };
         let pool = match &self.pin {
             Some(pin) if position < self.chain.len() => link.pinned.get(pin),
-            _ => link.open.as_ref(),
+            _ => link.open.as_ref().filter(|_| self.enters_closed || !link.is_closed),
         };
         (pool.map(|pool| &**pool).filter(|pool| !pool.is_empty()), link.version)
     }

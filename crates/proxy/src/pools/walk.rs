@@ -20,6 +20,8 @@ pub struct Walk {
     /// The decided version's index; `None`: an unknown version.
     pub(super) version: Option<usize>,
     pub(super) pin: Option<Label>,
+    /// A tester's request: closed versions take it.
+    pub(super) enters_closed: bool,
     pub(super) hash_key: Option<u64>,
     pub(super) tried: Tried,
     /// Place in the chain, counted through the pinned part first.
@@ -42,6 +44,7 @@ impl Walk {
         Walk {
             version,
             pin,
+            enters_closed: false,
             hash_key,
             tried: Tried::default(),
             position: 0,
@@ -51,6 +54,11 @@ impl Walk {
             retries: retries.min(RETRIES_LIMIT),
             tries: 0,
         }
+    }
+
+    /// The same for a request that a closed version takes as if it were open.
+    pub fn into_closed(self, enters: bool) -> Walk {
+        Walk { enters_closed: enters, ..self }
     }
 
     /// Picks made so far.

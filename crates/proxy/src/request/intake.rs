@@ -285,7 +285,8 @@ impl Found<'_> {
             deadline,
             body: BodyCount::new(limit),
             due: None,
-            walk: Walk::new(choice.version, pin, hash_key, plan.retries),
+            walk: Walk::new(choice.version, pin, hash_key, plan.retries)
+                .into_closed(choice.reason == Reason::Override),
             attempt: None,
             fallback: None,
             upstream: None,

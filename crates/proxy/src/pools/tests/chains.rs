@@ -261,3 +261,13 @@ fn a_closed_version_takes_pinned_requests_alone() {
         assert_eq!(way(text, decided, pin, 0).split(' ').next(), Some(expected), "{text}");
     }
 }
+
+#[test]
+fn a_closed_version_takes_the_requests_of_testers() {
+    let (pools, names, now) = state_of("g=gray, r=release, closed:gray");
+    for (enters, expected) in [(true, "g"), (false, "r")] {
+        let mut walk = Walk::new(pools.version("gray"), None, None, 0).into_closed(enters);
+        let picked = pools.pick(&mut walk, now).unwrap();
+        assert_eq!(names[&picked.instance.address().port()], expected);
+    }
+}
