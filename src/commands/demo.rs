@@ -113,7 +113,7 @@ async fn open_control(
     let plane = Plane::open(config, ended).await.map_err(anyhow::Error::msg)?;
     let new = NewUser {
         name: "demo".into(),
-        // Nobody knows it: the link is the way in.
+        // It is never shown: the link is the way in.
         password: secret(),
         roles: vec![Grant::all(Role::Admin)],
     };

@@ -115,7 +115,7 @@ impl GrantArguments {
     }
 }
 
-/// The store itself, with the rights of whoever can write it.
+/// The store itself, with the rights of a person who can write it.
 pub struct Beside {
     pub control: Control,
     pub who: Principal,

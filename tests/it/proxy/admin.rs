@@ -58,8 +58,12 @@ async fn status_has_the_contract_s_shape() {
     assert_eq!(keys(&status["source"]), sorted(["kind", "up", "stale_seconds", "from_cache"]));
     assert_eq!(status["source"]["kind"], "directory");
     assert_eq!(keys(&status["revision"]), sorted(["offered", "running", "since"]));
-    assert_eq!(keys(&status["problems"][0]), sorted(["document", "field", "message", "held_back_since"]));
+    assert_eq!(
+        keys(&status["problems"][0]),
+        sorted(["document", "line", "field", "message", "held_back_since"])
+    );
     assert_eq!(status["problems"][0]["field"], "prioritty");
+    assert!(status["problems"][0]["line"].is_u64());
     let expected = json!({"versions": {"v1": {"instances": [
         {"address": upstream.address.to_string(), "state": "healthy", "weight": 2, "tags": {"a": "b"}}]}}});
     assert_eq!(keys(&status["services"]), ["s"]);

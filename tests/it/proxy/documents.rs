@@ -59,7 +59,8 @@ async fn a_broken_rule_is_held_back_alone_until_it_is_mended() {
     assert!(problem["message"].as_str().unwrap().contains("did you mean `attribute`"), "{problem}");
     let since = problem["held_back_since"].as_str().unwrap().to_string();
     assert!(time::OffsetDateTime::parse(&since, &time::format_description::well_known::Rfc3339).is_ok());
-    assert_eq!(problem.as_object().unwrap().len(), 4, "{problem}");
+    assert_eq!(problem["line"], 1);
+    assert_eq!(problem.as_object().unwrap().len(), 5, "{problem}");
     proxy.metric_becomes("graygate_problems", &[("kind", "rule")], 1.0).await;
     assert!(proxy.stderr().contains("rules/one"), "one log line");
     // Everything else moves on, and the last good version stays in force.

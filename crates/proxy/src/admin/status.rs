@@ -48,8 +48,6 @@ struct DocumentsReport {
     lists: usize,
     list_members: u64,
     instances: usize,
-    plans: usize,
-    closures: usize,
 }
 
 impl Admin {
@@ -85,8 +83,6 @@ impl Admin {
                         lists: count(Kind::List),
                         list_members: g.counts.list_members.iter().map(|(_, members)| members).sum(),
                         instances: count(Kind::Instance),
-                        plans: count(Kind::Plan),
-                        closures: count(Kind::Closure),
                     }
                 })
                 .unwrap_or_default(),

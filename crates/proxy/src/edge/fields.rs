@@ -1,7 +1,7 @@
 //! How many fields a header block of HTTP/2 holds, counted before they are decoded.
 //!
 //! A field that repeats an earlier one takes one byte on the wire and an allocation to decode; thousands of them fit
-//! into a block whose size nobody minds. What a representation is and where it ends shows without Huffman codes and
+//! into a block whose size does no harm. What a representation is and where it ends shows without Huffman codes and
 //! without the table of earlier fields (RFC 7541, section 6), so counting costs next to nothing. Never: what a field says.
 
 /// Where in a block the next byte stands.
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_nobody_means_do_no_harm() {
+    fn absurd_lengths_do_no_harm() {
         let mut counter = FieldCounter::new();
         counter.look(&[0x00, 0x7f]);
         counter.look(&[0xff; 100]);

@@ -1,4 +1,4 @@
-//! HTTP/1 and nothing else, on connections that somebody else accepted: what a whole proxy is fuzzed and tested through.
+//! HTTP/1 and nothing else, on connections that another listener accepted: what a whole proxy is fuzzed and tested through.
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ impl Refused {
         Refused { metrics: Some(metrics), access_log }
     }
 
-    /// Where nobody counts.
+    /// Where nothing is counted.
     pub fn unreported() -> Refused {
         Refused { metrics: None, access_log: None }
     }

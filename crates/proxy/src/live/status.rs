@@ -22,7 +22,8 @@ pub struct RevisionReport {
 #[derive(Serialize)]
 pub struct ProblemReport {
     pub document: String,
-    /// Of the document's text, from 1; `null` where no single line is to blame.
+    /// Of the document's text, from 1; absent where no single line is to blame.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     pub field: String,
     pub message: String,

@@ -13,7 +13,7 @@ pub struct Closure {
 }
 
 impl Closure {
-    /// Its name says the same as its text, so that nobody closes one thing under the name of another.
+    /// Its name says the same as its text, so that no closure stands under the name of another.
     pub fn read(id: &DocumentId, field: &Field<'_>) -> Option<Closure> {
         let mut map = field.map()?;
         let service = map.required("service").and_then(|f| f.name());

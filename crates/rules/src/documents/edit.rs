@@ -1,7 +1,7 @@
 //! One field of an existing text set or taken out; comments, order and spelling of everything else stay.
 //!
 //! Answers: what does this text look like with that field changed? The result is read again and compared with what it
-//! has to say, so that an edit is right or is refused. Never: writes a document anew; that is `write`. Start at [`set`].
+//! has to say, so that an edit is right or is refused. Never: writes a whole document; that is `write`. Start at [`set`].
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 

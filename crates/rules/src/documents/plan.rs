@@ -26,7 +26,7 @@ const STEPS: usize = 100;
 pub struct Plan {
     pub title: Option<String>,
     pub subject: Subject,
-    /// Who can take part at all; `None`: everybody.
+    /// Who can take part at all; `None`: every user.
     pub when: Option<Condition>,
     /// What is hashed instead of the service's identity.
     pub by: Option<Vec<Attribute>>,
@@ -208,7 +208,7 @@ fn read_subject(map: &mut Map<'_>) -> Option<Subject> {
             let services = f.list_of(Emptiness::Refused, Field::name);
             let version = map.required("version").and_then(|f| match f.name()? {
                 version if version.as_str() == Name::RELEASE => {
-                    f.wrong("everybody has `release` already", "name the version its audience gets")
+                    f.wrong("every user has `release` already", "name the version its audience gets")
                 }
                 version => Some(version),
             });
@@ -268,7 +268,7 @@ fn read_steps(field: &Field<'_>) -> Option<Vec<Step>> {
 fn read_step(field: &Field<'_>) -> Option<Step> {
     let mut map = field.map()?;
     let share = map.get("share").and_then(|f| match f.share()? {
-        Share::ZERO => f.wrong("a share of 0 adds nobody", "take the step out"),
+        Share::ZERO => f.wrong("a share of 0 adds no user", "take the step out"),
         share => Some(share),
     });
     let step = Step {
@@ -281,7 +281,7 @@ fn read_step(field: &Field<'_>) -> Option<Step> {
         tolerate: map.get("tolerate").and_then(|f| read_tolerate(&f)),
     };
     if !map.has("share") && !map.has("who") {
-        map.wrong::<()>("a step that adds nobody", "give it a `share`, or say `who`");
+        map.wrong::<()>("a step that adds no user", "give it a `share`, or say `who`");
     }
     map.note_unknown();
     Some(step)

@@ -101,8 +101,8 @@ fn mistakes_of_plans_are_named() {
     };
     plan("steps: []", &[("steps", "an empty list")]);
     plan("steps: [{share: 5}, {share: 5}]", &[("steps[1].share", "must grow")]);
-    plan("steps: [{share: 50}, {hold: 5m}]", &[("steps[1]", "adds nobody")]);
-    plan("steps: [{share: 0}]", &[("steps[0].share", "adds nobody")]);
+    plan("steps: [{share: 50}, {hold: 5m}]", &[("steps[1]", "adds no user")]);
+    plan("steps: [{share: 0}]", &[("steps[0].share", "adds no user")]);
     plan(
         "steps: [{share: 1}]\nguards: {errors: off, latency: off, fallback: off}",
         &[("", "every guard is off")],

@@ -1,4 +1,4 @@
-//! Documents back to text: whoever reads what is written here has the same document.
+//! Documents back to text: what is written here reads as the same document.
 //!
 //! What has its default is left out, so that a text says what is particular about a document. Never: keeps comments; an
 //! existing text is changed by `edit`.
