@@ -123,6 +123,11 @@ impl Held {
         ours
     }
 
+    /// Whether a key is one of a document, by its name.
+    pub fn is_document(&self, key: &[u8]) -> bool {
+        matches!(self.prefix.slot(key), Slot::Document(_))
+    }
+
     /// Every change of documents up to this revision was applied.
     pub fn reached(&mut self, revision: i64) {
         self.revision = self.revision.max(revision);

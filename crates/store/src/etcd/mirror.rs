@@ -49,6 +49,8 @@ pub struct Mirror {
     listed: i64,
     /// Up to where strays were heard; the two watches may be at different revisions.
     strays: i64,
+    /// The newest revision of a document among them: closures stand before the fleet's keys.
+    closures: i64,
     /// The newest revision the store has reported, that of keys of no concern included.
     seen: i64,
     burst: Option<Burst>,
@@ -67,7 +69,7 @@ impl Mirror {
     /// Holds nothing yet. The prefix is as an operator writes it.
     pub fn new(prefix: &str) -> Mirror {
         let held = Held::new(Prefix::new(prefix));
-        Mirror { held, listed: 0, strays: 0, seen: 0, burst: None, touched: None }
+        Mirror { held, listed: 0, strays: 0, closures: 0, seen: 0, burst: None, touched: None }
     }
 
     /// The newest revision the store is known to have had; 0 before the first listing.
@@ -103,6 +105,7 @@ impl Mirror {
         self.burst = None;
         self.touched = None;
         (self.listed, self.strays, self.seen) = (listing.revision, listing.revision, listing.revision);
+        self.closures = 0;
         self.held.replace(listing);
         self.listed + 1
     }
@@ -120,7 +123,12 @@ impl Mirror {
         }
         match message.part {
             Some(Part::Documents) => self.held.reached(newest),
-            Some(Part::Strays) => self.strays = newest,
+            Some(Part::Strays) => {
+                self.strays = newest;
+                if message.changes.iter().any(|change| self.held.is_document(change.key)) {
+                    self.closures = newest;
+                }
+            }
             None => {}
         }
         if ours {
@@ -175,7 +183,9 @@ impl Mirror {
 
     /// The held state as an update.
     pub fn update(&self, seen_at: Instant) -> Update {
-        Update { set: Arc::new(self.held.set()), fingerprint: Some(self.held.fingerprint()), seen_at }
+        let mut set = self.held.set();
+        set.revision = set.revision.max(u64::try_from(self.closures).unwrap_or(0));
+        Update { set: Arc::new(set), fingerprint: Some(self.held.fingerprint()), seen_at }
     }
 
     /// A comparison begins: from now on events are remembered, so that they are not taken for differences. Its listing
@@ -253,6 +263,25 @@ mod tests {
         for _ in 0..2 {
             assert!(mirror.heard(&heard(11, vec![put(11), put(11)]), now).is_ok());
         }
+    }
+
+    #[test]
+    fn a_closure_moves_the_revision_and_another_stray_does_not() {
+        let now = Instant::now();
+        let mut mirror = mirror(10);
+        let before = |key: &'static [u8], revision| Heard {
+            part: Some(Part::Strays),
+            revision,
+            changes: vec![Change { key, mod_revision: revision, value: Some(b"{}") }],
+        };
+        mirror.heard(&before(b"/g/Rules/a", 11), now).unwrap();
+        assert_eq!(mirror.update(now).set.revision, 10);
+        mirror.heard(&before(b"/g/closures/s.gray", 12), now).unwrap();
+        let update = mirror.update(now);
+        assert_eq!((update.set.revision, update.set.documents.len()), (12, 1));
+        // The other watch may be behind, and goes on from where it is.
+        mirror.heard(&heard(11, vec![put(11)]), now).unwrap();
+        assert_eq!(mirror.update(now).set.revision, 12);
     }
 
     #[test]
