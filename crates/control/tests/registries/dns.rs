@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use graygate_control::registries::link::Query;
 use graygate_control::registries::settings::{DnsSettings, RegistrySettings};
 
-use crate::servers::{self, Server, free_port};
 use crate::watch::{Watch, query};
+use graygate_testing::registries::servers::{self, Server, free_port};
 
 const SERVICES: &str = "
 _http._tcp.a 1 IN SRV 1 3 8080 gray.test.

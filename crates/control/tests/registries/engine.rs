@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::nacos::set_enabled;
-use crate::servers::free_port;
-use crate::{providers, servers};
+use graygate_testing::registries::servers::free_port;
+use graygate_testing::registries::{providers, servers};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use graygate_control::registries::entry::EntryState;
 use graygate_control::registries::settings::{EurekaSettings, RegistrySettings};
 
-use crate::providers;
-use crate::servers::{self, free_port};
 use crate::watch::{Watch, query};
+use graygate_testing::registries::providers;
+use graygate_testing::registries::servers::{self, free_port};
 
 const EVERY: Duration = Duration::from_millis(500);
 

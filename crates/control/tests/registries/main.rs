@@ -9,7 +9,5 @@ mod engine;
 mod eureka;
 mod nacos;
 mod plane;
-mod providers;
-mod servers;
 mod watch;
 mod zookeeper;

@@ -5,9 +5,9 @@ use std::process::Command;
 use graygate_control::registries::entry::EntryState;
 use graygate_control::registries::settings::{Login, NacosSettings, RegistrySettings};
 
-use crate::providers;
-use crate::servers::{self, Server, free_port};
 use crate::watch::{Watch, query};
+use graygate_testing::registries::providers;
+use graygate_testing::registries::servers::{self, Server, free_port};
 
 fn settings(addresses: Vec<String>) -> NacosSettings {
     NacosSettings {

@@ -9,8 +9,8 @@ use graygate_control::settings::Config;
 use graygate_rules::documents::fields::Notes;
 use tokio::sync::watch;
 
-use crate::servers::{Server, free_port};
-use crate::{providers, servers};
+use graygate_testing::registries::servers::{Server, free_port};
+use graygate_testing::registries::{providers, servers};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SERVICE: &str = "discover: {registry: r, name: a}\n";

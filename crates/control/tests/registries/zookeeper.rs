@@ -3,9 +3,9 @@
 use graygate_control::registries::entry::EntryState;
 use graygate_control::registries::settings::{Auth, Layout, RegistrySettings, ZooKeeperSettings};
 
-use crate::providers::{self, Provider};
-use crate::servers::{self, Server, free_port};
 use crate::watch::{Watch, query};
+use graygate_testing::registries::providers::{self, Provider};
+use graygate_testing::registries::servers::{self, Server, free_port};
 
 fn settings(addresses: Vec<String>, layout: Layout) -> RegistrySettings {
     RegistrySettings::ZooKeeper(ZooKeeperSettings { addresses, path: "/services".into(), layout, auth: None })

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::servers::{Server, tools};
+use super::servers::{Server, tools};
 
 pub struct Provider {
     child: Child,
@@ -21,7 +21,7 @@ impl Drop for Provider {
 
 impl Provider {
     fn start(script: &str, arguments: &[&str]) -> Provider {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/registries/providers").join(script);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/registries/providers").join(script);
         let mut child = Command::new("python3")
             .arg(&script)
             .args(arguments)
