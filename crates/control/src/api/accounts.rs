@@ -9,10 +9,10 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Site;
 use super::answer::{Page, Tagged};
 use super::extract::{Body, Named, Who, text};
 use super::guard::{From, session_cookie, set_cookie};
+use super::site::Site;
 use crate::control::{Control, Me, NewToken, NewUser, TokenMade, TokenShown, UserChange, UserShown};
 use crate::error::{Error, Result};
 

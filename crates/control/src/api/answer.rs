@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
-use super::Site;
+use super::site::Site;
 use crate::audit::Chain;
 use crate::error::{Error, Mistake};
 

@@ -1,16 +1,14 @@
-//! Documents, changes, history, lists and proposals.
+//! Documents, changes, history and undo.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body as HttpBody;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures_util::stream;
 use graygate_rules::documents::{DocumentId, Format, Kind};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -20,15 +18,12 @@ use super::answer::{Page, Tagged, tag};
 use super::audit::{bad_cursor, read_limit};
 use super::extract::{Ask, Body, Named, Who, read_body, text};
 use crate::control::{
-    ChangedShown, Changes, ContainsShown, Control, DOCUMENT_LIMIT, DocumentShown, Done, DryRun, HistoryShown,
-    Intent, MembersDone, MembersShown, Precondition, ProposalShown, kind_of,
+    ChangedShown, Changes, Control, DOCUMENT_LIMIT, DocumentShown, Done, DryRun, HistoryShown, Intent,
+    Precondition, ProposalShown, kind_of,
 };
 use crate::error::{Error, Result};
 use crate::people::Permission;
 use crate::state::Revision;
-
-/// Largest list that is sent as a whole.
-const LIST_LIMIT: usize = 256 << 20;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -47,11 +42,11 @@ pub struct ListAsked {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct WriteAsked {
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// Of the difference that a dry run showed.
-    hash: Option<String>,
+    pub hash: Option<String>,
     #[serde(default)]
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -92,48 +87,9 @@ pub struct ChangesAsked {
     dry_run: Option<bool>,
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MembersAsked {
-    #[serde(default)]
-    add: Vec<String>,
-    #[serde(default)]
-    remove: Vec<String>,
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct ContainsAsked {
-    /// A value that may be a member.
-    contains: Option<String>,
-}
-
 #[derive(Serialize, ToSchema)]
 pub struct WaitingShown {
     pub proposal: ProposalShown,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ApproveAsked {
-    /// Of what was shown.
-    hash: String,
-}
-
-#[derive(Deserialize, Default, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RejectAsked {
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct ApprovedShown {
-    pub proposal: ProposalShown,
-    /// What was written.
-    pub changed: Option<ChangedShown>,
 }
 
 /// All documents, or those of a kind.
@@ -273,7 +229,6 @@ pub async fn put_part(
 /// What a write answers, or its dry run.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "it is a description of answers and never made")]
 pub enum PutAnswer {
     Changed(ChangedShown),
     DryRun(DryRun),
@@ -299,9 +254,9 @@ async fn write(
     Ok(answered(done))
 }
 
-fn answered(done: Done) -> Response {
+pub fn answered(done: Done) -> Response {
     match done {
-        Done::Shown(shown) => Json(shown).into_response(),
+        Done::Shown(shown) => Json(PutAnswer::DryRun(shown)).into_response(),
         Done::Waiting(proposal) => (StatusCode::ACCEPTED, Json(WaitingShown { proposal })).into_response(),
         Done::Written(changed) => {
             let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
@@ -310,8 +265,8 @@ fn answered(done: Done) -> Response {
                 _ => None,
             };
             match etag {
-                Some(etag) => Tagged(status, etag, changed).into_response(),
-                None => (status, Json(changed)).into_response(),
+                Some(etag) => Tagged(status, etag, PutAnswer::Changed(changed)).into_response(),
+                None => (status, Json(PutAnswer::Changed(changed))).into_response(),
             }
         }
     }
@@ -396,7 +351,7 @@ pub async fn changes(
     let hash = asked.hash.or(query.hash);
     let done = control.change(&who, changes, (&asked.if_match, hash.as_deref()), intent).await?;
     Ok(match done {
-        Done::Written(changed) => Json(changed).into_response(),
+        Done::Written(changed) => Json(PutAnswer::Changed(changed)).into_response(),
         other => answered(other),
     })
 }
@@ -491,129 +446,7 @@ async fn undone(
     };
     let done = control.undo(who, &id, (asked.to, &condition), intent).await?;
     Ok(match done {
-        Done::Written(changed) => Json(changed).into_response(),
+        Done::Written(changed) => Json(PutAnswer::Changed(changed)).into_response(),
         other => answered(other),
     })
-}
-
-/// A list's text, or whether a value is on it.
-#[utoipa::path(get, path = "/lists/{name}", tag = "lists", params(("name" = String, Path), ContainsAsked),
-    responses((status = 200, description = "the text, one value a line; or the answer", content(
-        (String = "text/plain"), (ContainsShown = "application/json")))))]
-pub async fn list_get(
-    State(control): State<Arc<Control>>,
-    Who(who): Who,
-    Named(name): Named<String>,
-    Ask(asked): Ask<ContainsAsked>,
-) -> Result<Response> {
-    if let Some(value) = asked.contains {
-        return Ok(Json(control.list_contains(&who, &name, &value).await?).into_response());
-    }
-    let parts = control.list_parts(&who, &name)?;
-    let etag = control.list_etag(&name).await?;
-    let chunks = parts.into_iter().flat_map(|raw| {
-        let newline = !raw.body.is_empty() && raw.body.last() != Some(&b'\n');
-        let text = Bytes::from_owner(Shared(raw));
-        [Some(text), newline.then(|| Bytes::from_static(b"\n"))].into_iter().flatten()
-    });
-    let body = HttpBody::from_stream(stream::iter(chunks.map(Ok::<_, std::convert::Infallible>)));
-    let mut response = ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response();
-    tag(&mut response, &etag);
-    Ok(response)
-}
-
-/// A part's text, sent without a copy.
-struct Shared(Arc<graygate_rules::documents::Raw>);
-
-impl AsRef<[u8]> for Shared {
-    fn as_ref(&self) -> &[u8] {
-        &self.0.body
-    }
-}
-
-/// Replace a list.
-#[utoipa::path(put, path = "/lists/{name}", tag = "lists", params(("name" = String, Path), WriteAsked),
-    request_body(content = String, content_type = "text/plain"),
-    responses((status = 200, description = "it is written; or what a dry run found", body = PutAnswer),
-        (status = 201, description = "it is new", body = ChangedShown),
-        (status = 202, description = "it waits for a second person", body = WaitingShown)))]
-pub async fn list_put(
-    State(control): State<Arc<Control>>,
-    Who(who): Who,
-    Named(name): Named<String>,
-    Ask(asked): Ask<WriteAsked>,
-    request: Request,
-) -> Result<Response> {
-    who.may_somewhere(Permission::Write)?;
-    let text = read_body(request, LIST_LIMIT).await?;
-    let intent = Intent { reason: asked.reason, dry_run: asked.dry_run, ..Intent::of("list.put") };
-    Ok(answered(control.put_list(&who, &name, text, intent).await?))
-}
-
-/// Add and remove members.
-#[utoipa::path(post, path = "/lists/{name}/members", tag = "lists", params(("name" = String, Path)),
-    request_body = MembersAsked,
-    responses((status = 200, description = "how many came and went", body = MembersShown),
-        (status = 202, description = "it waits for a second person", body = WaitingShown)))]
-pub async fn list_members(
-    State(control): State<Arc<Control>>,
-    Who(who): Who,
-    Named(name): Named<String>,
-    Body(asked): Body<MembersAsked>,
-) -> Result<Response> {
-    let done = control.change_members(&who, &name, (asked.add, asked.remove), asked.reason).await?;
-    Ok(match done {
-        MembersDone::Changed(shown) => Json(shown).into_response(),
-        MembersDone::Waiting(proposal) => {
-            (StatusCode::ACCEPTED, Json(WaitingShown { proposal: *proposal })).into_response()
-        }
-    })
-}
-
-/// What waits for a second person, and what became of it.
-#[utoipa::path(get, path = "/proposals", tag = "proposals",
-    responses((status = 200, description = "newest first", body = Page<ProposalShown>)))]
-pub async fn proposals(
-    State(control): State<Arc<Control>>,
-    Who(who): Who,
-) -> Result<Json<Page<ProposalShown>>> {
-    Ok(Json(Page { items: control.proposals(&who).await?, next: None }))
-}
-
-/// One of them.
-#[utoipa::path(get, path = "/proposals/{id}", tag = "proposals", params(("id" = String, Path)),
-    responses((status = 200, description = "the proposal", body = ProposalShown)))]
-pub async fn proposal(
-    State(control): State<Arc<Control>>,
-    Who(who): Who,
-    Named(id): Named<String>,
-) -> Result<Json<ProposalShown>> {
-    Ok(Json(control.proposal(&who, &id).await?))
-}
-
-/// Do what was shown.
-#[utoipa::path(post, path = "/proposals/{id}/approve", tag = "proposals", params(("id" = String, Path)),
-    request_body = ApproveAsked,
-    responses((status = 200, description = "it is done", body = ApprovedShown)))]
-pub async fn approve(
-    State(control): State<Arc<Control>>,
-    Who(who): Who,
-    Named(id): Named<String>,
-    Body(asked): Body<ApproveAsked>,
-) -> Result<Json<ApprovedShown>> {
-    let (proposal, changed) = control.approve(&who, &id, &asked.hash).await?;
-    Ok(Json(ApprovedShown { proposal, changed }))
-}
-
-/// Refuse it.
-#[utoipa::path(post, path = "/proposals/{id}/reject", tag = "proposals", params(("id" = String, Path)),
-    request_body = RejectAsked,
-    responses((status = 200, description = "it is refused", body = ProposalShown)))]
-pub async fn reject(
-    State(control): State<Arc<Control>>,
-    Who(who): Who,
-    Named(id): Named<String>,
-    Body(asked): Body<RejectAsked>,
-) -> Result<Json<ProposalShown>> {
-    Ok(Json(control.reject(&who, &id, asked.reason).await?))
 }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::BODY_LIMIT;
+use super::site::BODY_LIMIT;
 use crate::error::{Error, Result};
 use crate::people::Principal;
 

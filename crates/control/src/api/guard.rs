@@ -10,8 +10,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::{BASE, Front, Site, problem};
-use crate::api::extract::text;
+use super::answer::problem;
+use super::extract::text;
+use super::site::{BASE, Front, Site};
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal, Via};
 

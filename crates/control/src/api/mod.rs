@@ -11,19 +11,20 @@ mod documents;
 mod extract;
 mod guard;
 mod headers;
+mod lists;
 mod live;
 mod messages;
+mod proposals;
 mod registries;
+mod site;
 mod stream;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use ipnet::IpNet;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,56 +32,7 @@ use utoipa_axum::routes;
 pub use answer::{Page, Tagged, problem};
 pub use extract::{Ask, Body, Named, Who};
 pub use guard::Peer;
-
-use crate::control::Control;
-
-/// Below this everything of the API stands.
-pub const BASE: &str = "/api/v1";
-/// Largest body of a call, lists excepted.
-pub const BODY_LIMIT: usize = 10 << 20;
-
-/// How the address is reached from outside.
-#[derive(Clone, Debug)]
-pub struct Front {
-    /// Names it is called by, beside those of loopback.
-    pub hosts: Vec<String>,
-    /// Its own address, which is a good name too.
-    pub address: IpAddr,
-    /// Whether people come over TLS, here or before an ingress.
-    pub secure: bool,
-    /// Plain text behind an ingress that ends TLS: only from `trust`.
-    pub behind_tls: bool,
-    /// Whose X-Forwarded-For is believed.
-    pub trust: Vec<IpNet>,
-    /// The prefix it all stands under, without a slash at its end; empty for none.
-    pub path: String,
-}
-
-impl Front {
-    pub fn loopback() -> Front {
-        Front {
-            hosts: Vec::new(),
-            address: IpAddr::from([127, 0, 0, 1]),
-            secure: false,
-            behind_tls: false,
-            trust: Vec::new(),
-            path: String::new(),
-        }
-    }
-}
-
-/// What handlers share.
-#[derive(Clone)]
-pub struct Site {
-    pub control: Arc<Control>,
-    pub front: Arc<Front>,
-}
-
-impl axum::extract::FromRef<Site> for Arc<Control> {
-    fn from_ref(site: &Site) -> Arc<Control> {
-        site.control.clone()
-    }
-}
+pub use site::{BASE, Front, Site};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(info(
@@ -109,12 +61,12 @@ fn calls() -> OpenApiRouter<Site> {
         .routes(routes!(documents::history_part))
         .routes(routes!(documents::undo))
         .routes(routes!(documents::undo_part))
-        .routes(routes!(documents::list_get, documents::list_put))
-        .routes(routes!(documents::list_members))
-        .routes(routes!(documents::proposals))
-        .routes(routes!(documents::proposal))
-        .routes(routes!(documents::approve))
-        .routes(routes!(documents::reject))
+        .routes(routes!(lists::list_get, lists::list_put))
+        .routes(routes!(lists::list_members))
+        .routes(routes!(proposals::proposals))
+        .routes(routes!(proposals::proposal))
+        .routes(routes!(proposals::approve))
+        .routes(routes!(proposals::reject))
         .routes(routes!(ask::explain))
         .routes(routes!(ask::replay))
         .routes(routes!(registries::registries))

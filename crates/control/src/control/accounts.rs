@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use super::change::matches_tag;
+use super::clock::rfc3339;
+use super::plane::Control;
 use super::sign_in::user_name;
 use super::write::Plan;
-use super::{Control, rfc3339};
 use crate::audit::{Deed, Text};
 use crate::error::{Error, Result};
 use crate::people::{Grant, Permission, Principal, Role, Token, TokenSecret, Touch, User, user_name_is_good};
@@ -336,12 +338,4 @@ fn read_time(text: &str, now: OffsetDateTime) -> Result<OffsetDateTime> {
         true => Ok(read),
         false => Err(Error::Invalid(format!("`{text}` is over already"))),
     }
-}
-
-/// Whether an `If-Match` names this tag.
-pub(super) fn matches_tag(header: &str, tag: &str) -> bool {
-    header
-        .split(',')
-        .map(str::trim)
-        .any(|wanted| wanted == "*" || wanted == tag || wanted.trim_matches('"') == tag.trim_matches('"'))
 }

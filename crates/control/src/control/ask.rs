@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::Control;
+use super::plane::Control;
 use super::view::Changes;
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};

@@ -6,22 +6,19 @@ use bytes::Bytes;
 use graygate_rules::documents::{DocumentId, Format, Kind};
 use serde::Serialize;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use super::accounts::matches_tag;
-use super::draft::{Draft, DryRun};
+use super::change::{ChangedShown, Done, Intent, Precondition, check_condition, etag, put_known};
+use super::draft::Draft;
+use super::events::EventKind;
+use super::owner::owner;
+use super::plane::Control;
 use super::view::Changes;
 use super::write::Plan;
-use super::{Control, EventKind};
 use crate::audit::{Deed, Text};
-use crate::control::proposals::ProposalShown;
 use crate::error::{Error, Mistake, Result};
 use crate::people::{Permission, Principal};
 use crate::state::{OPERATION_LIMIT, Revision, Slot, StateError, Stored, TRANSACTION_BYTES, Transaction};
-
-/// What is known of documents' texts, so that a stranger's change is told from one of ours.
-pub const KNOWN: &str = "known/";
 
 /// A document of a list of them.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
@@ -41,57 +38,6 @@ pub struct DocumentText {
     pub text: Bytes,
     pub format: Format,
     pub etag: String,
-}
-
-/// What a write has to find for it to happen.
-#[derive(Clone, Default, Debug)]
-pub struct Precondition {
-    pub if_match: Option<String>,
-    pub if_none_match: Option<String>,
-    /// Of the difference that was shown.
-    pub hash: Option<String>,
-}
-
-/// How a write is meant.
-#[derive(Clone, Default, Debug)]
-pub struct Intent {
-    pub reason: Option<String>,
-    pub dry_run: bool,
-    /// What the audit calls it.
-    pub action: String,
-    /// Who approved it, where it waited.
-    pub approved_by: Option<String>,
-}
-
-impl Intent {
-    pub fn of(action: &str) -> Intent {
-        Intent { action: action.to_owned(), ..Intent::default() }
-    }
-}
-
-/// What a write came to.
-#[derive(Debug)]
-pub enum Done {
-    Shown(DryRun),
-    Written(ChangedShown),
-    Waiting(ProposalShown),
-}
-
-/// A written change.
-#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
-pub struct ChangedShown {
-    pub revision: Revision,
-    /// By document; null for those that were taken away.
-    pub etags: BTreeMap<String, Option<String>>,
-    pub notes: Vec<Mistake>,
-    #[serde(skip)]
-    #[schema(ignore)]
-    pub created: bool,
-}
-
-pub fn etag(stored: &Stored) -> String {
-    let hash = hex::encode(Sha256::digest(&stored.value));
-    format!("\"{}-{}\"", stored.revision, hash.get(..16).unwrap_or(&hash))
 }
 
 pub fn kind_of(word: &str) -> Option<Kind> {
@@ -323,75 +269,4 @@ fn planned(who: &Principal, draft: &Draft, intent: &Intent) -> Result<Plan> {
         return Err(Error::TooLarge(detail));
     }
     Ok(plan)
-}
-
-/// Remembers that this text is ours.
-pub(super) fn put_known(transaction: &mut Transaction, id: &DocumentId, text: Option<&Bytes>) {
-    let slot = Slot::record(format!("{KNOWN}{id}"));
-    match text {
-        Some(text) => transaction.put(slot, hex::encode(Sha256::digest(text))),
-        None => transaction.delete(slot),
-    };
-}
-
-/// What a write has to say about what is there.
-pub fn check_condition(name: &str, before: Option<&Stored>, condition: &Precondition) -> Result<()> {
-    match (before, &condition.if_match, &condition.if_none_match) {
-        (Some(stored), _, Some(_)) => {
-            let detail = format!("`{name}` exists already; its ETag is {}", etag(stored));
-            Err(Error::PreconditionFailed { detail, etag: Some(etag(stored)) })
-        }
-        (Some(stored), Some(wanted), None) if matches_tag(wanted, &etag(stored)) => Ok(()),
-        (Some(stored), Some(_), None) => Err(Error::changed(name, Some(etag(stored)))),
-        (Some(_), None, None) => {
-            let detail = format!("`{name}` exists; send its ETag as `If-Match`");
-            Err(Error::PreconditionRequired(detail))
-        }
-        (None, Some(_), _) => Err(Error::changed(name, None)),
-        (None, None, Some(_)) => Ok(()),
-        (None, None, None) => {
-            let detail = format!("`{name}` is new; send `If-None-Match: *`");
-            Err(Error::PreconditionRequired(detail))
-        }
-    }
-}
-
-/// Who writes a document, where that is the program itself.
-pub fn owner(id: &DocumentId, text: Option<&[u8]>) -> Option<String> {
-    let name = id.name.as_ref();
-    match id.kind {
-        Kind::Rule => {
-            let plan = name.strip_prefix("plan.")?;
-            let plan = plan
-                .rsplit_once(".who-")
-                .or_else(|| plan.rsplit_once(".share"))
-                .map_or(plan, |(plan, _)| plan);
-            Some(format!("the plan `{plan}`"))
-        }
-        Kind::Instance => field(text?, "by").map(|registry| format!("the registry `{registry}`")),
-        // A plan that rolled back says so in what it closes.
-        _ if id.kind.folder() == "closures" => {
-            let because = field(text?, "because")?;
-            let plan = because
-                .strip_prefix("plan ")?
-                .split_whitespace()
-                .next()?
-                .trim_matches(['`', ':', ','])
-                .to_owned();
-            Some(format!("the plan `{plan}`"))
-        }
-        _ => None,
-    }
-}
-
-/// The text behind a key of a document's first level.
-pub(super) fn field(text: &[u8], key: &str) -> Option<String> {
-    use graygate_rules::documents::text::{Syntax, Value, parse};
-    let node = parse(std::str::from_utf8(text).ok()?, Syntax::Yaml).ok()?;
-    let Value::Map(entries) = node.value else { return None };
-    let (_, found) = entries.into_iter().find(|(name, _)| name == key)?;
-    match found.value {
-        Value::Text(text) => Some(text),
-        _ => None,
-    }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use similar::TextDiff;
 use utoipa::ToSchema;
 
-use super::Control;
+use super::plane::Control;
 use super::view::{Changes, View, mistake};
 use crate::error::{Error, Mistake, Result};
 use crate::people::Touch;

@@ -15,15 +15,15 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
-use super::documents::{KNOWN, put_known};
+use super::change::{KNOWN, put_known};
 use super::draft::Draft;
+use super::events::EventKind;
 use super::messages::Message;
+use super::plane::Control;
 use super::view::{Changes, View, mistake};
 use super::write::Plan;
-use super::{Control, EventKind};
 use crate::audit::{Deed, Text};
 use crate::error::Result;
-use crate::people::{Principal, Via};
 use crate::state::{Range, Revision, Slot, StateError, Transaction};
 
 /// How long the source may still show what was there before one of our writes.
@@ -32,22 +32,6 @@ const SETTLE: Duration = Duration::from_secs(3);
 const BATCH: usize = 20;
 /// Documents of one transaction that only says what is known.
 const KNOWN_BATCH: usize = 100;
-
-/// The way strangers write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stranger {
-    Etcd,
-    File,
-}
-
-impl Stranger {
-    fn principal(self) -> Principal {
-        match self {
-            Stranger::Etcd => Principal::own("etcd", Via::Etcd),
-            Stranger::File => Principal::own("file", Via::File),
-        }
-    }
-}
 
 impl Control {
     /// Whether the documents were read.

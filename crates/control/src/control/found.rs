@@ -12,10 +12,11 @@ use graygate_rules::documents::{Document, DocumentId, Kind};
 use graygate_rules::vocab::Name;
 use parking_lot::Mutex;
 
-use super::documents::put_known;
+use super::change::put_known;
+use super::clock::rfc3339;
+use super::plane::Control;
 use super::view::{Changes, View};
 use super::write::Plan;
-use super::{Control, rfc3339};
 use crate::audit::Deed;
 use crate::people::{Principal, Via};
 use crate::registries::config::Registries;

@@ -4,9 +4,10 @@ use graygate_rules::documents::{DocumentId, Kind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::documents::{Done, Intent, Precondition, check_condition};
+use super::change::{Done, Intent, Precondition, check_condition};
+use super::clock::rfc3339;
 use super::journal::TextShown;
-use super::{Control, rfc3339};
+use super::plane::Control;
 use crate::audit::{history_prefix, text_name};
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};

@@ -4,7 +4,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::{Control, rfc3339};
+use super::clock::rfc3339;
+use super::plane::Control;
 use crate::audit::{Chain, Outcome, RECORDS, Record, TextMark, record_name, text_name};
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};

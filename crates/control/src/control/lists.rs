@@ -12,14 +12,15 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use super::Control;
-use super::documents::{DocumentText, Done, Intent, Precondition, put_known};
+use super::change::{ChangedShown, Done, Intent, Precondition, put_known};
+use super::documents::DocumentText;
 use super::draft::DryRun;
 use super::members::{
     check_member, difference, found_in, list_id, offload, places, push_lines, replaced, tag, values, with,
     without,
 };
-use super::proposals::{Asked, ProposalShown, Work};
+use super::plane::Control;
+use super::proposal::{Asked, ProposalShown, Work};
 use super::view::Changes;
 use super::write::Plan;
 use crate::audit::{Deed, Text, history_prefix, text_name};
@@ -316,12 +317,7 @@ impl Control {
         }
         let etag = self.list_etag(id.head()).await?;
         let etags = BTreeMap::from([(id.to_string(), Some(etag))]);
-        Ok(Done::Written(super::documents::ChangedShown {
-            revision,
-            etags,
-            notes: Vec::new(),
-            created: !existed,
-        }))
+        Ok(Done::Written(ChangedShown { revision, etags, notes: Vec::new(), created: !existed }))
     }
 
     async fn draft_parts(&self, changes: Changes) -> Result<super::draft::Draft> {
@@ -371,12 +367,7 @@ impl Control {
         let etag = self.list_etag(id.head()).await?;
         let etags = BTreeMap::from([(id.to_string(), Some(etag))]);
         let notes = draft.notes.clone();
-        Ok(Done::Written(super::documents::ChangedShown {
-            revision: written.revision,
-            etags,
-            notes,
-            created: !existed,
-        }))
+        Ok(Done::Written(ChangedShown { revision: written.revision, etags, notes, created: !existed }))
     }
 
     /// Takes a list away, with all its parts.
@@ -414,7 +405,7 @@ impl Control {
         let now = if is_there { Some(self.list_etag(id.head()).await?) } else { None };
         match (now, &condition.if_match, &condition.if_none_match) {
             (Some(now), _, Some(_)) => Err(Error::changed(id, Some(now))),
-            (Some(now), Some(wanted), None) if super::accounts::matches_tag(wanted, &now) => Ok(()),
+            (Some(now), Some(wanted), None) if super::change::matches_tag(wanted, &now) => Ok(()),
             (Some(now), Some(_), None) => Err(Error::changed(id, Some(now))),
             (Some(_), None, None) => {
                 Err(Error::PreconditionRequired(format!("`{id}` exists; send its ETag as `If-Match`")))

@@ -7,7 +7,9 @@ use serde_json::json;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::{Control, EventKind, rfc3339};
+use super::clock::rfc3339;
+use super::events::EventKind;
+use super::plane::Control;
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};
 use crate::state::{Range, Slot, StateError, Transaction, read_json, to_json};

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Control;
+use super::plane::Control;
 use super::write::Plan;
 use crate::audit::Deed;
 use crate::error::{Error, Result};

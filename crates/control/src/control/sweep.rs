@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use super::proposals::{Proposal, ProposalState};
+use super::messages::Message;
+use super::plane::Control;
+use super::proposal::{Proposal, ProposalState};
 use super::write::Plan;
-use super::{Control, Message};
 use crate::audit::{Deed, RECORDS, Record, TEXTS};
 use crate::error::Result;
 use crate::people::{Principal, Session, Via};

@@ -6,7 +6,7 @@ use graygate_rules::documents::{
     self, Condition, Document, DocumentId, Kind, Operator, Raw, Route, Rule, Target,
 };
 
-use super::documents::field;
+use super::owner::field;
 use super::view::View;
 use crate::people::Touch;
 

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::Control;
+use super::plane::Control;
 use crate::audit::{Chain, Counted, Deed, Head, Outcome};
 use crate::error::{Error, Result};
 use crate::people::{Principal, Via};

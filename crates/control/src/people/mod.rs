@@ -7,6 +7,7 @@
 mod password;
 mod principal;
 mod roles;
+mod secrets;
 mod sessions;
 mod throttle;
 mod tokens;
@@ -15,33 +16,8 @@ mod users;
 pub use password::{BadPassword, Passwords};
 pub use principal::{Denied, Principal, Via};
 pub use roles::{ACTIONS, FourEyes, Grant, Permission, Role, Touch};
+pub use secrets::{fingerprint, secret, short_id};
 pub use sessions::{Session, SessionSettings};
 pub use throttle::{Throttle, Throttled};
 pub use tokens::{Token, TokenSecret};
 pub use users::{Hand, OidcPerson, User, user_name_is_good};
-
-use rand::Rng as _;
-use sha2::{Digest as _, Sha256};
-
-/// Bytes of a secret nobody guesses.
-const SECRET_BYTES: usize = 32;
-
-/// A secret as text that is safe in headers, cookies and links.
-pub fn secret() -> String {
-    use base64::Engine as _;
-    let mut bytes = [0u8; SECRET_BYTES];
-    rand::rng().fill_bytes(&mut bytes);
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// A short name for something that has none, such as a token.
-pub fn short_id() -> String {
-    let mut bytes = [0u8; 8];
-    rand::rng().fill_bytes(&mut bytes);
-    hex::encode(bytes)
-}
-
-/// What is kept of a secret: enough to know it again. It has 256 random bits, so a slow hash would add nothing.
-pub fn fingerprint(secret: &str) -> String {
-    hex::encode(Sha256::digest(secret.as_bytes()))
-}

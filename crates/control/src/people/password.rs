@@ -31,7 +31,7 @@ pub struct Passwords {
 
 impl Default for Passwords {
     fn default() -> Passwords {
-        let nobody = hash(&super::secret()).unwrap_or_default();
+        let nobody = hash(&super::secrets::secret()).unwrap_or_default();
         Passwords { places: Semaphore::new(AT_ONCE), nobody }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::roles::{Grant, Permission, Touch};
+use super::roles::{Grant, Permission, Role, Touch};
 
 /// The way somebody, or something, came in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, ToSchema)]
@@ -68,7 +68,7 @@ impl Principal {
             name: name.to_owned(),
             via,
             credential: String::new(),
-            grants: vec![Grant::all(super::Role::Admin)],
+            grants: vec![Grant::all(Role::Admin)],
             token: None,
             session: String::new(),
             csrf: None,
@@ -126,7 +126,6 @@ impl Principal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Role;
     use super::*;
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Session {
 
 impl Session {
     pub fn begin(user: &str, now: OffsetDateTime) -> Session {
-        Session { user: user.to_owned(), csrf: super::secret(), created: now, seen: now }
+        Session { user: user.to_owned(), csrf: super::secrets::secret(), created: now, seen: now }
     }
 
     pub fn is_alive(&self, settings: &SessionSettings, now: OffsetDateTime) -> bool {

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 
-use super::roles::Grant;
-use super::{fingerprint, secret, short_id};
+use super::roles::{Grant, Role};
+use super::secrets::{fingerprint, secret, short_id};
 
 /// What every token begins with, so that scanners for leaked secrets know one.
 const MARK: &str = "gg_";
@@ -30,7 +30,7 @@ pub struct Token {
 /// The grant's fields beside the others.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct FlatGrant {
-    pub role: super::Role,
+    pub role: Role,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<std::collections::BTreeSet<String>>,
 }
@@ -81,7 +81,6 @@ impl Token {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Role;
     use super::*;
 
     #[test]

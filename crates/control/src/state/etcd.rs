@@ -15,7 +15,7 @@ use graygate_store::etcd::EtcdSettings;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{
+use super::keeper::{
     Entry, OPERATION_LIMIT, Order, Range, Revision, Slot, State, StateError, Stored, TRANSACTION_BYTES,
     Transaction, Write,
 };

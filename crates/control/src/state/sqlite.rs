@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use tokio::sync::watch;
 
 use super::files::{Applied, Files, Staged, TextHash, hash};
-use super::{
+use super::keeper::{
     Entry, Expect, OPERATION_LIMIT, Order, PAGE_LIMIT, Range, Revision, Slot, State, StateError, Stored,
     Transaction, Write, behind,
 };

@@ -1,5 +1,7 @@
 //! What every keeper does, tried on each.
 
+use tokio::sync::watch;
+
 use super::*;
 
 fn put(slot: &Slot, value: &str, expected: Revision) -> Transaction {

@@ -1,0 +1,84 @@
+//! Everything that is needed to do what can be done.
+//!
+//! Owns: what one process holds of it. The deeds themselves are beside it, a file for each kind.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use graygate_rules::documents::DocumentId;
+use parking_lot::Mutex;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use super::clock::Clock;
+use super::events::Events;
+use super::heard::Live;
+use super::stranger::Stranger;
+use super::view::View;
+use crate::audit::{AUDIT_KEPT, Refusals};
+use crate::metrics::Metrics;
+use crate::people::{FourEyes, Passwords, SessionSettings, Throttle};
+use crate::registries::status::Status;
+use crate::state::{Leadership, State};
+
+/// Everything that is needed to do what can be done.
+pub struct Control {
+    pub state: Arc<dyn State>,
+    pub clock: Arc<dyn Clock>,
+    pub sessions: SessionSettings,
+    pub events: Events,
+    pub metrics: Metrics,
+    pub throttle: Throttle,
+    pub passwords: Passwords,
+    pub refusals: Refusals,
+    pub four_eyes: FourEyes,
+    /// What strangers' changes of documents are called.
+    pub stranger: Stranger,
+    /// Whether this process leads the others.
+    pub leadership: Leadership,
+    /// How long records of the audit are kept.
+    pub audit_kept: std::time::Duration,
+    /// What is to be seen of registries.
+    pub registries: watch::Sender<Arc<Status>>,
+    pub(super) swept: Mutex<Option<OffsetDateTime>>,
+    /// What proxies say of themselves, and of their requests.
+    pub live: Live,
+    /// Set once the documents are read.
+    pub(super) is_ready: AtomicBool,
+    /// By what is kept of their secrets: for whom, and until when.
+    pub(super) invitations: Mutex<HashMap<String, (String, Instant)>>,
+    pub(super) view: Mutex<Arc<View>>,
+    /// What this process wrote of late: the source may show what was there before for a moment.
+    pub(super) recent: Mutex<HashMap<DocumentId, Instant>>,
+    /// One write at a time: they all extend the same chain, so others would only be tried again.
+    pub(super) writer: tokio::sync::Mutex<()>,
+}
+
+impl Control {
+    pub fn new(state: Arc<dyn State>, clock: Arc<dyn Clock>, sessions: SessionSettings) -> Control {
+        Control {
+            state,
+            clock,
+            sessions,
+            events: Events::default(),
+            metrics: Metrics::default(),
+            throttle: Throttle::default(),
+            passwords: Passwords::default(),
+            refusals: Refusals::default(),
+            four_eyes: FourEyes::default(),
+            stranger: Stranger::File,
+            leadership: Leadership::alone(),
+            audit_kept: AUDIT_KEPT,
+            registries: watch::Sender::new(Arc::default()),
+            swept: Mutex::default(),
+            live: Live::default(),
+            is_ready: AtomicBool::new(false),
+            invitations: Mutex::default(),
+            view: Mutex::new(Arc::new(View::empty())),
+            recent: Mutex::default(),
+            writer: tokio::sync::Mutex::new(()),
+        }
+    }
+}
