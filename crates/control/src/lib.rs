@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod client;
 pub mod control;
 pub mod error;
+pub mod evidence;
 pub mod metrics;
 pub mod notices;
 pub mod people;
