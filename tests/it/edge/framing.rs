@@ -401,6 +401,51 @@ async fn an_upstream_is_always_told_a_host() {
     assert_eq!(upstream.last().header("host"), Some("app.internal"));
 }
 
+/// An upstream that speaks HTTP/2 alone, and what it was asked.
+async fn h2c_upstream() -> (SocketAddr, Arc<Mutex<Vec<http::Request<()>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, seen) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<_>>>::default());
+    let record = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let record = record.clone();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    record.lock().push(request.map(|_| ()));
+                    respond.send_response(http::Response::new(()), true).unwrap();
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_of_http2_is_always_told_a_host() {
+    let (address, seen) = h2c_upstream().await;
+    let service = instances(&[("release", address)]) + "protocol: h2c\n";
+    let proxy = Proxy::start("", &[ALL, ("services/s.yaml", &service)]).await;
+    let own = address.to_string();
+    for (asked, expected) in [
+        ("OPTIONS / HTTP/1.0\r\n\r\n", &*own),
+        ("GET / HTTP/1.0\r\nHost:\r\n\r\n", &own),
+        ("POST /x HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi", &own),
+        ("GET /x?y HTTP/1.0\r\nHost: a\r\n\r\n", "a"),
+        ("GET /x?y HTTP/1.1\r\nHost: a:1\r\n\r\n", "a:1"),
+    ] {
+        let answer = proxy.raw(asked).await;
+        assert_eq!(answer.status(), 200, "{asked:?}: {answer:?}");
+        let request = seen.lock().pop().unwrap();
+        assert_eq!(request.uri().authority().map(|name| name.as_str()), Some(expected), "{asked:?}");
+        assert!(request.headers().get("host").is_none_or(|host| host == expected), "{request:?}");
+    }
+    let route = ("routes/all.yaml", "service: s\nrewrite: {host: app.internal}\n");
+    let renamed = Proxy::start("", &[route, ("services/s.yaml", &service)]).await;
+    assert_eq!(renamed.raw("GET / HTTP/1.0\r\n\r\n").await.status(), 200);
+    assert_eq!(seen.lock().pop().unwrap().uri().host(), Some("app.internal"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstreams_date_is_kept_and_one_is_added_where_there_is_none() {
     const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::blocks::{Client, Fate};
 use crate::harness::sample::in_front_of;
 use crate::harness::upstream::Upstream;
 use crate::harness::wire::Connection;
@@ -219,6 +220,70 @@ fn cases() -> Vec<Vec<u8>> {
     cases
 }
 
+/// Blocks of HTTP/2, field by field; pseudo-headers that a case does not name are `GET http://a/`.
+fn blocks() -> Vec<Vec<(&'static str, &'static [u8])>> {
+    let mut cases: Vec<Vec<(&str, &[u8])>> = Vec::new();
+    let paths: [&[u8]; 16] = [
+        b"",
+        b"a",
+        b"a/b",
+        b"*a",
+        b"?q",
+        b"#",
+        b"http://a/",
+        b"/a b",
+        b"/a#b",
+        b"/?a#b",
+        b"/?a b",
+        b"/\0",
+        b"/\x7f",
+        b"/\r\nX: y",
+        b"/\xff",
+        b"/%",
+    ];
+    cases.extend(paths.map(|path| vec![(":path", path)]));
+    let hosts: [&[u8]; 9] = [b"", b"a b", b"a<b", b"a/b", b"u@a", b"a:b", b"[::1", b"\xff", b"a\r\nX: y"];
+    cases.extend(hosts.map(|host| vec![(":authority", host)]));
+    cases.extend([
+        vec![(":authority", &b"a"[..]), ("host", b"b")],
+        vec![(":method", b"")],
+        vec![(":method", b"G T")],
+        vec![(":method", b"CONNECT")],
+        vec![(":scheme", b"<")],
+        vec![(":scheme", b"http:")],
+        vec![(":x", b"y")],
+        vec![(":status", b"200")],
+        vec![("X", b"y")],
+        vec![("", b"y")],
+        vec![("x y", b"z")],
+        vec![("x", b"a\r\nb: c")],
+        vec![("x", b"a\0b")],
+        vec![("connection", b"close")],
+        vec![("transfer-encoding", b"chunked")],
+        vec![("te", b"gzip")],
+        vec![("content-length", b"5")],
+        vec![("content-length", b"x")],
+        vec![("content-length", b"0"), ("content-length", b"0")],
+    ]);
+    cases
+}
+
+/// A block of literals that nothing refers to.
+fn block(case: &[(&str, &[u8])]) -> Vec<u8> {
+    let defaults: [(&str, &[u8]); 4] =
+        [(":method", b"GET"), (":scheme", b"http"), (":path", b"/"), (":authority", b"a")];
+    let missing = defaults.iter().filter(|(name, _)| !case.iter().any(|(own, _)| own == name));
+    let (own, fields): (Vec<_>, Vec<_>) = case.iter().partition(|(name, _)| name.starts_with(':'));
+    let mut block = Vec::new();
+    for (name, value) in missing.chain(own).chain(fields) {
+        block.extend([0, name.len() as u8]);
+        block.extend(name.as_bytes());
+        block.push(value.len() as u8);
+        block.extend(*value);
+    }
+    block
+}
+
 /// As one line that a table can hold.
 fn spelled(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string().replace('|', "\\|").replace('`', "'")
@@ -227,7 +292,7 @@ fn spelled(bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_malformed_reaches_the_upstream() {
     let upstream = Upstream::named("up").await;
-    let proxy = in_front_of("limits: {header_timeout: 300ms}", &upstream).await;
+    let proxy = in_front_of("also h2c: true\nlimits: {header_timeout: 300ms}", &upstream).await;
     let cases = cases();
     assert!(cases.len() >= 100);
     let mut table = String::from("| request | answer |\n|---|---|\n");
@@ -248,6 +313,18 @@ async fn nothing_malformed_reaches_the_upstream() {
         let _ = writeln!(table, "| `{}` | {answer} |", spelled(&case));
     }
     assert!(passed.is_empty(), "{passed:#?}");
+    table += "\n| over HTTP/2, beside `GET http://a/` | answer |\n|---|---|\n";
+    for case in blocks() {
+        let fate = Client::of(&proxy).await.ask(&[&block(&case)]).await;
+        let answer = match fate {
+            Fate::Answered(status) => status.to_string(),
+            Fate::Reset => "its stream is reset".into(),
+        };
+        let fields = case.iter().map(|(name, value)| format!("`{name}: {}`", spelled(value)));
+        let _ = writeln!(table, "| {} | {answer} |", fields.collect::<Vec<_>>().join(", "));
+    }
+    let reached = upstream.seen();
+    assert!(reached.is_empty(), "{reached:?}");
     if let Some(file) = std::env::var_os("GRAYGATE_MALFORMED") {
         std::fs::write(file, &table).unwrap();
     } else {

@@ -1,6 +1,7 @@
 //! The edge towards clients: TLS, HTTP/2, the PROXY protocol, WebSocket, limits, and what is refused, with real clients.
 
 mod arbitrary;
+mod blocks;
 mod certificate;
 mod framing;
 mod grpc;

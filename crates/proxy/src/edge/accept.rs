@@ -73,7 +73,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
         let stream = ClientStream::open(io.into_stream(), WRITE_STALL);
         match speaks {
             Speaks::Http1 => h1::serve(&self.serving, stream, shutdown).await,
-            Speaks::Http2 => Box::pin(h2::serve(&self.serving, stream.look_at_frames(), shutdown)).await,
+            Speaks::Http2 => Box::pin(h2::serve(&self.serving, stream, shutdown)).await,
         }
     }
 

@@ -15,7 +15,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Buf as _, BytesMut};
 use http::HeaderValue;
-use parking_lot::Mutex;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
@@ -25,10 +24,10 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::chunks::{ChunkScanner, Malformed};
+use super::blocks::Blocks;
+use super::connection_state::{ConnectionState, Rest};
 use super::frames::FrameMeter;
-use super::mended::Mender;
-use super::waits::{Waits, Watch};
+use super::waits::Watch;
 
 /// Longest wait for a client that takes nothing of its response.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
@@ -42,111 +41,18 @@ const FRAMES_ROOM: usize = 16 << 10;
 /// What is known of the frames of a connection.
 struct Frames {
     meter: FrameMeter,
-    mender: Mender,
+    blocks: Blocks,
     /// Looked at, and still to be given out.
     ready: BytesMut,
 }
 
-/// What the hooks, the connection's loop and the stream itself share about one connection.
-#[derive(Default)]
-pub struct ConnectionState {
-    pub waits: Arc<Waits>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    rest: Rest,
-    /// What came behind the request.
-    ahead: BytesMut,
-    /// The body's framing was wrong, and no hook has taken note yet.
-    is_malformed: bool,
-    /// The connection may go on though the framework gave it up.
-    is_kept: bool,
-    given_up: Option<Stream>,
-    /// What the next response's `Date` is to say instead of ours.
-    date: Option<HeaderValue>,
-}
-
-/// What of a connection's bytes still belongs to the request.
-#[derive(Debug, Default)]
-pub enum Rest {
-    /// All of them: there is no request, or the connection has changed its protocol.
-    #[default]
-    Everything,
-    Bytes(u64),
-    /// A chunked body, whose end shows while it is read.
-    Chunks(ChunkScanner),
-}
-
-impl Rest {
-    fn is_over(&self) -> bool {
-        matches!(self, Rest::Bytes(0))
-    }
-
-    /// How many of these bytes, which are read from now on, belong to the request.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
-        match self {
-            Rest::Everything => Ok(bytes.len()),
-            Rest::Bytes(left) => {
-                let own = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= own as u64;
-                Ok(own)
-            }
-            Rest::Chunks(scanner) => match scanner.scan(bytes)? {
-                Some(end) => {
-                    *self = Rest::Bytes(0);
-                    Ok(end)
-                }
-                None => Ok(bytes.len()),
-            },
+impl Frames {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.meter.look(bytes, Instant::now()) {
+            return Err(io::Error::new(ErrorKind::InvalidData, "too many frames or fields"));
         }
-    }
-}
-
-impl State {
-    /// The same for bytes that were read; the error goes to their reader.
-    fn take_own(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.rest.take(bytes).map_err(|error| {
-            self.is_malformed = true;
-            io::Error::new(ErrorKind::InvalidData, error)
-        })
-    }
-}
-
-impl ConnectionState {
-    /// A request begins; `rest` of it is still to come, and `ahead` came behind it.
-    fn begin(&self, rest: Rest, mut ahead: BytesMut, rate: u64) {
-        self.waits.begin(if rest.is_over() { 0 } else { rate });
-        let mut state = self.state.lock();
-        if !ahead.is_empty() {
-            ahead.unsplit(std::mem::take(&mut state.ahead));
-            state.ahead = ahead;
-        }
-        state.rest = rest;
-        state.is_malformed = false;
-        state.is_kept = false;
-        state.date = None;
-    }
-
-    /// The connection has changed its protocol: there is no next request.
-    pub fn pass_everything(&self) {
-        self.state.lock().rest = Rest::Everything;
-    }
-
-    /// The request was answered whole: the connection goes on, whatever the framework does with it.
-    pub fn keep(&self) {
-        self.state.lock().is_kept = true;
-    }
-
-    /// Whether the body's framing was wrong; true once.
-    pub fn take_malformed(&self) -> bool {
-        std::mem::take(&mut self.state.lock().is_malformed)
-    }
-
-    /// The next response was made at this time: the framework would say when it passed it on.
-    pub fn date_response(&self, date: HeaderValue) {
-        self.state.lock().date = Some(date);
+        self.blocks.take(bytes, &mut self.ready);
+        Ok(())
     }
 }
 
@@ -182,9 +88,10 @@ impl ClientStream {
     }
 
     /// Ends the connection when frames come on it that cost too much, and mends those that would end it for all streams.
-    pub fn look_at_frames(mut self: Box<Self>) -> Box<Self> {
-        let (meter, mender) = (FrameMeter::new(Instant::now()), Mender::new());
-        self.frames = Some(Box::new(Frames { meter, mender, ready: BytesMut::new() }));
+    /// `list`: the limit on lists of fields that the connection was told.
+    pub fn look_at_frames(mut self: Box<Self>, list: usize) -> Box<Self> {
+        let (meter, blocks) = (FrameMeter::new(Instant::now()), Blocks::new(list));
+        self.frames = Some(Box::new(Frames { meter, blocks, ready: BytesMut::new() }));
         self
     }
 
@@ -202,7 +109,7 @@ impl ClientStream {
 
     /// Gives out what came ahead, if it belongs to the request.
     fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
-        let state = &mut *self.shared.state.lock();
+        let state = &mut *self.shared.lock();
         if state.ahead.is_empty() || state.rest.is_over() {
             return Ok(false);
         }
@@ -231,10 +138,7 @@ impl ClientStream {
             let Some(frames) = self.frames.as_deref_mut().filter(|_| !piece.filled().is_empty()) else {
                 return Poll::Ready(Ok(()));
             };
-            if !frames.meter.look(piece.filled(), Instant::now()) {
-                return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, "too many frames or fields")));
-            }
-            frames.mender.take(piece.filled(), &mut frames.ready);
+            frames.take(piece.filled())?;
         }
     }
 
@@ -247,7 +151,7 @@ impl ClientStream {
         ready!(self.inner()?.poll_read(cx, buf))?;
         let read = buf.filled().get(before..).unwrap_or_default();
         self.shared.waits.got(read.len());
-        let state = &mut *self.shared.state.lock();
+        let state = &mut *self.shared.lock();
         let own = state.take_own(read)?;
         if let Some(beyond) = read.get(own..) {
             state.ahead.extend_from_slice(beyond);
@@ -259,13 +163,13 @@ impl ClientStream {
     /// The request is read whole: only the connection's end is news; bytes are kept for the next request.
     fn watch_for_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut piece = [0; 1024];
-        while self.shared.state.lock().ahead.len() < AHEAD_LIMIT {
+        while self.shared.lock().ahead.len() < AHEAD_LIMIT {
             let mut buf = ReadBuf::new(&mut piece);
             ready!(self.inner()?.poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.shared.state.lock().ahead.extend_from_slice(buf.filled());
+            self.shared.lock().ahead.extend_from_slice(buf.filled());
         }
         Poll::Pending
     }
@@ -287,7 +191,7 @@ impl ClientStream {
 
     /// Takes a response's head whose `Date` is to be another one; false: these bytes can go as they are.
     fn takes_head(&mut self, bytes: &[u8]) -> bool {
-        let date = self.shared.state.lock().date.take();
+        let date = self.shared.lock().date.take();
         let Some(head) = date.and_then(|date| dated(bytes, &date)) else { return false };
         self.head = head;
         true
@@ -330,7 +234,7 @@ impl ClientStream {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         state.given_up = self.inner.take().filter(|_| state.is_kept);
     }
 }
@@ -357,7 +261,7 @@ impl Return {
         let stream = match returned {
             Some(stream) => stream.into_any().downcast::<ClientStream>().ok()?,
             None => {
-                let given_up = self.shared.state.lock().given_up.take()?;
+                let given_up = self.shared.lock().given_up.take()?;
                 ClientStream::with(given_up, self.shared.clone(), self.stall)
             }
         };
@@ -375,7 +279,7 @@ impl AsyncRead for ClientStream {
         if self.read_ahead(buf)? {
             return Poll::Ready(Ok(()));
         }
-        let is_whole = self.shared.state.lock().rest.is_over();
+        let is_whole = self.shared.lock().rest.is_over();
         let read = match is_whole {
             true => self.watch_for_end(cx),
             false => self.read_own(cx, buf),

@@ -23,7 +23,7 @@ const EARNS_UPDATE: u64 = 5;
 const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub const CONTINUATION: u8 = 9;
 /// Flags of a HEADERS frame, and what the second of them puts before the block.
 pub const PADDED: u8 = 0x08;
 pub const PRIORITY: u8 = 0x20;

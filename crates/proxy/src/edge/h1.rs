@@ -17,7 +17,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
 use super::chunks::ChunkScanner;
-use super::client_stream::{ClientStream, Rest};
+use super::client_stream::ClientStream;
+use super::connection_state::Rest;
 use super::head::{self, Body, Complete, Head};
 use super::serving::{Serving, ending};
 use super::settings::Limits;

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 use super::client_stream::{ClientStream, WRITE_STALL};
 use super::h2_stream::{Client, H2Stream};
+use super::mended::REFUSED;
 use super::serving::{Serving, ending};
 use super::settings::Limits;
 use crate::responses::{error_header, grpc_error_header, is_grpc};
@@ -45,13 +46,17 @@ const MALFORMED: usize = 32;
 /// How long a connection that is told to end may take, once nothing is under way on it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Bytes of a list of fields. What is a little too large is answered by us, and counted; what is far too large is
+/// answered by the `h2` crate.
+fn list_bytes(limits: &Limits) -> u32 {
+    u32::try_from(limits.header_bytes.0.saturating_mul(2)).unwrap_or(u32::MAX)
+}
+
 fn options(limits: &Limits) -> Builder {
     let mut options = Builder::new();
-    // What is a little too large is answered by us, and counted; what is far too large is answered by the `h2` crate.
-    let list = u32::try_from(limits.header_bytes.0.saturating_mul(2)).unwrap_or(u32::MAX);
     options
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(list)
+        .max_header_list_size(list_bytes(limits))
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
@@ -107,6 +112,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         proxy_digest: None,
         socket_digest: stream.get_socket_digest(),
     });
+    let stream = stream.look_at_frames(list_bytes(limits) as usize);
     let shaken = timeout(limits.header_timeout, options(limits).handshake(stream)).await;
     let Ok(Ok(mut connection)) = shaken else { return };
     let streams = Arc::new(Streams::default());
@@ -185,7 +191,7 @@ async fn refuse(mut stream: H2Stream, reason: ErrorReason) -> pingora::Result<()
 /// Holds a request against the limits, and makes of it what HTTP/1 would have sent: one `Host`, one `Cookie`.
 fn admit(request: &mut RequestHeader, limits: &Limits) -> Result<(), ErrorReason> {
     // A tunnel is no request.
-    if request.method == Method::CONNECT || !is_clear(request) {
+    if request.method == Method::CONNECT || request.headers.contains_key(REFUSED) || !is_clear(request) {
         return Err(ErrorReason::BadRequest);
     }
     join_cookies(request)?;

@@ -1,6 +1,7 @@
 //! The Huffman code of HPACK (RFC 7541, appendix B), decoded.
 //!
-//! Answers: what does this text say? The code is canonical, so its lengths are all there is to know of it. Never: encodes.
+//! Answers: what does this text say? The code is canonical, so its lengths are all there is to know of it; from them a
+//! table is made once that takes half a byte a step. Never: encodes.
 
 use std::sync::LazyLock;
 
@@ -18,45 +19,112 @@ const LENGTHS: [u8; 256] = [
     20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27,
     27, 27, 27, 26,
 ];
-const LONGEST: usize = 30;
+const LONGEST: u8 = 30;
+/// A text ends with less than a byte of ones.
+const PADDING: usize = 7;
 
-/// The bytes whose codes have one length, in the order of their codes.
-#[derive(Clone, Debug, Default)]
-struct Row {
-    first: u32,
-    bytes: Vec<u8>,
+/// Where a bit leads to.
+#[derive(Clone, Copy)]
+enum Branch {
+    /// No code begins like this.
+    Nothing,
+    Node(u8),
+    Byte(u8),
 }
 
-static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
-    let mut rows = vec![Row::default(); LONGEST + 1];
-    let mut next = 0;
-    for (length, row) in rows.iter_mut().enumerate() {
-        next <<= 1;
-        row.first = next;
-        row.bytes = (0..=u8::MAX)
-            .filter(|byte| LENGTHS.get(usize::from(*byte)).map(|l| usize::from(*l)) == Some(length))
-            .collect();
-        next += row.bytes.len() as u32;
-    }
-    rows
+/// What half a byte of code comes to: no code is shorter than five bits, so one byte of text at most.
+#[derive(Clone, Copy)]
+struct Step {
+    node: u8,
+    byte: Option<u8>,
+}
+
+struct Decoder {
+    /// By node and half a byte.
+    steps: Vec<[Option<Step>; 16]>,
+    /// Where a text may end.
+    ends: Vec<u8>,
+}
+
+static DECODER: LazyLock<Decoder> = LazyLock::new(|| {
+    let tree = tree();
+    let steps_of = |node| std::array::from_fn(|half| step(&tree, node, half));
+    let ones = std::iter::successors(Some(0), |node| match branch(&tree, *node, 1) {
+        Branch::Node(next) => Some(next),
+        Branch::Nothing | Branch::Byte(_) => None,
+    });
+    let ends = ones.take(PADDING + 1).collect();
+    Decoder { steps: (0..tree.len()).map(|node| steps_of(node as u8)).collect(), ends }
 });
 
-/// The text behind a code; `None` for what is none. Codes of bytes that are not ASCII are so long that a text without a
-/// byte of ones has none of them.
-pub fn decode(code: &[u8]) -> Option<Vec<u8>> {
-    let mut text = Vec::with_capacity(code.len() * 2);
-    let (mut bits, mut length) = (0_u32, 0);
-    for bit in code.iter().flat_map(|byte| (0..8).rev().map(move |place| byte >> place & 1)) {
-        (bits, length) = (bits << 1 | u32::from(bit), length + 1);
-        let row = ROWS.get(length)?;
-        let place = bits.checked_sub(row.first).and_then(|place| row.bytes.get(place as usize));
-        if let Some(byte) = place {
-            text.push(*byte);
-            (bits, length) = (0, 0);
+/// The code as a tree, whose first node is the root.
+fn tree() -> Vec<[Branch; 2]> {
+    let mut tree = vec![[Branch::Nothing; 2]];
+    let mut code = 0_u32;
+    for length in 1..=LONGEST {
+        code <<= 1;
+        for (byte, _) in (0..=u8::MAX).zip(LENGTHS).filter(|(_, own)| *own == length) {
+            grow(&mut tree, code, length, byte);
+            code += 1;
         }
     }
-    // Less than a byte of ones fills the last one up.
-    (length < 8 && bits == (1 << length) - 1).then_some(text)
+    tree
+}
+
+fn grow(tree: &mut Vec<[Branch; 2]>, code: u32, length: u8, byte: u8) {
+    let mut node = 0;
+    for place in (0..length).rev() {
+        let next = tree.len() as u8;
+        let Some(branch) = tree.get_mut(node).and_then(|node| node.get_mut((code >> place & 1) as usize))
+        else {
+            return;
+        };
+        node = match *branch {
+            _ if place == 0 => {
+                *branch = Branch::Byte(byte);
+                return;
+            }
+            Branch::Node(next) => next.into(),
+            Branch::Nothing | Branch::Byte(_) => {
+                *branch = Branch::Node(next);
+                tree.push([Branch::Nothing; 2]);
+                next.into()
+            }
+        };
+    }
+}
+
+fn branch(tree: &[[Branch; 2]], node: u8, bit: usize) -> Branch {
+    tree.get(usize::from(node)).and_then(|node| node.get(bit)).copied().unwrap_or(Branch::Nothing)
+}
+
+fn step(tree: &[[Branch; 2]], mut node: u8, half: usize) -> Option<Step> {
+    let mut byte = None;
+    for place in (0..4).rev() {
+        node = match branch(tree, node, half >> place & 1) {
+            Branch::Nothing => return None,
+            Branch::Node(next) => next,
+            Branch::Byte(found) => {
+                byte = Some(found);
+                0
+            }
+        };
+    }
+    Some(Step { node, byte })
+}
+
+/// The text behind a code; `None` for what is none.
+pub fn decode(code: &[u8]) -> Option<Vec<u8>> {
+    let Decoder { steps, ends } = &*DECODER;
+    // The shortest codes are of five bits.
+    let mut text = Vec::with_capacity(code.len() * 8 / 5 + 1);
+    let mut node = 0;
+    for half in code.iter().flat_map(|byte| [byte >> 4, byte & 0xf]) {
+        let step = (*steps.get(usize::from(node))?.get(usize::from(half))?)?;
+        node = step.node;
+        text.extend(step.byte);
+    }
+    ends.contains(&node).then_some(text)
 }
 
 #[cfg(test)]
@@ -81,5 +149,8 @@ mod tests {
         assert_eq!(decode(&[0xff, 0xff, 0xfb, 0xbf]).as_deref(), Some(&[0xff][..]));
         assert_eq!(decode(&[0xff, 0xff, 0xff, 0xff]), None);
         assert_eq!(decode(&[0x00]), None);
+        // A byte of ones is no end of a text, and neither are zeros.
+        assert_eq!(decode(&[0x64, 0x02, 0xff]), None);
+        assert_eq!(decode(&[0x64]), None);
     }
 }

@@ -1,251 +1,337 @@
-//! Header blocks of HTTP/2 whose path, host or method is no text, made ones that cost their own stream alone.
+//! Header blocks of HTTP/2 that the `h2` crate would refuse before we see them, made ones that we can answer.
 //!
-//! The `h2` crate takes a pseudo-header that is not UTF-8 for an error of the whole connection, and a balancer in front
-//! sends many clients' requests over one. Here such a value is replaced, on its way to the crate, by one of the same
-//! length that no URI can hold: the crate then resets that stream, and its table of earlier fields stays what the
-//! client takes it for. Everything else goes on byte by byte. Never: keeps the table itself; a name that is looked up
-//! there is left alone, and so is a block of several frames.
+//! The crate resets a stream whose path no URI can hold, unanswered and uncounted, and takes one byte that is no text for
+//! an error of the whole connection, over which a balancer sends the requests of many clients. Here such a path is
+//! percent-encoded, as over HTTP/1, and what cannot be mended is marked for [`REFUSED`]. Blocks go on byte by byte until
+//! the first that needs it; from then on every field is spelt out, so the crate's table of earlier fields is never
+//! asked again. Never: routes, or reads a field that is as it should be.
 
-use bytes::{BufMut as _, BytesMut};
+use http::uri::{Authority, Scheme};
+use http::{HeaderName, Method, StatusCode};
 
-use super::frames::{HEADER, HEADERS, PADDED, PREFACE, PRIORITY, PRIORITY_LENGTH};
-use super::huffman::decode;
+use super::hpack::{FIELD_OVERHEAD, Literal, Step, Table, write_field};
+use super::target::{Target, over_http2};
 
-const END_HEADERS: u8 = 0x04;
-/// The largest frame a client may send that was told of no other size.
-const LARGEST: usize = 16 << 10;
-/// Static names that begin with a colon, of requests: `:authority`, `:method`, `:path` and `:scheme`.
-const PSEUDO: std::ops::RangeInclusive<usize> = 1..=7;
-/// No URI, method or host has it.
-const REPLACEMENT: u8 = 0x7f;
+/// What is marked with it was no request; nothing of it may be believed.
+pub const REFUSED: HeaderName = HeaderName::from_static("graygate-refused");
 
-/// Looks through the frames of one connection.
+/// A field that no request may have: the crate resets the stream for it.
+const RESET: (&[u8], &[u8]) = (b"connection", b"close");
+/// A block that is none, which ends the connection.
+const BROKEN: [u8; 1] = [0x80];
+
+/// How the blocks of a connection go on.
+#[derive(Debug, PartialEq, Eq)]
+enum Passing {
+    AsTheyCame,
+    SpeltOut,
+}
+
+/// Mends the blocks of one connection.
 #[derive(Debug)]
 pub struct Mender {
-    /// Bytes that go on as they are, before the next frame's header.
-    pass: usize,
-    /// A frame's header, and behind it what is here of a block.
-    held: Vec<u8>,
-    /// Bytes of a held frame, its header included.
-    wanted: usize,
+    passing: Passing,
+    table: Table,
+    /// Bytes of a list of fields that the crate takes; more is too large however much more it is.
+    most: usize,
 }
+
+/// What becomes of a field.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Fine,
+    Instead(Vec<u8>),
+    /// It makes the request one that is refused; a value in its place lets the crate pass the rest on.
+    Refused(Option<&'static [u8]>),
+}
+
+/// A block is none, and the crate will end the connection for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost;
 
 impl Mender {
-    pub fn new() -> Mender {
-        Mender { pass: PREFACE.len(), held: Vec::new(), wanted: HEADER }
+    /// For an `h2` connection with this limit on lists of fields.
+    pub fn new(most: usize) -> Mender {
+        Mender { passing: Passing::AsTheyCame, table: Table::new(), most }
     }
 
-    /// Takes the next bytes, and puts what can go on into `out`.
-    pub fn take(&mut self, mut bytes: &[u8], out: &mut BytesMut) {
-        while !bytes.is_empty() {
-            let (passed, rest) = bytes.split_at(self.pass.min(bytes.len()));
-            out.put_slice(passed);
-            self.pass -= passed.len();
-            let (here, rest) = rest.split_at((self.wanted - self.held.len()).min(rest.len()));
-            self.held.extend_from_slice(here);
-            bytes = rest;
-            if self.pass == 0 && self.held.len() == self.wanted {
-                self.settle(out);
+    /// The block as it is to go on; `None`: as it came.
+    pub fn mend(&mut self, block: &[u8]) -> Result<Option<Vec<u8>>, Lost> {
+        if self.passing == Passing::SpeltOut {
+            return Ok(Some(self.spell_out(Spelt::default(), block)));
+        }
+        let mut rest = block;
+        let mut is_request = false;
+        while !rest.is_empty() {
+            let here = block.len() - rest.len();
+            match self.table.read(&mut rest).ok_or(Lost)? {
+                // It was looked at when it came.
+                Step::Earlier(place) => {
+                    is_request |= self.table.field(place).ok_or(Lost)?.0.starts_with(b":");
+                }
+                Step::TableBytes(bytes) => self.table.limit(bytes).ok_or(Lost)?,
+                Step::Literal(field) if judge(&field.name, &field.value) == Verdict::Fine => {
+                    is_request |= field.name.starts_with(b":");
+                    if field.is_kept {
+                        self.table.keep(&field);
+                    }
+                }
+                Step::Literal(_) => {
+                    self.passing = Passing::SpeltOut;
+                    // Up to here the crate's table is ours.
+                    let (before, rest) = block.split_at_checked(here).ok_or(Lost)?;
+                    let spelt = Spelt { block: before.to_vec(), is_request, ..Spelt::default() };
+                    return Ok(Some(self.spell_out(spelt, rest)));
+                }
             }
         }
+        Ok(None)
     }
 
-    /// A header, or a frame that was held for its block, is here.
-    fn settle(&mut self, out: &mut BytesMut) {
-        let [a, b, c, kind, flags, ..] = *self.held.as_slice() else { return };
-        let length = u32::from_be_bytes([0, a, b, c]) as usize;
-        let is_block = kind == HEADERS && flags & END_HEADERS != 0 && length <= LARGEST;
-        if is_block && self.wanted == HEADER && length > 0 {
-            self.wanted = HEADER + length;
-            return;
+    /// Adds the fields of `rest`, each by itself.
+    fn spell_out(&mut self, mut spelt: Spelt, mut rest: &[u8]) -> Vec<u8> {
+        while !rest.is_empty() {
+            let Some(()) = self.spell_next(&mut spelt, &mut rest) else { return BROKEN.to_vec() };
         }
-        match is_block.then(|| mended_frame(&self.held)).flatten() {
-            Some(frame) => out.put_slice(&frame),
-            None => out.put_slice(&self.held),
+        match (spelt.is_refused, spelt.is_request) {
+            (false, _) => {}
+            (true, true) => write_field(REFUSED.as_str().as_bytes(), b"", &mut spelt.block),
+            // Trailers have nobody to be answered to.
+            (true, false) => write_field(RESET.0, RESET.1, &mut spelt.block),
         }
-        self.pass = (HEADER + length) - self.held.len();
-        self.held.clear();
-        self.wanted = HEADER;
+        spelt.block
     }
-}
 
-/// A HEADERS frame with its block mended, and without its padding; `None` where it can stay as it is.
-fn mended_frame(frame: &[u8]) -> Option<Vec<u8>> {
-    let (header, payload) = frame.split_at_checked(HEADER)?;
-    let [_, _, _, kind, flags, stream @ ..] = header else { return None };
-    let (padding, payload) = match flags & PADDED {
-        0 => (0, payload),
-        _ => payload.split_first().map(|(padding, rest)| (usize::from(*padding), rest))?,
-    };
-    let payload = payload.get(..payload.len().checked_sub(padding)?)?;
-    let lead = if flags & PRIORITY == 0 { 0 } else { PRIORITY_LENGTH };
-    let (priority, block) = payload.split_at_checked(lead)?;
-    let block = mended(block)?;
-    let [_, a, b, c] = u32::try_from(lead + block.len()).ok()?.to_be_bytes();
-    Some([&[a, b, c, *kind, flags & !PADDED][..], stream, priority, &block].concat())
-}
-
-/// The block with other values where pseudo-headers are no text; `None` where all of them are, or it cannot be read.
-fn mended(block: &[u8]) -> Option<Vec<u8>> {
-    let mut written = Vec::new();
-    let (mut rest, mut kept) = (block, 0);
-    while let Some(first) = rest.first() {
-        let (bits, is_literal) = match *first {
-            0x80.. => (7, false),
-            0x40.. => (6, true),
-            0x20.. => (5, false),
-            _ => (4, true),
-        };
-        let (index, behind) = integer(rest, bits)?;
-        rest = behind;
-        if !is_literal {
-            continue;
-        }
-        let is_pseudo = match index {
-            0 => {
-                let (name, behind) = text(rest)?;
-                rest = behind;
-                name.decoded()?.starts_with(b":")
+    fn spell_next(&mut self, spelt: &mut Spelt, rest: &mut &[u8]) -> Option<()> {
+        match self.table.read(rest)? {
+            Step::TableBytes(bytes) => self.table.limit(bytes)?,
+            Step::Earlier(place) => {
+                let (name, value) = self.table.field(place)?;
+                spelt.add(name, value, self.most);
             }
-            index => PSEUDO.contains(&index),
+            Step::Literal(field) => {
+                spelt.add(&field.name, &field.value, self.most);
+                self.keep(&field);
+            }
+        }
+        Some(())
+    }
+
+    fn keep(&mut self, field: &Literal<'_>) {
+        if field.is_kept {
+            self.table.keep(field);
+        }
+    }
+}
+
+/// A block that is written anew.
+#[derive(Default)]
+struct Spelt {
+    block: Vec<u8>,
+    /// Bytes of its list of fields, as the crate counts them.
+    bytes: usize,
+    /// It has fields that only requests have.
+    is_request: bool,
+    is_refused: bool,
+}
+
+impl Spelt {
+    fn add(&mut self, name: &[u8], value: &[u8], most: usize) {
+        self.is_request |= name.starts_with(b":");
+        let verdict = judge(name, value);
+        self.is_refused |= matches!(verdict, Verdict::Refused(_));
+        let value = match &verdict {
+            Verdict::Fine => value,
+            Verdict::Instead(instead) => instead,
+            Verdict::Refused(Some(instead)) => instead,
+            Verdict::Refused(None) => return,
         };
-        let start = block.len() - rest.len();
-        let (value, behind) = text(rest)?;
-        rest = behind;
-        if let Some(text) = is_pseudo.then(|| value.replaced()).flatten() {
-            written.extend_from_slice(block.get(kept..start)?);
-            write_text(&text, &mut written);
-            kept = block.len() - rest.len();
+        // One byte on the wire can stand for thousands: what is too large already says so without the rest.
+        if self.bytes <= most {
+            self.bytes += FIELD_OVERHEAD + name.len() + value.len();
+            write_field(name, value, &mut self.block);
         }
     }
-    (kept > 0).then(|| [&written[..], block.get(kept..).unwrap_or_default()].concat())
 }
 
-/// A text as it stands in a block.
-struct Text<'b> {
-    is_coded: bool,
-    bytes: &'b [u8],
-}
-
-impl Text<'_> {
-    fn decoded(&self) -> Option<Vec<u8>> {
-        if self.is_coded { decode(self.bytes) } else { Some(self.bytes.to_vec()) }
-    }
-
-    /// A text of the same length in its place; `None` where it is UTF-8 already, which shows of most without decoding.
-    fn replaced(&self) -> Option<Vec<u8>> {
-        let suspicious = if self.is_coded { self.bytes.contains(&0xff) } else { !self.bytes.is_ascii() };
-        let text = suspicious.then(|| self.decoded()).flatten()?;
-        let replace = |byte: u8| if byte.is_ascii() { byte } else { REPLACEMENT };
-        std::str::from_utf8(&text).is_err().then(|| text.iter().copied().map(replace).collect())
-    }
-}
-
-/// A number in the last `bits` of a byte and those behind it (RFC 7541, 5.1).
-fn integer(bytes: &[u8], bits: u32) -> Option<(usize, &[u8])> {
-    let (first, mut rest) = bytes.split_first()?;
-    let most = (1 << bits) - 1;
-    let mut number = usize::from(*first) & most;
-    if number < most {
-        return Some((number, rest));
-    }
-    for shift in [0, 7, 14, 21] {
-        let (byte, behind) = rest.split_first()?;
-        rest = behind;
-        number += usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some((number, rest));
+/// What the crate would do with a field, and what is done instead.
+fn judge(name: &[u8], value: &[u8]) -> Verdict {
+    let refused = |is_fine: bool, instead| if is_fine { Verdict::Fine } else { Verdict::Refused(instead) };
+    match name {
+        b":path" => match over_http2(value) {
+            Target::AsItIs => Verdict::Fine,
+            Target::Escaped(path) => Verdict::Instead(path.into_bytes()),
+            Target::Refused => Verdict::Refused(Some(b"/")),
+        },
+        b":authority" => refused(Authority::try_from(value).is_ok(), None),
+        b":method" => refused(Method::from_bytes(value).is_ok(), Some(b"GET")),
+        b":scheme" => refused(Scheme::try_from(value).is_ok(), Some(b"http")),
+        b":status" => refused(StatusCode::from_bytes(value).is_ok(), None),
+        b":protocol" => refused(value.is_ascii(), None),
+        [b':', ..] => Verdict::Refused(None),
+        _ => {
+            let is_value = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..));
+            refused(is_value && HeaderName::from_lowercase(name).is_ok(), None)
         }
     }
-    None
-}
-
-fn text(bytes: &[u8]) -> Option<(Text<'_>, &[u8])> {
-    let is_coded = bytes.first()? & 0x80 != 0;
-    let (length, rest) = integer(bytes, 7)?;
-    let (bytes, rest) = rest.split_at_checked(length)?;
-    Some((Text { is_coded, bytes }, rest))
-}
-
-/// As it is, without a code.
-fn write_text(text: &[u8], block: &mut Vec<u8>) {
-    const MOST: usize = 0x7f;
-    let Some(mut more) = text.len().checked_sub(MOST) else {
-        block.push(text.len() as u8);
-        return block.extend_from_slice(text);
-    };
-    block.push(MOST as u8);
-    while more >= 0x80 {
-        block.push((more & 0x7f) as u8 | 0x80);
-        more >>= 7;
-    }
-    block.push(more as u8);
-    block.extend_from_slice(text);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn frame(flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = payload.len() as u32;
-        let [_, a, b, c] = length.to_be_bytes();
-        [&[a, b, c, HEADERS, flags, 0, 0, 0, 1][..], payload].concat()
+    const MOST: usize = 1_000;
+    const MARK: (&str, &str) = ("graygate-refused", "");
+
+    /// What the crate would read of blocks that passed through one mender, each as its fields.
+    fn passed(blocks: &[&[u8]]) -> Vec<Vec<(String, String)>> {
+        let (mut mender, mut crates) = (Mender::new(MOST), Table::new());
+        let through = |block: &&[u8]| {
+            let block = mender.mend(block).unwrap().unwrap_or(block.to_vec());
+            let (mut rest, mut fields) = (&block[..], Vec::new());
+            while !rest.is_empty() {
+                let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+                match crates.read(&mut rest).unwrap() {
+                    Step::TableBytes(bytes) => crates.limit(bytes).unwrap(),
+                    Step::Earlier(place) => {
+                        let (name, value) = crates.field(place).unwrap();
+                        fields.push((text(name), text(value)));
+                    }
+                    Step::Literal(field) => {
+                        fields.push((text(&field.name), text(&field.value)));
+                        if field.is_kept {
+                            crates.keep(&field);
+                        }
+                    }
+                }
+            }
+            fields
+        };
+        blocks.iter().map(through).collect()
     }
 
-    fn through(frames: &[u8], size: usize) -> Vec<u8> {
-        let (mut mender, mut out) = (Mender::new(), BytesMut::new());
-        mender.take(PREFACE, &mut out);
-        frames.chunks(size).for_each(|piece| mender.take(piece, &mut out));
-        assert!(mender.held.is_empty());
-        out.split_off(PREFACE.len()).to_vec()
+    #[track_caller]
+    fn check(blocks: &[&[u8]], expected: &[&[(&str, &str)]]) {
+        let fields = |fields: &&[(&str, &str)]| {
+            fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+        };
+        let expected: Vec<Vec<_>> = expected.iter().map(fields).collect();
+        assert_eq!(passed(blocks), expected, "{blocks:x?}");
+    }
+
+    const GET: (&str, &str) = (":method", "GET");
+    const HTTP: (&str, &str) = (":scheme", "http");
+
+    #[test]
+    fn a_path_is_escaped_however_it_is_spelt() {
+        let query = |path: &'static str| [GET, (":path", path), HTTP];
+        for (path, expected) in [
+            // Not kept, never kept, kept.
+            (&[0x04, 0x04, b'/', b'?', b'<', b'>'][..], "/?%3C%3E"),
+            (&[0x14, 0x04, b'/', b'?', b'<', b'>'], "/?%3C%3E"),
+            (&[0x44, 0x04, b'/', b'?', b'"', b'\''], "/?%22\\'"),
+            // By its name, and in Huffman's code: a slash and the byte ff.
+            (&[0x00, 0x05, b':', b'p', b'a', b't', b'h', 0x02, b'/', b'<'], "/%3C"),
+            (&[0x04, 0x84, 0x63, 0xff, 0xff, 0xee], "/%FF"),
+            (&[0x44, 0x03, b'/', b'?', 0xff], "/?%FF"),
+        ] {
+            let block = [&[0x82][..], path, &[0x86]].concat();
+            check(&[&block], &[&query(expected)]);
+        }
     }
 
     #[test]
-    fn a_path_that_is_no_text_is_another_one_of_the_same_length() {
-        let long = [&[0x44, 0x7f, 0x49][..], &[0xff; 200]].concat();
-        let longer = [&[0x44, 0x7f, 0x49][..], &[0x7f; 200]].concat();
-        for (block, expected) in [
-            (&[0x82, 0x44, 0x02, b'/', 0xff, 0x86][..], &[0x82, 0x44, 0x02, b'/', 0x7f, 0x86][..]),
-            // Encoded, it is four bytes of code for two of text.
-            (&[0x82, 0x04, 0x84, 0x63, 0xff, 0xff, 0xee, 0x86], &[0x82, 0x04, 0x02, b'/', 0x7f, 0x86]),
-            (&[0x41, 0x01, 0xff, 0x44, 0x01, 0xfe], &[0x41, 0x01, 0x7f, 0x44, 0x01, 0x7f]),
-            (
-                &[0x00, 0x05, b':', b'p', b'a', b't', b'h', 0x01, 0xff],
-                &[0x00, 0x05, b':', b'p', b'a', b't', b'h', 0x01, 0x7f],
-            ),
-            (&long, &longer),
+    fn later_blocks_may_refer_to_what_was_mended() {
+        let kept = [0x82, 0x44, 0x02, b'/', b'<', 0x86];
+        // The name alone, out of the table, with another value; and a path that a name of the table makes a path.
+        let again = [0x82, 0xbe, 0x86];
+        let renamed = [0x82, 0x7e, 0x02, b'/', b'>', 0x86];
+        let after = [0x82, 0xbf, 0x86, 0x84];
+        check(
+            &[&kept, &again, &renamed, &after, &[0x84]],
+            &[
+                &[GET, (":path", "/%3C"), HTTP],
+                &[GET, (":path", "/%3C"), HTTP],
+                &[GET, (":path", "/%3E"), HTTP],
+                &[GET, (":path", "/%3C"), HTTP, (":path", "/")],
+                &[(":path", "/")],
+            ],
+        );
+        // What was kept before the first mended block, and what the crate kept in its first part, stays what it was.
+        let before = [0x82, 0x84, 0x40, 0x01, b'x', 0x01, b'1'];
+        let mixed = [0x82, 0x40, 0x01, b'y', 0x01, b'2', 0x44, 0x02, b'/', b'<', 0x86, 0xc0, 0xbf];
+        check(
+            &[&before, &mixed, &[0xc0, 0xbf, 0xbe]],
+            &[
+                &[GET, (":path", "/"), ("x", "1")],
+                &[GET, ("y", "2"), (":path", "/%3C"), HTTP, ("x", "1"), ("y", "2")],
+                &[("x", "1"), ("y", "2"), (":path", "/%3C")],
+            ],
+        );
+        // A table that was emptied by the client.
+        check(
+            &[&kept, &[0x20, 0x3f, 0xe1, 0x1f, 0x82, 0x40, 0x01, b'x', 0x01, b'1'], &[0xbe]],
+            &[&[GET, (":path", "/%3C"), HTTP], &[GET, ("x", "1")], &[("x", "1")]],
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_mended_is_marked() {
+        for (field, expected) in [
+            (&[0x44, 0x03, b'/', b'a', b' '][..], vec![(":path", "/")]),
+            (&[0x44, 0x03, b'/', b'#', b'a'], vec![(":path", "/")]),
+            (&[0x44, 0x02, b'/', 0x7f], vec![(":path", "/")]),
+            (&[0x44, 0x00], vec![(":path", "/")]),
+            (&[0x44, 0x01, b'a'], vec![(":path", "/")]),
+            (&[0x41, 0x02, b'a', b'<'], vec![]),
+            (&[0x41, 0x01, 0xff], vec![]),
+            (&[0x41, 0x00], vec![]),
+            (&[0x42, 0x02, b'G', b' '], vec![(":method", "GET")]),
+            (&[0x46, 0x01, b'<'], vec![(":scheme", "http")]),
+            (&[0x40, 0x02, b':', b'x', 0x01, b'1'], vec![]),
+            (&[0x40, 0x01, b'X', 0x01, b'1'], vec![]),
+            (&[0x40, 0x01, b'x', 0x01, b'\n'], vec![]),
+            (&[0x40, 0x00, 0x01, b'1'], vec![]),
         ] {
-            for flags in [END_HEADERS, END_HEADERS | 1] {
-                for size in [1, 3, 10_000] {
-                    assert_eq!(through(&frame(flags, block), size), frame(flags, expected), "{block:?}");
-                }
-            }
-            let padded =
-                frame(END_HEADERS | PADDED | PRIORITY, &[&[2, 0, 0, 0, 0, 9][..], block, &[0, 0]].concat());
-            let bare = frame(END_HEADERS | PRIORITY, &[&[0, 0, 0, 0, 9][..], expected].concat());
-            assert_eq!(through(&padded, 5), bare);
+            let block = [&[0x82, 0x86][..], field, &[0x40, 0x01, b'y', 0x01, b'2']].concat();
+            let expected = [&[GET, HTTP][..], &expected, &[("y", "2"), MARK]].concat();
+            check(&[&block, &[0xbe]], &[&expected, &[("y", "2")]]);
         }
+        // Trailers.
+        check(&[&[0x40, 0x01, b'X', 0x01, b'1']], &[&[("connection", "close")]]);
     }
 
     #[test]
     fn everything_else_goes_on_as_it_came() {
-        let data = [&[0, 0, 3, 0, 1, 0, 0, 0, 1][..], b"\xff\xff\xff"].concat();
         let utf8 = [&[0x82, 0x44, 0x04, b'/'][..], "\u{7528}".as_bytes()].concat();
-        for bytes in [
-            frame(END_HEADERS, &[0x82, 0x86, 0x84, 0x41, 0x01, b'a']),
-            frame(END_HEADERS, &utf8),
+        let mut mender = Mender::new(MOST);
+        for block in [
+            &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'][..],
+            &utf8,
+            &[0x82, 0x44, 0x05, b'/', b'?', b'`', b'|', b'~', 0x04, 0x01, b'*'],
             // A header's value may be any bytes.
-            frame(END_HEADERS, &[0x82, 0x40, 0x01, b'x', 0x01, 0xff, 0x60, 0x01, 0xff]),
-            frame(0, &[0x82, 0x44, 0x01, 0xff]),
-            frame(END_HEADERS, &[]),
-            frame(END_HEADERS, &[0x44, 0x7f]),
-            frame(END_HEADERS | PADDED, &[200, 0x82]),
-            [data.clone(), frame(END_HEADERS, &[0x82]), data].concat(),
+            &[0x82, 0x40, 0x01, b'x', 0x01, 0xff, 0x60, 0x01, b'<'],
+            &[0xbe, 0xbf],
+            &[],
         ] {
-            for size in [1, 2, 7, 1_000] {
-                assert_eq!(through(&bytes, size), bytes, "in pieces of {size}");
-            }
+            assert_eq!(mender.mend(block), Ok(None), "{block:x?}");
         }
+        assert_eq!(mender.mend(&[0x44, 0x7f]), Err(Lost));
+    }
+
+    #[test]
+    fn a_block_that_is_none_ends_a_connection_that_is_spelt_out() {
+        let mut mender = Mender::new(MOST);
+        assert!(mender.mend(&[0x44, 0x02, b'/', b'<']).unwrap().is_some());
+        // The crate's own table has nothing at this place.
+        assert_eq!(mender.mend(&[0xbf]), Ok(Some(BROKEN.to_vec())));
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_become_thousands() {
+        let field = [&[0x44, 0x02, b'/', b'<', 0x40, 0x01, b'x', 0x7f, 0x49][..], &[b'y'; 200]].concat();
+        let block = [&field[..], &[0xbe; 300]].concat();
+        let written = Mender::new(MOST).mend(&block).unwrap().unwrap();
+        assert!((MOST..2 * MOST).contains(&written.len()), "{}", written.len());
     }
 }

@@ -6,16 +6,19 @@
 //! Never: decisions, routes or upstreams. What it refuses itself it answers from `responses` and reports to `refused`.
 
 mod accept;
+mod blocks;
 mod certificates;
 mod chunks;
 mod client_io;
 mod client_stream;
+mod connection_state;
 mod fields;
 mod frames;
 mod h1;
 mod h2;
 mod h2_stream;
 mod head;
+mod hpack;
 mod huffman;
 mod listener;
 mod mended;
@@ -31,7 +34,8 @@ mod waits;
 
 pub use accept::Edge;
 pub use certificates::HeldBack;
-pub use client_stream::{ConnectionState, WRITE_STALL};
+pub use client_stream::WRITE_STALL;
+pub use connection_state::ConnectionState;
 pub use head::HEADERS_LIMIT;
 pub use listener::CertificateSets;
 pub use plain::Plain;

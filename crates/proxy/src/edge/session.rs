@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use pingora::proxy::Session;
 
-use super::client_stream::{ClientStream, ConnectionState};
+use super::client_stream::ClientStream;
+use super::connection_state::ConnectionState;
 use super::waits::Waits;
 
 /// The state of a request's connection; a request over HTTP/2 shares its connection with others and has none.

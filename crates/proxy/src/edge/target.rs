@@ -30,6 +30,40 @@ pub fn escaped(head: &[u8]) -> Option<Vec<u8>> {
     }
     let local = authority(target).map_or(0, |authority| target.len() - behind(target, authority).len());
     let (kept, local) = target.split_at_checked(local)?;
+    let written = encoded(local);
+    let escaped = [head.get(..range.start)?, kept, written.as_bytes(), head.get(range.end..)?].concat();
+    (escaped != head).then_some(escaped)
+}
+
+/// What becomes of a `:path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    AsItIs,
+    Escaped(String),
+    /// HTTP/1 could not even say it.
+    Refused,
+}
+
+/// Holds a `:path` against what HTTP/1 takes.
+pub fn over_http2(path: &[u8]) -> Target {
+    let begins = path.first() == Some(&b'/') || path == b"*";
+    // The framework would cut it at a `#` in silence.
+    if !begins || path.iter().any(|b| matches!(b, 0..=b' ' | b'#' | 0x7f)) {
+        return Target::Refused;
+    }
+    if path.iter().all(|b| b.is_ascii() && !matches!(b, b'<' | b'>' | b'"' | b'`')) {
+        return Target::AsItIs;
+    }
+    let encoded = encoded(path);
+    match encoded.as_bytes() == path {
+        true => Target::AsItIs,
+        false if encoded.len() > LIMIT => Target::Refused,
+        false => Target::Escaped(encoded),
+    }
+}
+
+/// A path and its query, percent-encoded where the framework needs it.
+fn encoded(local: &[u8]) -> String {
     let mut written = String::new();
     let mut is_query = false;
     for piece in local.utf8_chunks() {
@@ -42,8 +76,7 @@ pub fn escaped(head: &[u8]) -> Option<Vec<u8>> {
         }
         piece.invalid().iter().for_each(|byte| escape(*byte, &mut written));
     }
-    let escaped = [head.get(..range.start)?, kept, written.as_bytes(), head.get(range.end..)?].concat();
-    (escaped != head).then_some(escaped)
+    written
 }
 
 /// Between the first two spaces.
@@ -72,4 +105,43 @@ fn is_allowed(c: char, is_query: bool) -> bool {
 fn escape(byte: u8, written: &mut String) {
     // Writing to a string cannot fail.
     let _ = write!(written, "%{byte:02X}");
+}
+
+#[cfg(test)]
+mod tests {
+    use http::uri::PathAndQuery;
+
+    use super::*;
+
+    #[test]
+    fn every_path_is_one_the_framework_takes_whole_or_refused() {
+        for byte in 0..=u8::MAX {
+            for path in [&[b'/', byte][..], &[b'/', b'a', byte, b'b'], &[b'/', b'?', byte], &[byte]] {
+                let taken = match over_http2(path) {
+                    Target::AsItIs => path.to_vec(),
+                    Target::Escaped(escaped) => escaped.into_bytes(),
+                    Target::Refused => continue,
+                };
+                let parsed =
+                    PathAndQuery::try_from(&taken[..]).map(|parsed| parsed.as_str().as_bytes().to_vec());
+                assert_eq!(parsed.ok(), Some(taken), "{}", path.escape_ascii());
+            }
+        }
+        for (path, expected) in [
+            (&b"/x?q=<b>"[..], Target::Escaped("/x?q=%3Cb%3E".into())),
+            (b"/<a>`?\"`", Target::Escaped("/%3Ca%3E%60?%22`".into())),
+            (b"/\xff?\xc3\xa4\xc3", Target::Escaped("/%FF?\u{e4}%C3".into())),
+            ("/\u{7528}\"?`".as_bytes(), Target::AsItIs),
+            (b"*", Target::AsItIs),
+            (b"", Target::Refused),
+            (b"a", Target::Refused),
+            (b"http://a/", Target::Refused),
+            (b"/a b", Target::Refused),
+            (b"/?#", Target::Refused),
+        ] {
+            assert_eq!(over_http2(path), expected, "{}", path.escape_ascii());
+        }
+        let long = [&b"/?"[..], &[b'<'; LIMIT / 2]].concat();
+        assert_eq!(over_http2(&long), Target::Refused);
+    }
 }
