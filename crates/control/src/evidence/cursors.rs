@@ -1,12 +1,15 @@
 //! Up to where was each proxy heard?
 //!
-//! Owns: one cursor a proxy, as it is kept with a run, so that whoever leads next goes on from there. Never: what a
+//! Owns: one cursor a proxy, as it is kept with a run, so that the next leader goes on from there. Never: what a
 //! cursor's text means, which is its proxy's business.
 
 use std::collections::BTreeMap;
 
 use graygate_judge::blocks::Row;
 use serde::{Deserialize, Serialize};
+
+/// Seconds; proxies keep two minutes, and clocks differ.
+const FORGET_AFTER: u64 = 600;
 
 /// Up to where every proxy was heard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,12 +40,13 @@ impl Cursors {
         self.0.is_empty()
     }
 
-    /// Forgets proxies that are gone.
-    pub fn retain(&mut self, mut keeps: impl FnMut(&str) -> bool) {
-        self.0.retain(|proxy, _| keeps(proxy));
+    /// Forgets proxies that were not heard for so long that they keep nothing a cursor could leave out.
+    pub fn forget_old(&mut self) {
+        let newest = self.0.values().map(|cursor| cursor.told).max().unwrap_or(0);
+        self.0.retain(|_, cursor| cursor.told.saturating_add(FORGET_AFTER) >= newest);
     }
 
-    /// Whether a row stands before its proxy's cursor: whoever asks once for several runs leaves out of each run what
+    /// Whether a row stands before its proxy's cursor: a caller that asks once for several runs leaves out of each what
     /// that run has heard.
     pub fn include(&self, row: &Row) -> bool {
         let cursor = self.0.get(&*row.key.proxy);
@@ -88,6 +92,13 @@ mod tests {
         ] {
             assert_eq!(Cursors::oldest(&runs), expected, "{runs:?}");
         }
+    }
+
+    #[test]
+    fn cursors_of_proxies_that_are_long_gone_are_forgotten() {
+        let mut known = cursors(&[("a", "1", 10_000), ("b", "1", 9_400), ("c", "1", 9_399)]);
+        known.forget_old();
+        assert_eq!(known, cursors(&[("a", "1", 10_000), ("b", "1", 9_400)]));
     }
 
     #[test]
