@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use crate::config::Config;
 use crate::echo;
 use crate::node::{self, Start};
+use graygate_control::console;
 use graygate_control::control::NewUser;
 use graygate_control::people::{Grant, Principal, Role, Via, secret};
 use graygate_control::run::Plane;
@@ -92,7 +93,7 @@ fn start_control(directory: &Path, admin: SocketAddr) -> anyhow::Result<()> {
             match open_control(&config, ended).await {
                 Ok((plane, invitation)) => {
                     let _ = opened.send(Ok(invitation));
-                    let _ = plane.serve(axum::Router::new()).await;
+                    let _ = plane.serve(console::rooms()).await;
                 }
                 Err(error) => drop(opened.send(Err(error))),
             }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use axum::Router;
+use graygate_control::console;
 use graygate_control::run::Plane;
 use graygate_control::settings::Config;
 use graygate_telemetry::{LogSettings, start_log};
@@ -23,7 +23,7 @@ pub fn control(config: &Config) -> anyhow::Result<ExitCode> {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let plane = Plane::open(config, ended).await.map_err(anyhow::Error::msg)?;
         tracing::info!(address = %plane.address()?, "the control plane listens");
-        let served = tokio::spawn(plane.serve(Router::new()));
+        let served = tokio::spawn(plane.serve(console::rooms()));
         // Nobody listens where no service manager started the process.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tokio::select! {

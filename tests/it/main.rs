@@ -13,5 +13,4 @@ mod edge;
 mod faults;
 mod proxy;
 mod readme;
-mod registries;
 mod sources;

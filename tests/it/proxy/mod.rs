@@ -9,7 +9,6 @@ mod fallback;
 mod handover;
 mod load;
 mod log;
-mod observations;
 mod paths;
 mod routing;
 mod testers;

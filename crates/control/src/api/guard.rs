@@ -27,6 +27,9 @@ const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_LIMIT: usize = 128;
 /// The cookie, over TLS and over loopback.
 const COOKIES: (&str, &str) = ("__Host-graygate", "graygate");
+/// Where a browser without a session wanted to go, and for how many seconds that is remembered.
+pub const THERE_COOKIE: &str = "graygate-there";
+const THERE_FOR: u32 = 600;
 /// Statuses of a write that count as a refusal worth a record.
 const REFUSALS: [u16; 4] = [403, 409, 412, 422];
 
@@ -45,7 +48,16 @@ pub async fn guard(State(site): State<Site>, mut request: Request, next: Next) -
         Ok(Some(who)) => {
             let write = !is_reading(request.method());
             let action = action(request.method(), &path);
-            request.extensions_mut().insert(who.clone());
+            let who = match who {
+                Admitted::Proven(who) => {
+                    request.extensions_mut().insert(who.clone());
+                    who
+                }
+                Admitted::Unproven(who) => {
+                    request.extensions_mut().insert(Unproven(who.clone()));
+                    who
+                }
+            };
             let response = next.run(request).await;
             let refused = write && REFUSALS.contains(&response.status().as_u16());
             if let (true, Some(error)) = (refused, response.extensions().get::<Error>()) {
@@ -61,12 +73,26 @@ pub async fn guard(State(site): State<Site>, mut request: Request, next: Next) -
     response
 }
 
+/// Who asks, and whether the session's token came along.
+enum Admitted {
+    Proven(Principal),
+    Unproven(Principal),
+}
+
+/// Who sent a form whose session's token stands among its fields, which nobody has looked at yet. It is no
+/// [`Principal`] on purpose: what takes one finds none.
+#[derive(Clone, Debug)]
+pub struct Unproven(pub Principal);
+
 /// What is known of a request that takes a principal.
 struct Asked {
     from: Principal,
     method: Method,
     headers: HeaderMap,
     is_page: bool,
+    is_form: bool,
+    /// Path and query, without the prefix.
+    place: String,
 }
 
 /// What needs no look into the store; nothing where the path is open to everybody.
@@ -84,22 +110,21 @@ fn look(site: &Site, request: &mut Request, path: &str) -> Result<Option<Asked>>
         return Ok(None);
     }
     let (method, headers) = (request.method().clone(), request.headers().clone());
-    Ok(Some(Asked { from, method, headers, is_page: is_page(request, path) }))
+    let place = request.uri().path_and_query().map_or("/", |place| place.as_str()).to_owned();
+    let (is_page, is_form) = (is_page(request, path), is_form(request, path));
+    Ok(Some(Asked { from, method, headers, is_page, is_form, place }))
 }
 
 /// Who asks; the error is the answer. It holds no request: a body is not shared between threads.
-async fn admit(site: &Site, asked: &Asked, path: &str) -> std::result::Result<Principal, Box<Response>> {
+async fn admit(site: &Site, asked: &Asked, path: &str) -> std::result::Result<Admitted, Box<Response>> {
     let fail = |error: Error| Box::new(problem(error));
     match identify(site, asked).await {
-        Ok(who) if path == "/metrics" => match who.may_somewhere(Permission::Read) {
-            Ok(()) => Ok(who),
+        Ok(Admitted::Proven(who)) if path == "/metrics" => match who.may_somewhere(Permission::Read) {
+            Ok(()) => Ok(Admitted::Proven(who)),
             Err(denied) => Err(fail(denied.into())),
         },
         Ok(who) => Ok(who),
-        Err(Error::Unauthenticated) if asked.is_page => {
-            let there = format!("{}/sign-in", site.front.path);
-            Err(Box::new((StatusCode::SEE_OTHER, [(header::LOCATION, there)]).into_response()))
-        }
+        Err(Error::Unauthenticated) if asked.is_page => Err(Box::new(to_sign_in(&site.front, &asked.place))),
         Err(error) => {
             if error.status() == 401 {
                 tracing::debug!(
@@ -111,6 +136,28 @@ async fn admit(site: &Site, asked: &Asked, path: &str) -> std::result::Result<Pr
             Err(fail(error))
         }
     }
+}
+
+/// To the page for signing in, which leads back.
+fn to_sign_in(front: &Front, place: &str) -> Response {
+    let page = format!("{}/sign-in", front.path);
+    let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, page)]).into_response();
+    let back = format!("{THERE_COOKIE}={place}; Path=/; Max-Age={THERE_FOR}; HttpOnly; SameSite=Lax");
+    if is_place(place)
+        && place != "/"
+        && let Ok(back) = HeaderValue::from_str(&back)
+    {
+        response.headers_mut().insert(header::SET_COOKIE, back);
+    }
+    response
+}
+
+/// A place of ours to go to after signing in; anything that might lead elsewhere is none.
+pub fn is_place(text: &str) -> bool {
+    text.starts_with('/')
+        && !text.starts_with("//")
+        && !text.contains(['\\', '\r', '\n', ';', ' '])
+        && text.len() <= 2_048
 }
 
 /// Where a request came from, for those who act on it.
@@ -128,6 +175,13 @@ fn is_open(method: &Method, path: &str) -> bool {
 fn is_page(request: &Request, path: &str) -> bool {
     let is_api = path.starts_with("/api") || path.starts_with("/gateway") || path.starts_with("/metrics");
     is_reading(request.method()) && !is_api && text(request.headers(), "authorization").is_none()
+}
+
+/// Whether a page's form is sent: its fields may carry the session's token, which the header of a call carries else.
+fn is_form(request: &Request, path: &str) -> bool {
+    let kind = text(request.headers(), "content-type").unwrap_or_default();
+    let is_api = path.starts_with("/api") || path.starts_with("/gateway");
+    *request.method() == Method::POST && !is_api && kind.starts_with("application/x-www-form-urlencoded")
 }
 
 fn is_reading(method: &Method) -> bool {
@@ -208,22 +262,25 @@ fn check_site(headers: &HeaderMap, method: &Method) -> Result<()> {
     if own == Some(host) { Ok(()) } else { refuse() }
 }
 
-async fn identify(site: &Site, Asked { from, method, headers, .. }: &Asked) -> Result<Principal> {
+async fn identify(site: &Site, asked: &Asked) -> Result<Admitted> {
+    let Asked { from, method, headers, .. } = asked;
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         let token = authorization.to_str().ok().and_then(bearer).ok_or(Error::Unauthenticated)?;
-        return site.control.by_token(token, from).await;
+        return site.control.by_token(token, from).await.map(Admitted::Proven);
     }
     let cookie = session_cookie(&site.front, headers).ok_or(Error::Unauthenticated)?;
     let who = site.control.by_cookie(&cookie, from).await?;
-    if !is_reading(method) {
-        let sent = text(headers, CSRF).unwrap_or_default();
-        let known = who.csrf.as_deref().unwrap_or_default();
-        let same: bool = subtle::ConstantTimeEq::ct_eq(sent.as_bytes(), known.as_bytes()).into();
-        if !same || known.is_empty() {
-            return Err(Error::Denied(format!("a write of a session carries its token in `{CSRF}`")));
-        }
+    if is_reading(method) {
+        return Ok(Admitted::Proven(who));
     }
-    Ok(who)
+    let sent = text(headers, CSRF).unwrap_or_default();
+    let known = who.csrf.as_deref().unwrap_or_default();
+    let same: bool = subtle::ConstantTimeEq::ct_eq(sent.as_bytes(), known.as_bytes()).into();
+    match same && !known.is_empty() {
+        true => Ok(Admitted::Proven(who)),
+        false if asked.is_form && sent.is_empty() => Ok(Admitted::Unproven(who)),
+        false => Err(Error::Denied(format!("a write of a session carries its token in `{CSRF}`"))),
+    }
 }
 
 fn bearer(text: &str) -> Option<&str> {
@@ -316,6 +373,19 @@ mod tests {
             (Method::GET, "/sign-in/../api/v1/me"),
         ] {
             assert!(!open(method.clone(), path) || path.starts_with("/sign-in/"), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn only_places_of_ours_are_gone_to() {
+        for (text, is) in [
+            ("/plans/x?run=1", true),
+            ("//evil.example", false),
+            ("/\\evil.example", false),
+            ("http://evil.example", false),
+            ("", false),
+        ] {
+            assert_eq!(is_place(text), is, "{text}");
         }
     }
 

@@ -30,9 +30,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use answer::{Page, Tagged, problem};
-pub use extract::{Ask, Body, Named, Who};
-pub use guard::Peer;
-pub use site::{BASE, Front, Site};
+pub use extract::{Ask, Body, Named, Who, read_body, text};
+pub use guard::{From, Peer, THERE_COOKIE, Unproven, is_place, session_cookie, set_cookie};
+pub use site::{BASE, BODY_LIMIT, Front, Site};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(info(

@@ -125,6 +125,11 @@ impl Events {
         !self.streams.open.lock().is_empty()
     }
 
+    /// How many streams of one principal are open.
+    pub fn open_streams(&self, who: &str) -> usize {
+        self.streams.open.lock().get(who).copied().unwrap_or(0)
+    }
+
     /// A place behind the event that was seen last; `None`: too many streams of this principal.
     pub fn subscribe(&self, who: &str, last: Option<&str>) -> Option<Subscription> {
         {

@@ -66,7 +66,7 @@ impl Plane {
         let address = listener.local_addr().unwrap();
         let (end, ended) = watch::channel(false);
         let site = Site { control: control.clone(), front: Arc::new(front) };
-        tokio::spawn(serve(listener, None, router(site, axum::Router::new()), ended.clone()));
+        tokio::spawn(serve(listener, None, router(site, graygate_control::console::rooms()), ended.clone()));
         let (updates, incoming) = watch::channel(None);
         let settings = directory::DirectorySettings { path: documents };
         let status = Arc::new(graygate_store::SourceStatus::new(

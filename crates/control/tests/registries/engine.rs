@@ -17,7 +17,8 @@ use graygate_rules::vocab::Name;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use graygate_testing::registries::servers::{free_port, set_enabled};
+use crate::nacos::set_enabled;
+use graygate_testing::registries::servers::free_port;
 use graygate_testing::registries::{providers, servers};
 
 const LIMIT: Duration = Duration::from_secs(60);
