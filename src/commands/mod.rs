@@ -231,6 +231,8 @@ enum ImportSource {
     IngressNginx,
     /// Routes, upstreams and traffic-split
     Apisix,
+    /// The setting of a hospital's gateway
+    Hospital,
     /// VirtualService and DestinationRule
     Istio,
     /// split_clients, map, upstream and location
@@ -242,6 +244,7 @@ impl From<ImportSource> for graygate_rules::import::Source {
         match source {
             ImportSource::IngressNginx => Self::IngressNginx,
             ImportSource::Apisix => Self::Apisix,
+            ImportSource::Hospital => Self::Hospital,
             ImportSource::Istio => Self::Istio,
             ImportSource::Nginx => Self::Nginx,
         }

@@ -64,6 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "compile",
             "explain",
             "replay",
+            "import",
             "spec",
             "decide",
             "telemetry",

@@ -9,6 +9,7 @@ pub mod client;
 pub mod console;
 pub mod control;
 pub mod error;
+pub mod gateway;
 pub mod metrics;
 pub mod notices;
 pub mod people;

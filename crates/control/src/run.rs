@@ -83,6 +83,7 @@ impl Plane {
         let listener = listener.map_err(|error| format!("cannot listen on {address}: {error}"))?;
         let mut control = Control::new(state, Arc::new(SystemClock), config.sessions);
         control.four_eyes = config.four_eyes.clone();
+        control.hospital = config.hospital.clone().map(Arc::new);
         control.leadership = leadership;
         control.audit_kept = config.audit_kept;
         control.stranger = match config.documents {

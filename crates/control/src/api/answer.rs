@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
+use super::envelope::{EnvelopeError, is_enveloped};
 use super::site::Site;
 use crate::audit::Chain;
 use crate::error::{Error, Mistake};
@@ -124,7 +125,14 @@ pub fn describe_problems(document: &mut OpenApi) {
         .description("why it was not done")
         .content("application/problem+json", content)
         .build();
-    for item in document.paths.paths.values_mut() {
+    let enveloped = RefOr::Ref(Ref::from_schema_name("EnvelopeError"));
+    let content = ContentBuilder::new().schema(Some(enveloped)).build();
+    let enveloped = ResponseBuilder::new()
+        .description("why it was not done")
+        .content("application/json", content)
+        .build();
+    for (path, item) in &mut document.paths.paths {
+        let response = if is_enveloped(path) { &enveloped } else { &response };
         let calls = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for call in calls.into_iter().flatten() {
             call.responses.responses.insert("default".to_owned(), RefOr::T(response.clone()));
@@ -133,7 +141,9 @@ pub fn describe_problems(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     let mut schemas = Vec::new();
     ProblemShown::schemas(&mut schemas);
+    EnvelopeError::schemas(&mut schemas);
     schemas.push(("Problem".to_owned(), <ProblemShown as utoipa::PartialSchema>::schema()));
+    schemas.push(("EnvelopeError".to_owned(), <EnvelopeError as utoipa::PartialSchema>::schema()));
     schemas.push(("Mistake".to_owned(), <Mistake as utoipa::PartialSchema>::schema()));
     components.schemas.extend(schemas);
 }

@@ -311,7 +311,7 @@ pub fn set_cookie(front: &Front, value: Option<&str>) -> HeaderValue {
 
 /// What a call would be in the audit, and what it is about.
 fn action(method: &Method, path: &str) -> (String, String) {
-    let rest = path.strip_prefix(BASE).unwrap_or(path).trim_matches('/');
+    let rest = path.strip_prefix(BASE).or_else(|| path.strip_prefix("/api")).unwrap_or(path).trim_matches('/');
     let parts: Vec<&str> = rest.split('/').collect();
     let (first, last) =
         (parts.first().copied().unwrap_or_default(), parts.last().copied().unwrap_or_default());
@@ -328,6 +328,14 @@ fn action(method: &Method, path: &str) -> (String, String) {
         "tokens" => verb("token.add", "token.remove", "token.add"),
         "plans" => verb("plan.put", "plan.delete", &format!("plan.{last}")),
         "configs" => verb("config.put", "config.delete", "config.put"),
+        "gateway" => match last {
+            "update" | "info" => "gateway.versions".to_owned(),
+            other => format!("gateway.{other}"),
+        },
+        "gray-release" if parts.contains(&"item") => verb("config.put", "config.delete", "config.put"),
+        "gray-release" if last == "monitor" => "measure".to_owned(),
+        "gray-release" if parts.len() < 4 => verb("plan.put", "plan.delete", "plan.put"),
+        "gray-release" => format!("plan.{last}"),
         "proposals" => format!("proposal.{last}"),
         "messages" => "message.read".to_owned(),
         "session" => verb("session", "session.end", "session.begin"),

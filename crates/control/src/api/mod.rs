@@ -8,7 +8,9 @@ mod answer;
 mod ask;
 mod audit;
 mod documents;
+mod envelope;
 mod extract;
+mod gateway;
 mod guard;
 mod headers;
 mod lists;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -76,9 +78,26 @@ fn calls() -> OpenApiRouter<Site> {
         .routes(routes!(messages::read))
 }
 
+/// What platforms of hospitals speak.
+fn gateway_calls() -> OpenApiRouter<Site> {
+    OpenApiRouter::new()
+        .routes(routes!(gateway::info_by_user))
+        .routes(routes!(gateway::info))
+        .routes(routes!(gateway::is_gray_user))
+        .routes(routes!(gateway::setting))
+        .routes(routes!(gateway::save))
+        .routes(routes!(gateway::versions))
+        .routes(routes!(gateway::change_versions))
+}
+
+/// Everything that is described.
+fn described() -> OpenApiRouter<Site> {
+    OpenApiRouter::new().nest(BASE, calls()).nest(envelope::GATEWAY, gateway_calls())
+}
+
 /// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut document = OpenApiRouter::<Site>::new().nest(BASE, calls()).into_openapi();
+    let mut document = described().into_openapi();
     document.info = Description::openapi().info;
     answer::describe_problems(&mut document);
     document
@@ -91,9 +110,9 @@ pub fn router(site: Site, rooms: Router<Site>) -> Router {
         let document = document.clone();
         get(move || answer::openapi_document(document.clone()))
     };
-    let (calls, _) = calls().split_for_parts();
+    let (calls, _) = described().split_for_parts();
     let whole = Router::new()
-        .nest(BASE, calls)
+        .merge(calls)
         .route("/api/v1/openapi.json", served.clone())
         .route("/api/openapi.json", served)
         .route("/healthz", get(|| async { "ok\n" }))
@@ -104,7 +123,8 @@ pub fn router(site: Site, rooms: Router<Site>) -> Router {
         .fallback(answer::no_such_call)
         .method_not_allowed_fallback(answer::no_such_method)
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(site.clone(), guard::guard));
+        .layer(from_fn_with_state(site.clone(), guard::guard))
+        .layer(from_fn(envelope::envelop));
     let whole = match site.front.path.as_str() {
         "" => whole,
         path => Router::new().nest(path, whole).fallback(answer::no_such_call),

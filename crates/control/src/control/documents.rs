@@ -165,7 +165,7 @@ impl Control {
     }
 
     /// Whether somebody may make a change, and nobody else owns what it changes.
-    fn allow(&self, who: &Principal, draft: &Draft) -> Result<()> {
+    pub(crate) fn allow(&self, who: &Principal, draft: &Draft) -> Result<()> {
         who.may(Permission::Write, &draft.touch)?;
         for (id, text) in &draft.changes {
             let before = draft.before.get(id).and_then(Option::as_ref).map(|stored| &stored.value[..]);
@@ -179,7 +179,7 @@ impl Control {
     }
 
     /// Writes a draft, or lets it wait for a second person.
-    pub(super) async fn apply(
+    pub(crate) async fn apply(
         &self,
         who: &Principal,
         draft: Draft,

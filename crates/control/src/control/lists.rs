@@ -143,7 +143,7 @@ impl Control {
     }
 
     /// Writes a change of members part by part; additions come before removals.
-    pub(super) async fn write_members(
+    pub(crate) async fn write_members(
         &self,
         who: &Principal,
         list: &str,

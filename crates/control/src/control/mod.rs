@@ -42,6 +42,7 @@ pub use heard::Live;
 pub use history::HistoryShown;
 pub use journal::{AuditQuery, RecordShown, TextShown};
 pub use lists::{ContainsShown, MembersDone, MembersShown};
+pub use members::{check_member, offload, places, replaced, values, with, without};
 pub use messages::{Message, MessageShown};
 pub use owner::owner;
 pub use plane::Control;

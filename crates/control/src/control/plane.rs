@@ -18,6 +18,7 @@ use super::heard::Live;
 use super::stranger::Stranger;
 use super::view::View;
 use crate::audit::{AUDIT_KEPT, Refusals};
+use crate::gateway::settings::Hospital;
 use crate::metrics::Metrics;
 use crate::people::{FourEyes, Passwords, SessionSettings, Throttle};
 use crate::registries::status::Status;
@@ -34,6 +35,8 @@ pub struct Control {
     pub passwords: Passwords,
     pub refusals: Refusals,
     pub four_eyes: FourEyes,
+    /// Whom the gateway API is for; none: it is not there.
+    pub hospital: Option<Arc<Hospital>>,
     /// What strangers' changes of documents are called.
     pub stranger: Stranger,
     /// Whether this process leads the others.
@@ -68,6 +71,7 @@ impl Control {
             passwords: Passwords::default(),
             refusals: Refusals::default(),
             four_eyes: FourEyes::default(),
+            hospital: None,
             stranger: Stranger::File,
             leadership: Leadership::alone(),
             audit_kept: AUDIT_KEPT,

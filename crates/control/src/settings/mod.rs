@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use graygate_rules::documents::fields::{Emptiness, Field, Map, Notes};
-use graygate_rules::documents::text::{self, Node, Syntax};
+use graygate_rules::documents::text::{self, Syntax};
 use graygate_rules::vocab::{Problem, canonical_net};
 use ipnet::IpNet;
 
 use crate::audit::AUDIT_KEPT;
+use crate::gateway::settings::{self as gateway, Hospital};
 use crate::people::{FourEyes, SessionSettings};
 use crate::registries;
 use crate::registries::config::Registries;
@@ -48,8 +49,8 @@ pub struct Config {
     pub channels: BTreeMap<String, Channel>,
     /// Where instances come from, by the names services use.
     pub registries: Registries,
-    /// As it stands in the file; the room of the gateway reads it.
-    pub hospital: Option<Node>,
+    /// Whom the gateway API is for.
+    pub hospital: Option<Hospital>,
 }
 
 impl Config {
@@ -106,7 +107,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
     let measures = map.or("measures", BTreeMap::new(), places::read_measures);
     let channels = map.or("channels", BTreeMap::new(), channels::read);
     let registries = map.or("registries", Registries::new(), registries::config::read);
-    let hospital = map.get("hospital").map(|field| field.node.clone());
+    let hospital = map.get("hospital").and_then(|field| gateway::read(&field));
     map.note_unknown();
     if matches!(documents, Some(DocumentsFrom::Directory(_))) && state.is_none() && map.has("documents") {
         map.wrong::<()>("`state` is missing", "with a directory of documents everything else is kept there");

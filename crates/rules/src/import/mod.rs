@@ -1,13 +1,14 @@
 //! What other gateways' operators wrote, as documents: text in, documents and a parity report out.
 //!
 //! Answers: what do these manifests mean here, and what of them means something else or nothing? Owns: the reading of
-//! four foreign languages and the [`Report`]. Every rule of theirs is in the report as same, close or left out; what is
+//! five foreign languages and the [`Report`]. Every rule of theirs is in the report as same, close or left out; what is
 //! written is well-formed. Never: IO, or a guess that widens an audience: what is not understood reaches `release`.
 //! Start at [`import`].
 
 mod apisix;
 mod condition;
 mod drafts;
+pub mod hospital;
 mod ingress_nginx;
 mod istio;
 mod kubernetes;
@@ -37,6 +38,8 @@ pub enum Source {
     Apisix,
     /// VirtualService, DestinationRule and ServiceEntry objects.
     Istio,
+    /// The setting of a hospital's gateway, as its platform keeps it.
+    Hospital,
     /// A configuration file of nginx, or what `nginx -T` prints.
     Nginx,
 }
@@ -61,6 +64,7 @@ pub fn import(source: Source, inputs: &[Input<'_>]) -> Imported {
     let drafts = match source {
         Source::IngressNginx => ingress_nginx::read(inputs),
         Source::Apisix => apisix::read(inputs),
+        Source::Hospital => return hospital::read(inputs),
         Source::Istio => istio::read(inputs),
         Source::Nginx => nginx::read(inputs),
     };
