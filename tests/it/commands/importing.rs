@@ -31,6 +31,10 @@ fn what_is_written_is_accepted_and_decides() {
         ),
         ("apisix.yaml", "routes: [{id: 1, uri: /x, upstream: {nodes: {\"10.0.0.1:80\": 1}}}]\n#END\n"),
         (
+            "setting.json",
+            "{\"code\": 200, \"data\": {\"revision\": 4, \"password\": \"x\", \"grayHospitals\": [\"H1\"], \"grayUserIds\": {\"JTP\": [1, \"#2\"]}, \"grayPaths\": [\"/a/.*\", \"(?=x)\"], \"releasePaths\": {\"/a/b\": \"why\"}}}",
+        ),
+        (
             "istio.yaml",
             "kind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [v], http: [{route: [{destination: {host: v, subset: a}}]}]}\n",
         ),
@@ -39,6 +43,7 @@ fn what_is_written_is_accepted_and_decides() {
         ("ingress-nginx", "in.yaml", "same      Ingress default/web, a.test/ -> web"),
         ("nginx", "nginx.conf", "another hash: who is in a share changes once"),
         ("apisix", "apisix.yaml", "same      route 1"),
+        ("hospital", "setting.json", "left out  "),
         ("istio", "istio.yaml", "same      VirtualService default/v, http[0]"),
     ] {
         let out = inputs.path().join(source);
@@ -56,6 +61,20 @@ fn what_is_written_is_accepted_and_decides() {
         typed(&["explain", "--documents", text(&out), "-H", "x-canary: always", "--json", "http://a.test/"]);
     let explained: Value = serde_json::from_str(&explained.out).unwrap();
     assert_eq!((&explained["service"], &explained["version"]), (&"web".into(), &"canary".into()));
+    let out = inputs.path().join("hospital");
+    for (id, path, version) in
+        [("1", "/", "gray"), ("3", "/", "release"), ("3", "/a/c", "gray"), ("1", "/a/b", "release")]
+    {
+        let (documents, id) = (text(&out), format!("application-busi-id: {id}"));
+        std::fs::create_dir_all(out.join("services")).unwrap();
+        std::fs::create_dir_all(out.join("routes")).unwrap();
+        std::fs::write(out.join("services/patient.yaml"), "{}\n").unwrap();
+        std::fs::write(out.join("routes/all.yaml"), "service: patient\n").unwrap();
+        let told =
+            typed(&["explain", "--documents", documents, "-H", &id, "--json", &format!("http://a{path}")]);
+        let told: Value = serde_json::from_str(&told.out).unwrap();
+        assert_eq!(told["version"], version, "{id} {path}");
+    }
     let nginx = inputs.path().join("nginx.conf");
     std::fs::create_dir_all(inputs.path().join("taken/services")).unwrap();
     std::fs::write(inputs.path().join("taken/services/u.yaml"), "{}\n").unwrap();

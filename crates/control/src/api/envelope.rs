@@ -61,9 +61,9 @@ pub fn waiting(proposal: ProposalShown) -> Response {
 }
 
 pub fn is_enveloped(path: &str) -> bool {
-    [GATEWAY, GRAY_RELEASE].iter().any(|root| {
-        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    [GATEWAY, GRAY_RELEASE]
+        .iter()
+        .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// Puts what any layer refused into the envelope.

@@ -120,9 +120,8 @@ pub async fn save(State(control): State<Arc<Control>>, Who(who): Who, request: R
     who.may_somewhere(crate::people::Permission::Write)?;
     let body = read_body(request, SETTING_LIMIT).await?;
     let mut fields: Map<String, Value> = read(&body)?;
-    let unknown = |field: &&String| {
-        !Setting::FIELDS.contains(&field.as_str()) && !BESIDE.contains(&field.as_str())
-    };
+    let unknown =
+        |field: &&String| !Setting::FIELDS.contains(&field.as_str()) && !BESIDE.contains(&field.as_str());
     if let Some(field) = fields.keys().find(unknown) {
         return Err(Error::Invalid(format!("`{field}` is not a field of the setting")));
     }

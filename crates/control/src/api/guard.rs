@@ -311,7 +311,8 @@ pub fn set_cookie(front: &Front, value: Option<&str>) -> HeaderValue {
 
 /// What a call would be in the audit, and what it is about.
 fn action(method: &Method, path: &str) -> (String, String) {
-    let rest = path.strip_prefix(BASE).or_else(|| path.strip_prefix("/api")).unwrap_or(path).trim_matches('/');
+    let rest =
+        path.strip_prefix(BASE).or_else(|| path.strip_prefix("/api")).unwrap_or(path).trim_matches('/');
     let parts: Vec<&str> = rest.split('/').collect();
     let (first, last) =
         (parts.first().copied().unwrap_or_default(), parts.last().copied().unwrap_or_default());

@@ -41,7 +41,9 @@ pub enum Saved<T> {
 impl Control {
     fn hospital(&self) -> Result<Arc<Hospital>> {
         self.hospital.clone().ok_or_else(|| {
-            Error::NotFound("`hospital:` is not written in the control plane's file, so nothing is here".to_owned())
+            Error::NotFound(
+                "`hospital:` is not written in the control plane's file, so nothing is here".to_owned(),
+            )
         })
     }
 
@@ -77,12 +79,18 @@ impl Control {
         Ok(Versions { gray_version: told(&hospital.gray), release_version: told(&hospital.release) })
     }
 
-    pub async fn gateway_change_versions(&self, who: &Principal, wanted: Versions) -> Result<Saved<Versions>> {
+    pub async fn gateway_change_versions(
+        &self,
+        who: &Principal,
+        wanted: Versions,
+    ) -> Result<Saved<Versions>> {
         who.may_somewhere(Permission::Write)?;
         self.check_ready()?;
         let (hospital, view) = (self.hospital()?, self.view());
         if wanted.gray_version.is_none() && wanted.release_version.is_none() {
-            return Err(Error::BadRequest("nothing to change: send `grayVersion` or `releaseVersion`".to_owned()));
+            return Err(Error::BadRequest(
+                "nothing to change: send `grayVersion` or `releaseVersion`".to_owned(),
+            ));
         }
         let mut diff = Diff::default();
         diff.versions(&view, &hospital, (wanted.gray_version.as_deref(), wanted.release_version.as_deref()))?;
@@ -131,7 +139,8 @@ impl Control {
             Some(changes) => changes,
             None if self.waits_for_two(&touch(&hospital)) => {
                 return Err(Error::TooLarge(
-                    "a change this large cannot wait for a second person; change the lists' members".to_owned(),
+                    "a change this large cannot wait for a second person; change the lists' members"
+                        .to_owned(),
                 ));
             }
             None => {
@@ -163,7 +172,8 @@ impl Control {
             let seen = view.set.documents.get(id).map(|raw| &raw.body[..]);
             before.as_ref().map(|stored| &stored.value[..]) == seen
         });
-        let changed = || Error::Conflict("the setting has changed meanwhile; read it and save again".to_owned());
+        let changed =
+            || Error::Conflict("the setting has changed meanwhile; read it and save again".to_owned());
         if !is_as_seen {
             return Err(changed());
         }
@@ -232,10 +242,8 @@ fn of_list(view: &View, diff: &ListDiff, part_bytes: Option<usize>) -> Option<Ch
     if parts.is_empty() {
         let text: String = diff.add.iter().flat_map(|value| [value.as_str(), "\n"]).collect();
         if text.is_empty() {
-            let id = graygate_rules::documents::DocumentId::of(
-                graygate_rules::documents::Kind::List,
-                &diff.list,
-            )?;
+            let id =
+                graygate_rules::documents::DocumentId::of(graygate_rules::documents::Kind::List, &diff.list)?;
             return Some(Changes::from([(id, Some(Bytes::new()))]));
         }
         return replaced(view, &diff.list, &text.into(), part_bytes).ok();
@@ -251,7 +259,13 @@ fn of_list(view: &View, diff: &ListDiff, part_bytes: Option<usize>) -> Option<Ch
             changed.insert(id);
         }
     }
-    Some(texts.into_iter().filter(|(id, _)| changed.contains(id)).map(|(id, text)| (id, Some(text.into()))).collect())
+    Some(
+        texts
+            .into_iter()
+            .filter(|(id, _)| changed.contains(id))
+            .map(|(id, text)| (id, Some(text.into())))
+            .collect(),
+    )
 }
 
 /// The setting as it is sent: with the number that a save has to name.

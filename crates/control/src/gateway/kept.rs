@@ -137,7 +137,9 @@ impl Kept {
             true => Ok(()),
             false => {
                 let named = emptied.join(", ");
-                Err(Error::Conflict(format!("this would empty {named}; send `\"allowEmpty\": true` to mean it")))
+                Err(Error::Conflict(format!(
+                    "this would empty {named}; send `\"allowEmpty\": true` to mean it"
+                )))
             }
         }
     }
@@ -199,9 +201,7 @@ impl Diff {
             return Err(Error::Problems(mistakes.collect()));
         }
         let names: HashSet<&str> = paths.iter().map(|(name, _)| name.as_str()).collect();
-        let of_others = |name: &str| {
-            current(view, name).is_some_and(|kept| kept.services != words.services)
-        };
+        let of_others = |name: &str| current(view, name).is_some_and(|kept| kept.services != words.services);
         if old.gray_paths != new.gray_paths || paths.iter().any(|(name, _)| of_others(name)) {
             for (name, rule) in &paths {
                 self.rule(name, Some(rule_text(rule)));
@@ -237,14 +237,16 @@ impl Diff {
             let id = DocumentId::of(Kind::Service, service.as_str())
                 .ok_or_else(|| Error::Internal(format!("`{service}` is no name of a service")))?;
             for (word, version) in [(&hospital.gray, gray), (&hospital.release, release)] {
-                let Some(version) = version.filter(|version| *version != alias_of(view, service, word)) else {
+                let Some(version) = version.filter(|version| *version != alias_of(view, service, word))
+                else {
                     continue;
                 };
                 if Name::parse(version).is_none() {
                     let why = "a version is 1 to 128 of A-Z a-z 0-9 . _ -";
                     return Err(Error::Invalid(format!("`{version}` is not a version; {why}")));
                 }
-                let missing = || Error::Conflict(format!("there is no service `{service}` whose alias this is"));
+                let missing =
+                    || Error::Conflict(format!("there is no service `{service}` whose alias this is"));
                 let text = match self.documents.get(&id) {
                     Some(Some(text)) => text.to_vec(),
                     _ => view.set.documents.get(&id).map(|raw| raw.body.to_vec()).ok_or_else(missing)?,
@@ -253,7 +255,9 @@ impl Diff {
                 let value = Value::Text(version.to_owned());
                 let edited = edit::set(&text, &["aliases", word.as_str()], Some(&value));
                 let edited = edited.map_err(|error| {
-                    Error::Conflict(format!("the alias in `{id}` cannot be changed here: {error}; edit it by hand"))
+                    Error::Conflict(format!(
+                        "the alias in `{id}` cannot be changed here: {error}; edit it by hand"
+                    ))
                 })?;
                 self.documents.insert(id.clone(), Some(edited.into()));
             }

@@ -48,7 +48,8 @@ impl Question {
             [(filter::SIGN, &self.sign), (user, &self.user), (filter::HOSPITAL, &self.hospital)]
         {
             if let Some(text) = value.as_deref().filter(|text| !text.is_empty()) {
-                let wrong = |_| Error::BadRequest(format!("`{}` is no text of a header", text.escape_debug()));
+                let wrong =
+                    |_| Error::BadRequest(format!("`{}` is no text of a header", text.escape_debug()));
                 headers.insert(name, HeaderValue::from_bytes(text.as_bytes()).map_err(wrong)?);
             }
         }

@@ -103,6 +103,10 @@ impl Plane {
 }
 
 impl Client {
+    pub fn at(address: std::net::SocketAddr) -> Client {
+        Client { address: Some(address), headers: Vec::new() }
+    }
+
     pub fn with(&self, name: &str, value: &str) -> Client {
         let mut client = self.clone();
         client.headers.push((name.into(), value.into()));
@@ -136,7 +140,7 @@ impl Client {
     /// Paths of the API are written without its base.
     pub async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
         let rooted = path.starts_with("//")
-            || ["/api", "/healthz", "/readyz", "/metrics", "/sign-in", "/console"]
+            || ["/api", "/gateway", "/healthz", "/readyz", "/metrics", "/sign-in", "/console"]
                 .iter()
                 .any(|root| path.starts_with(root))
             || path == "/";

@@ -3,8 +3,11 @@
 
 mod attacks;
 mod documents;
+mod gateway;
 mod harness;
 mod openapi;
 mod people;
 mod questions;
 mod roles;
+mod stores;
+mod walk;

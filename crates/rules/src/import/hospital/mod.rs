@@ -145,7 +145,8 @@ impl Writing {
                 && id.trim_matches([' ', '\t']) == id
                 && !id.contains(['\n', '\r', '\0']);
             if !is_member {
-                let why = "a list cannot hold it: it is empty, begins with `#`, or has spaces or lines around it";
+                let why =
+                    "a list cannot hold it: it is empty, begins with `#`, or has spaces or lines around it";
                 self.left_out(format!("{place}: `{}`", id.escape_debug()), why);
             } else if once.insert(id) {
                 text.push_str(id);
