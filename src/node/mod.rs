@@ -155,6 +155,7 @@ impl Services {
         let handoff = ListenerHandoff::new(successor.is_some());
         let listeners = Listeners::new(addresses, config.admin.address, handoff);
         let member = member(&settings.listen, &config.admin, config.admin_tls.is_some());
+        let observer = Arc::new(views::observer(&member));
         let admin_tls = config.admin_tls.as_ref().map(|tls| certificates.config(tls)).transpose()?.flatten();
         let token = config.admin.token_file.as_deref().map(admin::Token::open).transpose();
 
@@ -164,6 +165,7 @@ impl Services {
             settings: settings.clone(),
             metrics: metrics.clone(),
             access_log: access_log.clone(),
+            observer: observer.clone(),
         };
         let edge = Edge::new(
             http_proxy(&server.configuration, gate),
@@ -185,6 +187,7 @@ impl Services {
             listening: listening.clone(),
             ending: ending.clone(),
             token: token.context("`admin.token_file` cannot be read")?,
+            observer: observer.clone(),
         };
         let admin = admin::Listener::new(admin, config.admin.address, admin_tls, listeners.admin.clone());
 

@@ -9,13 +9,23 @@ use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
+use super::follow::Member;
 use graygate_proxy::admin::{Explain, SourceView};
 use graygate_proxy::edge::{CertificateSets, HeldBack};
 use graygate_proxy::live::{self, Live, ProblemReport};
 use graygate_proxy::metrics::Metrics;
+use graygate_proxy::observe::{Epoch, Identity, Observer};
 use graygate_proxy::request::Settings;
 use graygate_rules::explain::Explainer;
-use graygate_store::SourceStatus;
+use graygate_store::{SourceStatus, fleet};
+
+/// Counts requests while somebody asks, under the name that the fleet's keys have.
+pub fn observer(member: &Member) -> Observer {
+    let proxy = fleet::id(&member.host, &member.address.to_string(), std::process::id());
+    let boot = format!("{:016x}", rand::random::<u64>());
+    let now = Instant::now();
+    Observer::new(Identity { proxy, boot }, Epoch::new(now, SystemTime::now()), now)
+}
 
 /// Explains a request with what runs at that moment.
 pub fn explainer(live: &Arc<Live>, settings: &Arc<Settings>) -> Box<Explain> {

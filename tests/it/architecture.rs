@@ -26,10 +26,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("live", &["compile", "decide", "pools", "spec", "documents", "metrics", "telemetry", "vocab"]),
     ("responses", &["vocab"]),
     ("edge", &["responses", "metrics", "telemetry", "vocab"]),
-    ("request", &["live", "decide", "pools", "spec", "edge", "responses", "metrics", "telemetry", "vocab"]),
+    ("observe", &["vocab"]),
+    (
+        "request",
+        &["live", "decide", "observe", "pools", "spec", "edge", "responses", "metrics", "telemetry", "vocab"],
+    ),
     ("telemetry", &["vocab"]),
     ("metrics", &["telemetry", "vocab"]),
-    ("admin", &["live", "explain", "compile", "documents", "metrics", "vocab"]),
+    ("admin", &["live", "explain", "compile", "documents", "metrics", "observe", "vocab"]),
     ("echo", &["vocab"]),
     (
         "commands",

@@ -13,4 +13,5 @@ mod edge;
 mod faults;
 mod proxy;
 mod readme;
+mod registries;
 mod sources;

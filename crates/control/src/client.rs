@@ -3,7 +3,7 @@
 //! Owns: `GRAYGATE_URL` and `GRAYGATE_TOKEN`, TLS with the system's authorities, and the words of a refusal. The token
 //! goes over TLS or loopback alone. Never: follows a redirect.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Where the control plane is where nothing else is said.
 const URL: &str = "http://127.0.0.1:9180";
@@ -48,12 +49,9 @@ impl Client {
         let base: Uri =
             url.trim_end_matches('/').parse().map_err(|_| format!("`{url}` is not an address"))?;
         let host = base.host().ok_or_else(|| format!("`{url}` is not like {URL}"))?;
-        let plain = host.trim_start_matches('[').trim_end_matches(']');
-        let is_loopback = plain == "localhost"
-            || plain.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
         match base.scheme_str() {
             Some("https") => {}
-            Some("http") if is_loopback => {}
+            Some("http") if is_loopback(host) => {}
             Some("http") => return Err(format!("`{url}`: a token goes over TLS or loopback alone")),
             _ => return Err(format!("`{url}` is not like {URL}")),
         }
@@ -100,27 +98,16 @@ impl Client {
     }
 }
 
-/// Gets what an address of control.yaml says, as JSON, with a bearer token where there is one.
-pub async fn get_json(url: &str, token: Option<&str>, patience: Duration) -> Result<Value, String> {
-    let uri: Uri = url.parse().map_err(|_| format!("`{url}` is not an address"))?;
-    let host = uri.host().unwrap_or_default().to_owned();
-    let is_tls = uri.scheme_str() == Some("https");
-    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = Request::builder()
-        .uri(path)
-        .header(header::HOST, uri.authority().map_or(host.as_str(), |authority| authority.as_str()));
-    if let Some(token) = token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Full::new(Bytes::new())).map_err(|error| error.to_string())?;
-    let asked = tokio::time::timeout(patience, deliver((&host, port, is_tls), request)).await;
-    let answer = asked.unwrap_or_else(|_| Err(format!("{host}:{port}: no answer in time")))?;
-    match answer.status {
-        200 => Ok(answer.body),
-        // A redirect is not followed: it would lead where the file does not.
-        status => Err(format!("{host}:{port}: answered {status}")),
-    }
+/// Whether an address names this host alone: a token may go there in plain text.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let plain = host.trim_start_matches('[').trim_end_matches(']');
+    plain == "localhost" || plain.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// TLS over a connection, with the system's authorities.
+pub(crate) async fn connect_tls(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    connector()?.connect(name, stream).await.map_err(|error| error.to_string())
 }
 
 async fn deliver(
@@ -133,8 +120,7 @@ async fn deliver(
     match is_tls {
         false => exchange(stream, request).await,
         true => {
-            let name = ServerName::try_from(plain.to_owned()).map_err(|error| error.to_string())?;
-            let shaken = connector()?.connect(name, stream).await;
+            let shaken = connect_tls(plain, stream).await;
             exchange(shaken.map_err(|error| format!("{host}:{port}: {error}"))?, request).await
         }
     }
@@ -163,7 +149,12 @@ async fn exchange(
     Ok(Answer { status, etag, body })
 }
 
+/// The system's authorities are read once: there are hundreds, and a fleet is asked every second.
 fn connector() -> Result<TlsConnector, String> {
+    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(TlsConnector::from(config.clone()));
+    }
     let mut roots = rustls::RootCertStore::empty();
     for certificate in rustls_native_certs::load_native_certs().certs {
         // One that cannot be understood costs only what it signed.
@@ -173,7 +164,7 @@ fn connector() -> Result<TlsConnector, String> {
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config =
         builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(TlsConnector::from(CONFIG.get_or_init(|| Arc::new(config)).clone()))
 }
 
 #[cfg(test)]

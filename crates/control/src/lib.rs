@@ -10,6 +10,7 @@ pub mod console;
 pub mod control;
 pub mod error;
 pub mod gateway;
+pub mod evidence;
 pub mod metrics;
 pub mod notices;
 pub mod people;

@@ -98,7 +98,7 @@ impl Plane {
             trust: config.trust.clone(),
             path: config.listen.path.clone(),
         };
-        control.live = Live::new(config)?;
+        control.live = Live::new(config);
         if let DocumentsFrom::Directory(path) = &config.documents {
             let set = directory::load(path).map_err(|error| error.to_string())?;
             control.begin(set).await.map_err(|error| error.to_string())?;

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod edge;
 pub mod live;
 pub mod metrics;
+pub mod observe;
 pub mod pools;
 pub mod request;
 pub mod responses;

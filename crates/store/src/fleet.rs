@@ -57,12 +57,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// The last part of its key: like a document's name, so that it is easy to type.
+    /// The last part of its key.
     fn id(&self) -> String {
-        let text = format!("{}-{}-{}", self.host, self.address, self.pid);
-        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
-        text.chars().map(plain).collect()
+        id(&self.host, &self.address, self.pid)
     }
+}
+
+/// How the fleet calls a proxy that listens at an address of a host: like a document's name, so that it is easy to type.
+pub fn id(host: &str, address: &str, pid: u32) -> String {
+    let text = format!("{host}-{address}-{pid}");
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
+    text.chars().map(plain).collect()
 }
 
 /// One proxy as the store has it.
@@ -123,6 +128,21 @@ pub async fn look(settings: &EtcdSettings) -> Result<Fleet, SourceError> {
         }
     }
     Ok(fleet)
+}
+
+/// Who is there, by id, and where each answers questions: the fleet's keys alone, for callers that ask often.
+pub async fn members(settings: &EtcdSettings) -> Result<Vec<(String, Option<String>)>, SourceError> {
+    let prefix = settings.keys();
+    let connection = Connection::any(settings).await?;
+    let options = GetOptions::new().with_prefix().with_limit(FLEET_LIMIT);
+    let mut kv = connection.kv.clone();
+    let mut found = connection.request(kv.get(prefix.fleet(""), Some(options))).await?;
+    let member = |pair: etcd_client::KeyValue| {
+        let key = String::from_utf8_lossy(pair.key()).into_owned();
+        let report = serde_json::from_slice::<Report>(pair.value()).ok()?;
+        Some((key.trim_start_matches(&prefix.fleet("")).to_owned(), report.admin))
+    };
+    Ok(found.take_kvs().into_iter().filter_map(member).collect())
 }
 
 /// A proxy's place in the fleet.

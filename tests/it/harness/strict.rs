@@ -10,6 +10,7 @@ use std::time::Duration;
 use graygate_proxy::edge::{Limits, Plain};
 use graygate_proxy::live::{Admitted, Live, Publisher};
 use graygate_proxy::metrics::Metrics;
+use graygate_proxy::observe::{Epoch, Identity, Observer};
 use graygate_proxy::pools::Registry;
 use graygate_proxy::request::{Gate, RespondVersion, Settings};
 use graygate_rules::decide::Trust;
@@ -139,7 +140,11 @@ fn proxy(upstream: &str) -> Plain<HttpProxy<Gate>> {
         limits: Limits::default(),
         grace: Duration::ZERO,
     };
-    let gate = Gate { live, settings: Arc::new(settings), metrics, access_log: None };
+    let now = std::time::Instant::now();
+    let identity = Identity { proxy: "strict".into(), boot: "0".into() };
+    let epoch = Epoch::new(now, std::time::SystemTime::now());
+    let observer = Arc::new(Observer::new(identity, epoch, now));
+    let gate = Gate { live, settings: Arc::new(settings), metrics, access_log: None, observer };
     Plain::new(http_proxy(&Arc::new(ServerConf { max_retries: 4, ..ServerConf::default() }), gate))
 }
 

@@ -9,6 +9,7 @@ mod fallback;
 mod handover;
 mod load;
 mod log;
+mod observations;
 mod paths;
 mod routing;
 mod testers;

@@ -1,54 +1,59 @@
 //! What proxies said last, and the sums of the last seconds.
 //!
-//! Owns: which proxies there are and which of them may be asked, and what is kept of their answers. Never: asking them,
-//! a verdict, or an address that the file does not allow.
+//! Owns: what is kept of their answers, and for how long. Never: asking them, which `evidence` knows, or a verdict.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use graygate_judge::blocks::{Edges, Row};
 use graygate_store::etcd::EtcdSettings;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-use crate::settings::{Config, DocumentsFrom, ProxiesFrom};
+use crate::evidence::{Gathered, Gatherer};
+use crate::settings::{Config, DocumentsFrom};
 
-/// How long after somebody wanted to know it is still found out.
+/// How long after a caller wanted to know it is still found out.
 const WANTED_FOR: Duration = Duration::from_secs(30);
-/// Seconds that are kept; on the leader, who asks all the time, these are an hour's.
-const KEPT: u64 = 3_600;
-/// The windows figures are told for, in seconds.
-const WINDOWS: [(&str, u64); 3] = [("10s", 10), ("1m", 60), ("1h", KEPT)];
+/// Between two questions for what proxies say of themselves.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// Seconds that are kept one by one: the longest short window, and what a proxy may tell late.
+const SECONDS: u64 = 180;
+/// Minutes that are kept; on the leader, who asks all the time, these are a whole hour's.
+const MINUTES: u64 = 60;
+const MINUTE: u64 = 60;
+/// The windows that seconds are summed for.
+const WINDOWS: [(&str, u64); 2] = [("10s", 10), ("1m", 60)];
+/// The window that minutes are summed for.
+const HOUR: &str = "1h";
 
-/// Where proxies are, and what they said last.
+/// What proxies said last.
 #[derive(Default)]
 pub struct Live {
-    pub(super) proxies: ProxiesFrom,
+    /// Asks them.
+    pub gatherer: Gatherer,
     pub(super) etcd: Option<EtcdSettings>,
-    token_file: Option<PathBuf>,
     pub(super) heard: Mutex<Heard>,
 }
 
-/// By service and version.
-type Sums = BTreeMap<(String, String), Sum>;
+/// By service, then by version.
+type Sums = BTreeMap<Box<str>, BTreeMap<Box<str>, Sum>>;
+
+/// What each proxy said of itself, by id or address.
+type Statuses = BTreeMap<String, Result<Value, String>>;
 
 #[derive(Default)]
 pub(super) struct Heard {
     pub(super) wanted: Option<Instant>,
-    /// By admin address.
-    proxies: BTreeMap<String, Proxy>,
-    /// Sums by service and version, of each second, oldest first.
+    pub(super) statuses: Statuses,
+    asked_for_status: Option<Instant>,
+    /// Sums of each second, oldest first.
     seconds: VecDeque<(u64, Sums)>,
+    /// Sums of each minute, oldest first.
+    minutes: VecDeque<(u64, Sums)>,
+    /// The last second that is over.
+    newest: u64,
     fleet: Option<Value>,
-}
-
-/// A proxy as it answered last.
-#[derive(Clone, Default)]
-struct Proxy {
-    cursor: Option<String>,
-    boot: Option<String>,
-    status: Option<Value>,
-    error: Option<String>,
 }
 
 /// What was counted of one version in a time.
@@ -73,15 +78,14 @@ impl Sum {
         self.slower.iter_mut().zip(&other.slower).for_each(|(sum, more)| *sum += more);
     }
 
-    fn of(row: &Value) -> Sum {
-        let number = |key: &str| row.get(key).and_then(Value::as_u64).unwrap_or(0);
-        let slower = row.get("slower").and_then(Value::as_array).into_iter().flatten();
+    fn of(row: &Row) -> Sum {
+        let counts = &row.counts;
         Sum {
-            requests: number("requests"),
-            errors: number("errors"),
-            fallbacks: number("fallbacks"),
-            timed: number("timed"),
-            slower: slower.map(|count| count.as_u64().unwrap_or(0)).collect(),
+            requests: counts.requests,
+            errors: counts.errors,
+            fallbacks: counts.fallbacks,
+            timed: counts.timed,
+            slower: counts.slower.to_vec(),
         }
     }
 
@@ -92,7 +96,9 @@ impl Sum {
         }
         let most = (self.timed as f64 * (1.0 - share)).floor() as u64;
         let slow = self.slower.iter().take_while(|count| **count > most).count();
-        Some((1.2f64.powi(i32::try_from(slow).unwrap_or(0)) * 100.0).round() / 100.0)
+        let edges = Edges::usual();
+        let edge = edges.at(slow.min(edges.len().saturating_sub(1)))?;
+        Some((edge * 100.0).round() / 100.0)
     }
 
     fn shown(&self, seconds: u64) -> Value {
@@ -112,17 +118,12 @@ impl Sum {
 }
 
 impl Live {
-    pub fn new(config: &Config) -> Result<Live, String> {
+    pub fn new(config: &Config) -> Live {
         let etcd = match &config.documents {
             DocumentsFrom::Directory(_) => None,
             DocumentsFrom::Etcd(settings) => Some(settings.clone()),
         };
-        Ok(Live {
-            proxies: config.proxies.clone(),
-            etcd,
-            token_file: config.admin_token_file.clone(),
-            heard: Mutex::default(),
-        })
+        Live { gatherer: Gatherer::new(config), etcd, heard: Mutex::default() }
     }
 
     /// Whether the fleet differs from what was told last.
@@ -135,12 +136,7 @@ impl Live {
         is_news
     }
 
-    /// What a proxy's cursor was.
-    pub(super) fn cursor(&self, url: &str) -> Option<String> {
-        self.heard.lock().proxies.get(url).and_then(|proxy| proxy.cursor.clone())
-    }
-
-    /// Somebody wants to know.
+    /// A caller wants to know.
     pub(super) fn want(&self, now: Instant) {
         self.heard.lock().wanted = Some(now);
     }
@@ -150,139 +146,147 @@ impl Live {
         wanted.is_some_and(|at| now.saturating_duration_since(at) < WANTED_FOR)
     }
 
-    /// Notes what proxies said of themselves.
-    pub(super) fn note(&self, answers: Vec<(String, Result<Value, String>)>) {
-        let mut heard = self.heard.lock();
-        for (url, answer) in answers {
-            let proxy = heard.proxies.entry(url).or_default();
-            (proxy.status, proxy.error) = match answer {
-                Ok(status) => (Some(status), None),
-                Err(error) => (None, Some(error)),
-            };
+    /// Whether it is time to ask what proxies say of themselves; asked, it is not for a while.
+    pub(super) fn wants_status(&self, now: Instant) -> bool {
+        let asked = &mut self.heard.lock().asked_for_status;
+        let is_due = asked.is_none_or(|at| now.saturating_duration_since(at) >= STATUS_EVERY);
+        if is_due {
+            *asked = Some(now);
         }
-    }
-
-    /// The token for admin addresses; read each time, so that it can be changed.
-    pub(super) fn token(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.token_file.as_ref()?).ok()?;
-        Some(text.lines().next().unwrap_or_default().trim().to_owned())
-    }
-
-    /// Whether an address of the fleet's keys may be asked.
-    pub(super) fn allows(&self, address: &str) -> bool {
-        let ProxiesFrom::Fleet(allowed) = &self.proxies else { return false };
-        let plain = address.trim_start_matches("http://").trim_start_matches("https://");
-        let Ok(address) = plain.trim_end_matches('/').parse::<std::net::SocketAddr>() else { return false };
-        allowed
-            .iter()
-            .any(|(net, port)| net.contains(&address.ip()) && port.is_none_or(|port| port == address.port()))
+        is_due
     }
 }
 
 impl Heard {
-    pub(super) fn take(&mut self, url: &str, status: Result<Value, String>, counted: Result<Value, String>) {
-        let proxy = self.proxies.entry(url.to_owned()).or_default();
-        (proxy.status, proxy.error) = match status {
-            Ok(status) => (Some(status), None),
-            Err(error) => (None, Some(error)),
-        };
-        let Ok(counted) = counted else { return };
-        let text = |key: &str| counted.get(key).and_then(Value::as_str).map(str::to_owned);
-        (proxy.cursor, proxy.boot) = (text("cursor"), text("boot"));
-        for row in counted.get("seconds").and_then(Value::as_array).into_iter().flatten() {
-            let second = row.get("second").and_then(Value::as_u64).unwrap_or(0);
-            let name = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-            self.add(second, (name("service"), name("version")), &Sum::of(row));
+    pub(super) fn take(&mut self, gathered: &Gathered) {
+        // Windows end with the fleet's clock, not with the last request.
+        let mut nows: Vec<u64> = gathered.nows.values().copied().collect();
+        nows.sort_unstable();
+        let now = nows.get(nows.len() / 2).map(|now| now.saturating_sub(1));
+        let told = gathered.rows.iter().map(|row| row.key.second).max();
+        self.newest = self.newest.max(now.or(told).unwrap_or(0));
+        for row in &gathered.rows {
+            let second = row.key.second;
+            // What is from the future, or from long ago, is of a clock that is wrong.
+            if second <= self.newest && second + SECONDS > self.newest {
+                add(&mut self.seconds, second, row);
+                add(&mut self.minutes, second / MINUTE, row);
+            }
         }
-    }
-
-    fn add(&mut self, second: u64, key: (String, String), sum: &Sum) {
-        let newest = self.seconds.back().map_or(second, |(newest, _)| *newest).max(second);
-        while self.seconds.front().is_some_and(|(oldest, _)| *oldest + KEPT < newest) {
-            self.seconds.pop_front();
-        }
-        let place = self.seconds.partition_point(|(known, _)| *known < second);
-        if self.seconds.get(place).is_none_or(|(known, _)| *known != second) {
-            self.seconds.insert(place, (second, BTreeMap::new()));
-        }
-        if let Some((_, sums)) = self.seconds.get_mut(place) {
-            sums.entry(key).or_default().add(sum);
-        }
+        forget(&mut self.seconds, self.newest.saturating_sub(SECONDS));
+        forget(&mut self.minutes, (self.newest / MINUTE).saturating_sub(MINUTES));
     }
 
     /// A service's versions: figures and instances.
     pub(super) fn service(&self, name: &str, with_hour: bool) -> Value {
-        let newest = self.seconds.back().map_or(0, |(second, _)| *second);
-        let mut versions: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-        for (window, length) in WINDOWS {
-            let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
-            for (_, seconds) in self.seconds.iter().filter(|(second, _)| second + length > newest) {
-                for ((service, version), sum) in seconds {
-                    if service == name {
-                        sums.entry(version).or_default().add(sum);
-                    }
-                }
+        let hour = sum_up(&self.minutes, (self.newest / MINUTE + 1).saturating_sub(MINUTES), name);
+        let sums = WINDOWS.map(|(window, length)| {
+            (window, length, sum_up(&self.seconds, (self.newest + 1).saturating_sub(length), name))
+        });
+        let live = hour.iter().map(|(version, of_hour)| {
+            let mut told = Map::new();
+            for (window, length, sums) in &sums {
+                let sum = sums.get(version).cloned().unwrap_or_default();
+                told.insert((*window).to_owned(), sum.shown(*length));
             }
-            for (version, sum) in sums {
-                let told = if length == KEPT && !with_hour { Value::Null } else { sum.shown(length) };
-                versions.entry(version.to_owned()).or_default().insert(window.to_owned(), told);
-            }
-        }
-        let mut instances: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        let status = self.proxies.values().find_map(|proxy| proxy.status.as_ref());
-        let known = status.and_then(|status| status.get("services")?.get(name)?.get("versions")?.as_object());
-        for (version, told) in known.into_iter().flatten() {
-            let listed = told.get("instances").and_then(Value::as_array).cloned().unwrap_or_default();
-            instances.insert(version.clone(), listed);
-        }
-        let live: Vec<Value> =
-            versions.into_iter().map(|(version, live)| json!({"version": version, "live": live})).collect();
-        let pools: Vec<Value> = instances
-            .into_iter()
-            .map(|(version, listed)| json!({"version": version, "instances": listed}))
-            .collect();
-        json!({"name": name, "versions": live, "pools": pools})
+            let of_hour = if with_hour { of_hour.shown(MINUTES * MINUTE) } else { Value::Null };
+            told.insert(HOUR.to_owned(), of_hour);
+            json!({"version": version, "live": told})
+        });
+        json!({"name": name, "versions": live.collect::<Vec<_>>(), "pools": self.pools(name)})
     }
+
+    /// A service's instances, as one proxy sees them.
+    fn pools(&self, name: &str) -> Vec<Value> {
+        let status = self.statuses.values().find_map(|status| status.as_ref().ok());
+        let known = status.and_then(|status| status.get("services")?.get(name)?.get("versions")?.as_object());
+        let pool = |(version, told): (&String, &Value)| {
+            let listed = told.get("instances").and_then(Value::as_array).cloned().unwrap_or_default();
+            json!({"version": version, "instances": listed})
+        };
+        known.into_iter().flatten().map(pool).collect()
+    }
+}
+
+fn add(times: &mut VecDeque<(u64, Sums)>, time: u64, row: &Row) {
+    let place = times.partition_point(|(known, _)| *known < time);
+    if times.get(place).is_none_or(|(known, _)| *known != time) {
+        times.insert(place, (time, BTreeMap::new()));
+    }
+    if let Some((_, sums)) = times.get_mut(place) {
+        let versions = sums.entry(row.key.service.clone()).or_default();
+        versions.entry(row.key.version.clone()).or_default().add(&Sum::of(row));
+    }
+}
+
+fn forget(times: &mut VecDeque<(u64, Sums)>, before: u64) {
+    while times.front().is_some_and(|(time, _)| *time < before) {
+        times.pop_front();
+    }
+}
+
+fn sum_up<'a>(times: &'a VecDeque<(u64, Sums)>, from: u64, service: &str) -> BTreeMap<&'a str, Sum> {
+    let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
+    let first = times.partition_point(|(time, _)| *time < from);
+    let versions = times.range(first..).filter_map(|(_, services)| services.get(service)).flatten();
+    for (version, sum) in versions {
+        sums.entry(version).or_default().add(sum);
+    }
+    sums
 }
 
 #[cfg(test)]
 mod tests {
+    use graygate_judge::blocks::Reading;
+
     use super::*;
+
+    fn row(second: u64, version: &str, requests: u64) -> Row {
+        let line = json!({"second": second, "proxy": "p", "service": "patient", "route": "r", "rule": null,
+            "version": version, "requests": requests, "errors": 1, "timed": requests,
+            "slower": [requests, 26, 25, 1], "fallbacks": 2});
+        match Row::read(line.to_string().as_bytes()).unwrap() {
+            Reading::Row(row) => row,
+            impossible @ Reading::Impossible { .. } => panic!("{impossible:?}"),
+        }
+    }
 
     #[test]
     fn seconds_become_figures_by_version() {
         let mut heard = Heard::default();
-        let row = |second: u64, version: &str, requests: u64| {
-            json!({"second": second, "service": "patient", "version": version, "requests": requests, "errors": 1,
-                "timed": 100, "slower": [100, 51, 50, 2, 1], "fallbacks": 2})
-        };
-        let counted = json!({"proxy": "p", "boot": "b", "cursor": "7", "seconds": [row(1_000, "gray", 50), row(1_009, "gray", 50), row(940, "release", 10)]});
-        heard.take("http://127.0.0.1:9090", Err("away".into()), Ok(counted));
+        let rows = vec![row(1_000, "gray", 50), row(1_009, "gray", 50), row(940, "release", 30)];
+        heard.take(&Gathered { rows, ..Gathered::default() });
         let told = heard.service("patient", false);
         let gray = &told["versions"][0];
         assert_eq!(gray["live"]["10s"]["requests"], 100);
         assert_eq!(gray["live"]["10s"]["requests_per_second"], 10.0);
         assert_eq!(gray["live"]["10s"]["error_share"], 0.02);
         assert_eq!(gray["live"]["10s"]["p50_ms"], 1.44);
-        assert_eq!((&gray["live"]["1h"], &told["versions"][1]["live"].get("1m")), (&Value::Null, &None));
-        assert_eq!(heard.proxies["http://127.0.0.1:9090"].cursor.as_deref(), Some("7"));
+        assert_eq!(
+            (&gray["live"]["1h"], &told["versions"][1]["live"]["1m"]["requests"]),
+            (&Value::Null, &json!(0))
+        );
+        assert_eq!(heard.service("patient", true)["versions"][1]["live"]["1h"]["requests"], 30);
     }
 
     #[test]
-    fn only_what_the_file_allows_is_asked() {
-        let live = Live {
-            proxies: ProxiesFrom::Fleet(vec![("10.0.0.0/8".parse().unwrap(), Some(9090))]),
-            ..Live::default()
-        };
-        for (address, allowed) in [
-            ("10.1.2.3:9090", true),
-            ("http://10.1.2.3:9090/", true),
-            ("10.1.2.3:22", false),
-            ("169.254.169.254:9090", false),
-            ("evil.example:9090", false),
-            ("10.1.2.3:9090@evil.example", false),
-        ] {
-            assert_eq!(live.allows(address), allowed, "{address}");
-        }
+    fn windows_move_on_without_requests() {
+        let mut heard = Heard::default();
+        heard.take(&Gathered { rows: vec![row(1_000, "gray", 50)], ..Gathered::default() });
+        let nows = [("a".to_owned(), 1_031), ("b".to_owned(), 1_031), ("wrong".to_owned(), 9)].into();
+        heard.take(&Gathered { nows, ..Gathered::default() });
+        let gray = &heard.service("patient", false)["versions"][0]["live"];
+        assert_eq!((&gray["10s"]["requests"], &gray["1m"]["requests"]), (&json!(0), &json!(50)));
+        let nows = [("a".to_owned(), 1_000 + 3_700)].into();
+        heard.take(&Gathered { nows, ..Gathered::default() });
+        assert_eq!(heard.service("patient", true)["versions"], json!([]));
+    }
+
+    #[test]
+    fn what_a_wrong_clock_says_is_left_out() {
+        let mut heard = Heard::default();
+        let nows: BTreeMap<String, u64> = [("a".to_owned(), 1_000)].into();
+        heard.take(&Gathered { rows: vec![row(999_999, "gray", 50)], nows, ..Gathered::default() });
+        assert_eq!(heard.service("patient", true)["versions"], json!([]));
     }
 }

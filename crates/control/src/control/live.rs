@@ -1,6 +1,7 @@
-//! Asking proxies: of themselves (`/status`), and second by second of their requests (`/observations`).
+//! Asking proxies: of themselves (`/status`), and second by second of their requests.
 //!
-//! Owns: asking them once a second while somebody wants to know, and telling what they say. Never: a verdict.
+//! Owns: asking them once a second while a caller wants to know, on the leader always, and telling what they say. Never: how
+//! they are asked, which `evidence` knows, or a verdict.
 
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ use serde_json::{Value, json};
 
 use super::events::EventKind;
 use super::plane::Control;
-use crate::client::get_json;
 use crate::error::{Error, Result};
+use crate::evidence::{Cursors, Question};
 use crate::people::{Permission, Principal};
-use crate::settings::ProxiesFrom;
 
 /// Between two questions to the proxies.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long a proxy may take to answer.
+/// The same on a leader without listeners: nothing of its hour is lost, and the fleet is asked less.
+const AT_REST: Duration = Duration::from_secs(5);
+/// How long the store may take to tell of the fleet.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Control {
@@ -45,51 +47,48 @@ impl Control {
             let looked = looked.map_err(|_| Error::Away("etcd does not answer".to_owned()))?;
             return looked.map(|fleet| json!(fleet)).map_err(|error| Error::Away(error.to_string()));
         }
-        let ProxiesFrom::Named(urls) = &self.live.proxies else {
-            return Ok(json!({"revision": null, "proxies": [], "unreadable": []}));
-        };
-        let token = self.live.token();
-        let asked = urls.iter().map(|url| {
-            let token = token.clone();
-            async move { (url.clone(), get_json(&format!("{url}/status"), token.as_deref(), PATIENCE).await) }
-        });
-        let answers = futures_util::future::join_all(asked).await;
-        let proxies: Vec<Value> = answers.iter().map(|(url, answer)| shown(url, answer)).collect();
-        self.live.note(answers);
+        let answers = self.live.gatherer.ask_all("/status").await;
+        let proxies: Vec<Value> = answers.iter().map(|(name, answer)| shown(name, answer)).collect();
+        self.live.heard.lock().statuses = answers.into_iter().collect();
         Ok(json!({"revision": null, "proxies": proxies, "unreadable": []}))
     }
 
-    /// The admin addresses that may be asked.
-    async fn admin_addresses(&self) -> Vec<String> {
-        match &self.live.proxies {
-            ProxiesFrom::Named(urls) => urls.clone(),
-            ProxiesFrom::Fleet(_) => {
-                let Ok(fleet) = self.look_at_fleet().await else { return Vec::new() };
-                let proxies = fleet.get("proxies").and_then(Value::as_array).cloned().unwrap_or_default();
-                let admin = proxies.iter().filter_map(|proxy| proxy.get("admin").and_then(Value::as_str));
-                let allowed = admin.filter(|address| self.live.allows(address));
-                let url = |address: &str| {
-                    if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
-                };
-                allowed.map(url).collect()
-            }
-        }
-    }
-
-    /// Asks the proxies once a second while somebody wants to know, and tells what they say.
+    /// Asks the proxies while a caller wants to know, or this process leads, and tells what they say.
     pub async fn observe(&self) {
+        let mut cursors = Cursors::default();
+        let salt = format!("{:032x}", rand::random::<u128>());
+        let mut rested = Duration::ZERO;
         loop {
             tokio::time::sleep(EVERY).await;
-            let now = self.clock.instant();
-            if !self.live.is_wanted(now) && !self.events.has_listeners() {
+            rested += EVERY;
+            let is_wanted = self.live.is_wanted(self.clock.instant()) || self.events.has_listeners();
+            if !is_wanted && (!self.leadership.leads() || rested < AT_REST) {
                 continue;
             }
-            self.ask_proxies().await;
+            rested = Duration::ZERO;
+            self.hear(&salt, &mut cursors).await;
+            if is_wanted && self.live.wants_status(self.clock.instant()) {
+                let statuses = self.live.gatherer.ask_all("/status").await;
+                self.live.heard.lock().statuses = statuses.into_iter().collect();
+            }
             if self.events.has_listeners() {
                 self.tell_services();
                 self.tell_fleet().await;
             }
         }
+    }
+
+    /// Hears what proxies counted, of every service there is.
+    async fn hear(&self, salt: &str, cursors: &mut Cursors) {
+        let services: Vec<String> =
+            self.view().good(Kind::Service).map(|(id, _)| id.name.to_string()).collect();
+        if services.is_empty() {
+            return;
+        }
+        let question = Question { services, salt: salt.to_owned() };
+        let gathered = self.live.gatherer.gather(&question, cursors).await;
+        self.metrics.late(gathered.late);
+        self.live.heard.lock().take(&gathered);
     }
 
     fn tell_services(&self) {
@@ -105,27 +104,6 @@ impl Control {
         let Ok(fleet) = self.look_at_fleet().await else { return };
         if self.live.is_news(&fleet) {
             self.events.tell(EventKind::Fleet, fleet);
-        }
-    }
-
-    async fn ask_proxies(&self) {
-        let names: Vec<String> = self.view().good(Kind::Service).map(|(id, _)| id.name.to_string()).collect();
-        let token = self.live.token();
-        let mut questions = Vec::new();
-        for url in self.admin_addresses().await {
-            let after = self.live.cursor(&url).map(|cursor| format!("&after={cursor}")).unwrap_or_default();
-            let token = token.clone();
-            let observations = format!("{url}/observations?services={}{after}", names.join(","));
-            questions.push(async move {
-                let status = get_json(&format!("{url}/status"), token.as_deref(), PATIENCE).await;
-                let counted = get_json(&observations, token.as_deref(), PATIENCE).await;
-                (url, status, counted)
-            });
-        }
-        let answers = futures_util::future::join_all(questions).await;
-        let mut heard = self.live.heard.lock();
-        for (url, status, counted) in answers {
-            heard.take(&url, status, counted);
         }
     }
 }

@@ -17,8 +17,7 @@ use graygate_rules::vocab::Name;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::nacos::set_enabled;
-use graygate_testing::registries::servers::free_port;
+use graygate_testing::registries::servers::{free_port, set_enabled};
 use graygate_testing::registries::{providers, servers};
 
 const LIMIT: Duration = Duration::from_secs(60);

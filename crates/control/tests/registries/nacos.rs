@@ -7,7 +7,7 @@ use graygate_control::registries::settings::{Login, NacosSettings, RegistrySetti
 
 use crate::watch::{Watch, query};
 use graygate_testing::registries::providers;
-use graygate_testing::registries::servers::{self, Server, free_port};
+use graygate_testing::registries::servers::{self, Server, free_port, set_enabled};
 
 fn settings(addresses: Vec<String>) -> NacosSettings {
     NacosSettings {
@@ -22,17 +22,6 @@ fn settings(addresses: Vec<String>) -> NacosSettings {
 
 fn watch(server: &Server, names: &[&str]) -> Watch {
     Watch::new(RegistrySettings::Nacos(settings(vec![server.address()])), names)
-}
-
-/// What the console's button does.
-pub fn set_enabled(server: &Server, service: &str, address: &str, enabled: bool) {
-    let (ip, port) = address.rsplit_once(':').unwrap();
-    let url = format!(
-        "http://{}/nacos/v1/ns/instance?serviceName={service}&ip={ip}&port={port}&enabled={enabled}&ephemeral=true",
-        server.address()
-    );
-    let answered = Command::new("curl").args(["-sf", "-X", "PUT", &url]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&answered.stdout), "ok", "{url}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,5 +11,5 @@ mod strata;
 
 pub use edges::Edges;
 pub use intake::{Intake, MOST_ROWS};
-pub use row::{Counts, Key, Reading, Row, Unreadable};
+pub use row::{Counts, Key, Reading, Row, Teller, Unreadable};
 pub use strata::{Block, Failing, Origins, Seen, Side, Stratum, Total};

@@ -65,6 +65,15 @@ impl Counts {
     }
 }
 
+/// Who told an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Teller<'a> {
+    pub proxy: &'a str,
+    pub boot: &'a str,
+    /// Edges other than the default ones.
+    pub edges: Option<&'a Edges>,
+}
+
 /// A line that is a row, whether or not it can be true.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
@@ -92,7 +101,7 @@ impl std::error::Error for Unreadable {}
 #[derive(Deserialize)]
 struct Written {
     second: Count,
-    proxy: Box<str>,
+    proxy: Option<Box<str>>,
     boot: Option<Box<str>>,
     service: Box<str>,
     route: Box<str>,
@@ -126,11 +135,34 @@ impl Row {
     /// Reads a row from a line of JSON.
     pub fn read(line: &[u8]) -> Result<Reading, Unreadable> {
         let written: Written = serde_json::from_slice(line).map_err(Unreadable)?;
+        if written.proxy.is_none() {
+            return Err(Unreadable(serde::de::Error::missing_field("proxy")));
+        }
+        Ok(Row::of(written))
+    }
+
+    /// Reads an entry of a proxy's answer, which says beside its entries whose they are.
+    pub fn read_entry(entry: &[u8], teller: &Teller<'_>) -> Result<Reading, Unreadable> {
+        let mut written: Written = serde_json::from_slice(entry).map_err(Unreadable)?;
+        written.proxy = Some(teller.proxy.into());
+        written.boot = Some(teller.boot.into());
+        let mut reading = Row::of(written);
+        if let (Reading::Row(row), Some(edges)) = (&mut reading, teller.edges) {
+            if !row.counts.possible(edges.len()) {
+                let (second, service) = (Some(row.key.second), row.key.service.clone());
+                return Ok(Reading::Impossible { second, service });
+            }
+            row.edges = Some(Box::new(edges.clone()));
+        }
+        Ok(reading)
+    }
+
+    fn of(written: Written) -> Reading {
         let (second, service) = (written.second.0, written.service.clone());
-        Ok(match written.row() {
+        match written.row() {
             Some(row) => Reading::Row(row),
             None => Reading::Impossible { second, service },
-        })
+        }
     }
 }
 
@@ -160,7 +192,7 @@ impl Written {
         }
         let key = Key {
             second: self.second.0?,
-            proxy: self.proxy,
+            proxy: self.proxy.unwrap_or_default(),
             boot: self.boot.unwrap_or_default(),
             service: self.service,
             route: self.route,

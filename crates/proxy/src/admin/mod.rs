@@ -7,6 +7,7 @@ mod listener;
 mod status;
 mod token;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,9 @@ use serde::Deserialize;
 
 use crate::live::{Live, ProblemReport};
 use crate::metrics::Metrics;
+use crate::observe::{self, Observer};
 use graygate_rules::explain::{BadQuestion, Explanation, Question};
+use graygate_rules::vocab::Name;
 
 pub use listener::{Listener, ListenerHandoff};
 pub use status::SourceView;
@@ -60,6 +63,8 @@ pub struct Admin {
     pub ending: Arc<AtomicBool>,
     /// What has to be shown; `None`: no caller is asked.
     pub token: Option<Token>,
+    /// Counts requests while they are asked about.
+    pub observer: Arc<Observer>,
 }
 
 const WAITING: &str = "waiting for the first documents\n";
@@ -99,13 +104,14 @@ impl Admin {
             ("/readyz", &Method::GET | &Method::HEAD) => self.ready(),
             ("/metrics", &Method::GET | &Method::HEAD) => self.metrics(),
             ("/status", &Method::GET | &Method::HEAD) => json(StatusCode::OK, &self.status()),
+            ("/observations", &Method::GET) => self.observations(request.uri().query().unwrap_or_default()),
             ("/explain", &Method::POST) => self.explain(request.into_body()).await,
-            ("/healthz" | "/readyz" | "/metrics" | "/status" | "/explain", _) => {
+            ("/healthz" | "/readyz" | "/metrics" | "/status" | "/observations" | "/explain", _) => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path\n")
             }
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there are GET /healthz, /readyz, /metrics, /status and POST /explain\n",
+                "there are GET /healthz, /readyz, /metrics, /status, /observations and POST /explain\n",
             ),
         }
     }
@@ -137,6 +143,27 @@ impl Admin {
             self.metrics.set_instances(generation.instance_counts(Instant::now()));
         }
         answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render().into_bytes())
+    }
+
+    fn observations(&self, query: &str) -> Answer {
+        let question = match observe::Question::parse(query) {
+            Ok(question) => question,
+            Err(error) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
+        };
+        let Some(generation) = self.live.running() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, WAITING);
+        };
+        let known: HashSet<&Name> = generation.snapshot.services.iter().map(|plan| &plan.name).collect();
+        let unknown: Vec<String> = question
+            .services
+            .iter()
+            .filter(|name| !known.contains(name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        match unknown.as_slice() {
+            [] => json(StatusCode::OK, &self.observer.ask(&question, Instant::now())),
+            unknown => text(StatusCode::NOT_FOUND, &format!("there is no service {}\n", unknown.join(", "))),
+        }
     }
 
     async fn explain(&self, body: Incoming) -> Answer {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::rotation::scatter;
 use super::vitals::{EJECTION_STANDS, Standing, Vitals};
@@ -66,6 +66,11 @@ impl Instance {
 
     pub fn tags(&self) -> &BTreeMap<Label, Label> {
         &self.spec.tags
+    }
+
+    /// Whether its first request was so long ago.
+    pub fn has_served_for(&self, duration: Duration, now: Instant) -> bool {
+        self.vitals.served_for(now).is_some_and(|served| served >= duration)
     }
 
     /// Requests it carries now, of all generations.

@@ -106,6 +106,7 @@ impl ServicePools {
         if walk.tries() == 0 {
             self.vitals.budget.count_request(now);
         }
+        instance.vitals.note_request(now);
         walk.reached_end |= walk.position >= last;
         walk.took(instance.vitals.id);
         Ok(Picked { instance, version, fallback: walk.left.filter(|_| decided != Some(version)), in_flight })

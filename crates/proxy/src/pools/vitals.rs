@@ -4,8 +4,8 @@
 //! Owns: the state that outlives generations. Requests touch atomics only; the lock is for
 //! transitions, which are rare. Never: reads a clock; every `now` is an argument.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -46,6 +46,8 @@ pub(super) struct Vitals {
     pub id: u64,
     pub in_flight: AtomicUsize,
     pub service: Arc<ServiceVitals>,
+    /// When it was first picked.
+    first_request: OnceLock<Instant>,
     errors_in_row: AtomicU32,
     record: Mutex<Record>,
 }
@@ -96,9 +98,20 @@ impl Vitals {
             id,
             in_flight: AtomicUsize::new(0),
             service,
+            first_request: OnceLock::new(),
             errors_in_row: AtomicU32::new(0),
             record: Mutex::default(),
         }
+    }
+
+    /// It takes a request.
+    pub fn note_request(&self, now: Instant) {
+        self.first_request.get_or_init(|| now);
+    }
+
+    /// How long ago it took its first request.
+    pub fn served_for(&self, now: Instant) -> Option<Duration> {
+        self.first_request.get().map(|first| now.saturating_duration_since(*first))
     }
 
     /// Takes over the check a generation asks for. What another check said no longer counts.

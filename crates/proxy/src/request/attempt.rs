@@ -10,6 +10,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
 use super::answer::has_begun;
 use super::context::{Attempt, AttemptState, Passage};
+use super::observed;
 use crate::edge::{ConnectionState, Waits, connection, waits};
 use crate::pools::Retry;
 use graygate_rules::vocab::{ErrorReason, StatusClass, TryOutcome};
@@ -43,6 +44,7 @@ pub fn conclude(passage: &mut Passage, outcome: TryOutcome, now: Instant) {
 
 /// Counts the try under way, which is reported from then on; `None` when it was counted before.
 fn count(passage: &mut Passage, outcome: TryOutcome) -> Option<&mut Attempt> {
+    observed::ended(passage, outcome);
     let attempt = passage.attempt.as_mut().filter(|attempt| attempt.state == AttemptState::Open)?;
     attempt.state = AttemptState::Reported;
     passage.runtime.version(Some(attempt.version)).tried(outcome);

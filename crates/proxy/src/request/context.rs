@@ -11,6 +11,7 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::live::{Generation, ServiceRuntime};
 use crate::metrics;
+use crate::observe::Sighting;
 use crate::pools::{InFlight, Instance, Walk};
 use graygate_rules::decide::{Admitted, Choice, Edit, RouteId, ServicePlan};
 use graygate_rules::vocab::{ErrorReason, FallbackReason, Reason, Timeouts};
@@ -92,6 +93,8 @@ pub struct Passage {
     pub stale: u8,
     /// The upstream was asked to switch protocols.
     pub upgrades: bool,
+    /// Where the service is asked about.
+    pub observed: Option<Box<Sighting>>,
 }
 
 /// The bytes of a request's body.

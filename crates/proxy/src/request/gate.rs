@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Version, header};
+use http::{HeaderMap, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -19,10 +19,11 @@ use super::answer::is_interim;
 use super::context::Context;
 use super::intake::{Intake, Verdict};
 use super::settings::Settings;
-use super::{answer, attempt, headers, peer, report};
+use super::{answer, attempt, headers, observed, peer, report};
 use crate::edge::{WRITE_STALL, connection, waits};
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::observe::Observer;
 use graygate_rules::vocab::ErrorReason;
 use graygate_telemetry::AccessLog;
 
@@ -37,6 +38,7 @@ pub struct Gate {
     pub settings: Arc<Settings>,
     pub metrics: Metrics,
     pub access_log: Option<AccessLog>,
+    pub observer: Arc<Observer>,
 }
 
 #[async_trait]
@@ -73,7 +75,8 @@ impl ProxyHttp for Gate {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let verdict = Intake { live: &self.live, settings: &self.settings }.take_in(session, context);
+        let intake = Intake { live: &self.live, settings: &self.settings, observer: &self.observer };
+        let verdict = intake.take_in(session, context);
         match verdict {
             Verdict::Proxy => return Ok(false),
             Verdict::Redirect(status, location) => answer::redirect(session, status, &location).await?,
@@ -174,7 +177,9 @@ impl ProxyHttp for Gate {
                 Error::explain(ErrorType::InvalidHTTPHeader, "the upstream switched protocols unasked");
             return Err(error.into_up());
         }
-        attempt::answered(passage, response.status.as_u16(), Instant::now());
+        let now = Instant::now();
+        attempt::answered(passage, response.status.as_u16(), now);
+        observed::answered(passage, response, now);
         if let Some(waits) = waits(session) {
             waits.response_began();
         }
@@ -185,6 +190,16 @@ impl ProxyHttp for Gate {
                 connection.pass_everything();
             }
         }
+        Ok(())
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        context: &mut Context,
+    ) -> Result<()> {
+        observed::trailed(context.routed()?, trailers, Instant::now());
         Ok(())
     }
 
@@ -211,6 +226,9 @@ impl ProxyHttp for Gate {
     ) -> FailToProxy {
         let reason = context.error.or_else(|| attempt::reason_of(error));
         context.error = reason;
+        if let Some(passage) = context.passage_mut() {
+            observed::over(passage, Instant::now());
+        }
         let Some(reason) = reason else {
             // The client is gone: there is no one to answer.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -235,7 +253,9 @@ impl ProxyHttp for Gate {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
         if let Some(passage) = context.passage_mut() {
-            attempt::end(passage, Instant::now());
+            let now = Instant::now();
+            attempt::end(passage, now);
+            observed::over(passage, now);
         }
         report::finish(&self.metrics, self.access_log.as_ref(), session, context);
     }

@@ -7,23 +7,25 @@ use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::context::{AdmittedRequest, Answered, BodyCount, Context, Passage, Rewritten, Stage};
+use super::context::{AdmittedRequest, Answered, Begun, BodyCount, Context, Passage, Rewritten, Stage};
 use super::headers::run;
+use super::observed::{self, GRPC};
 use super::peer::pick;
 use super::settings::Settings;
 use super::trace;
 use crate::edge::authority;
 use crate::live::{Generation, Live};
+use crate::observe::{Observer, Sighting};
 use crate::pools::Walk;
 use graygate_rules::decide::{
     self, Admission, Arrival, Choice, CookieChange, Decision, Groups, Overrides, Path, Peer, Request,
-    RouteId, Routed, Scratch, Target, edits, hash, location, rewrite, without_parameter,
+    RouteId, Routed, Scratch, ServicePlan, Target, edits, hash, location, rewrite, without_parameter,
 };
 use graygate_rules::vocab::{Attribute, ErrorReason, Label, Reason, Timeouts};
 
@@ -35,9 +37,6 @@ pub enum Verdict {
     Override(CookieChange),
     Error(ErrorReason),
 }
-
-/// What the content types of gRPC begin with.
-const GRPC: &[u8] = b"application/grpc";
 
 /// Buffers of one serving thread, reused from request to request.
 #[derive(Default)]
@@ -54,6 +53,7 @@ thread_local! {
 pub struct Intake<'g> {
     pub live: &'g Live,
     pub settings: &'g Settings,
+    pub observer: &'g Arc<Observer>,
 }
 
 impl Intake<'_> {
@@ -64,7 +64,7 @@ impl Intake<'_> {
         let head = session.req_header_mut();
         let request_id = trace::request_id(head);
         let trace = trace::fresh(&head.headers, (rand::random(), rand::random()));
-        let asked = Asked { head, peer, request_id, trace, time: context.begun.time };
+        let asked = Asked { head, peer, request_id, trace, begun: context.begun };
         // A defect costs this request a 500 and nothing else.
         let decided = catch_unwind(AssertUnwindSafe(|| {
             BUFFERS.with_borrow_mut(|buffers| self.admit(asked, &mut context.stage, buffers))
@@ -84,7 +84,7 @@ impl Intake<'_> {
         let generation = self.live.running();
         let draws = generation.as_ref().is_some_and(|generation| generation.snapshot.issues_cookies());
         let fresh = draws.then(|| format!("{:032x}", rand::random::<u128>()));
-        let Asked { head, peer, request_id, trace, time } = asked;
+        let Asked { head, peer, request_id, trace, begun } = asked;
         let target = target(head);
         let is_named = head.headers.contains_key(header::HOST);
         let beside =
@@ -97,7 +97,7 @@ impl Intake<'_> {
             headers: &head.headers,
             peer,
             version: head.version,
-            now: time::OffsetDateTime::from(time).unix_timestamp_nanos(),
+            now: time::OffsetDateTime::from(begun.time).unix_timestamp_nanos(),
             fresh_identity: fresh.as_deref(),
         };
         let Admission { admitted, request } = arrival.admit(&self.settings.trust, &mut buffers.arrival);
@@ -111,6 +111,8 @@ impl Intake<'_> {
             length: declared_length(head),
             overrides: &self.settings.trust.overrides,
             body_limit: self.settings.limits.body.0,
+            observer: self.observer,
+            begun: begun.instant,
         };
         let (decided, verdict) = match request {
             Ok(request) => undecided.decide(request, &mut buffers.scratch),
@@ -127,7 +129,7 @@ struct Asked<'r> {
     peer: Peer,
     request_id: HeaderValue,
     trace: Option<HeaderValue>,
-    time: SystemTime,
+    begun: Begun,
 }
 
 /// The declared length of the body; the framing was checked before.
@@ -183,6 +185,8 @@ struct Undecided<'r> {
     overrides: &'r Overrides,
     /// Where its route says nothing else.
     body_limit: u64,
+    observer: &'r Arc<Observer>,
+    begun: Instant,
 }
 
 impl Undecided<'_> {
@@ -270,6 +274,7 @@ impl Found<'_> {
             true => plan.with_hashed(None, request, scratch, |value| u64::from(hash(b"", value))),
             false => None,
         };
+        let observed = self.sighting(plan, scratch).filter(|_| pin.is_none());
         let in_flight = runtime.version(choice.version).begin();
         let deadline = deadline(request.headers);
         let target = self.target(plan.hidden(request), rewritten.path.as_deref());
@@ -298,7 +303,15 @@ impl Found<'_> {
             runtime,
             stale: 0,
             upgrades: false,
+            observed,
         }))
+    }
+
+    /// Of a service that is asked about.
+    fn sighting(&self, plan: &ServicePlan, scratch: &mut Scratch) -> Option<Box<Sighting>> {
+        let Undecided { observer, begun, .. } = *self.undecided;
+        let (choice, request) = (&self.choice, &self.request);
+        observed::Decided { observer, plan, choice, request, begun }.sighting(scratch)
     }
 
     /// Path and query for the upstream.
@@ -317,7 +330,7 @@ impl Found<'_> {
         target
     }
 
-    fn cookie(&self, plan: &graygate_rules::decide::ServicePlan) -> Option<HeaderValue> {
+    fn cookie(&self, plan: &ServicePlan) -> Option<HeaderValue> {
         let cookie = plan.issue_cookie.as_ref().filter(|_| self.choice.issue_cookie)?;
         let secure = if self.request.scheme == "https" { "; Secure" } else { "" };
         let id = self.request.fresh_identity?;

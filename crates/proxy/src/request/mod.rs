@@ -2,7 +2,7 @@
 //!
 //! Answers: what happens to a request between its first hook and its last? The hooks in `gate` read like a table of
 //! contents; `intake` is the way to a verdict, `peer` to an instance, `attempt` says what became of a try, `headers` who
-//! is told what, `answer` writes what the proxy says itself, `report` the end. `context` holds how far it has come.
+//! is told what, `answer` writes what the proxy says itself, `report` the end, `observed` what `observe` is told. `context` holds how far it has come.
 //! Never: documents, compiling, connections. It reads the running generation once a request, through `live`.
 
 mod answer;
@@ -11,6 +11,7 @@ mod context;
 mod gate;
 mod headers;
 mod intake;
+mod observed;
 mod peer;
 mod report;
 mod settings;

@@ -13,6 +13,7 @@ use pingora::{Error, ErrorType, Result};
 
 use super::attempt::conclude;
 use super::context::{Attempt, AttemptState, Context, Passage};
+use super::observed;
 use crate::pools::NoInstance;
 use graygate_rules::spec::Wire;
 use graygate_rules::vocab::{ErrorReason, TryOutcome};
@@ -39,6 +40,7 @@ pub fn pick(passage: &mut Passage, now: Instant) -> Result<(), ErrorReason> {
         state: AttemptState::Open,
         slot: Some(picked.in_flight),
     });
+    observed::tried(passage, now);
     Ok(())
 }
 

@@ -116,6 +116,8 @@ impl NamedService<'_> {
             timeouts: service.timeouts.over(Timeouts::default()),
             retries: service.retries,
             balances_by_identity: service.balance == Balance::Hash,
+            failures: service.errors.clone(),
+            warm_up: service.warm_up,
         }
     }
 

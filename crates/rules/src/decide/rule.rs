@@ -66,6 +66,35 @@ impl Outcome {
         Outcome::Split { branches, everyone, by, salt }
     }
 
+    /// What it gives the version it is about: of a split the first that is not `release`.
+    pub fn share(&self) -> Share {
+        match self {
+            Outcome::Version(RELEASE) => Share::ZERO,
+            Outcome::Version(_) => Share::ALL,
+            Outcome::Split { branches, .. } => {
+                let begins = [0].into_iter().chain(branches.iter().map(|(end, _)| *end));
+                let mut shares = branches.iter().zip(begins).filter(|((_, version), _)| *version != RELEASE);
+                let first = shares.next();
+                first.map_or(Share::ZERO, |((end, _), begin)| {
+                    Share::from_hundredths(end.saturating_sub(begin))
+                })
+            }
+        }
+    }
+
+    /// Whether it draws, by what a request is hashed by.
+    pub fn draws(&self) -> bool {
+        matches!(self, Outcome::Split { everyone: None, .. })
+    }
+
+    /// What it hashes, where that is not the identity.
+    pub fn by(&self) -> Option<&[Attribute]> {
+        match self {
+            Outcome::Split { by, .. } => by.as_deref(),
+            Outcome::Version(_) => None,
+        }
+    }
+
     /// The versions it can give; a split may also give `release`.
     pub fn versions(&self) -> impl Iterator<Item = VersionId> {
         let (one, several) = match self {
@@ -148,4 +177,27 @@ pub fn index_from<'k>(
 /// What an index looks at of the rules that can be reached.
 pub(super) fn index_keys(rules: &[Arc<RulePlan>]) -> Vec<RuleKey<&Arc<Indexed>>> {
     rules.iter().take(reached(rules)).map(|rule| rule.key()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_the_first_versions_that_is_not_release() {
+        let split = |shares: &[(VersionId, &str)]| {
+            let shares = shares.iter().map(|(version, share)| (*version, Share::parse(share).unwrap()));
+            Outcome::split(shares, None, [].into())
+        };
+        for (outcome, expected) in [
+            (Outcome::Version(RELEASE), "0"),
+            (Outcome::Version(3), "100"),
+            (split(&[(1, "2.5")]), "2.5"),
+            (split(&[(RELEASE, "90"), (1, "0.01"), (2, "5")]), "0.01"),
+            (split(&[(1, "100")]), "100"),
+            (split(&[(RELEASE, "40")]), "0"),
+        ] {
+            assert_eq!(outcome.share().to_string(), expected, "{outcome:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::bucket::bucket;
 use super::index::{RuleId, RuleIndex, Scratch};
 use super::request::{Request, Seen, Values};
 use super::rule::{Outcome, RELEASE, RulePlan, VersionId};
-use crate::vocab::{Attribute, Bucket, Label, Name, Reason, Timeouts};
+use crate::vocab::{Attribute, Bucket, Failures, Label, Name, Reason, Timeouts};
 
 /// Index into [`Snapshot::services`](super::Snapshot::services).
 pub type ServiceId = usize;
@@ -35,6 +35,10 @@ pub struct ServicePlan {
     pub retries: u32,
     /// Whether instances are chosen by a hash of the identity.
     pub balances_by_identity: bool,
+    /// Which answers are errors where versions are compared.
+    pub failures: Failures,
+    /// How long after its first request an instance's times are not compared.
+    pub warm_up: Duration,
 }
 
 #[derive(Clone, Debug)]

@@ -220,6 +220,10 @@ impl<'n> Field<'n> {
         matches!(&self.node.value, Value::Text(found) if found == text)
     }
 
+    pub fn is_number(&self) -> bool {
+        matches!(self.node.value, Value::Number(_))
+    }
+
     pub fn is_list(&self) -> bool {
         matches!(&self.node.value, Value::List(_))
     }

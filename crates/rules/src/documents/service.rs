@@ -10,10 +10,16 @@ use super::discover::Discover;
 use super::fields::{Emptiness, Field};
 use super::instance::Instance;
 use super::route::{TimeoutOverrides, header_name};
-use crate::vocab::{Attribute, Label, Name, Share};
+use crate::vocab::{Attribute, Failures, Label, Name, Share, StatusMatch, parse_duration};
 
 /// Most further tries; more would only multiply an outage.
 const RETRY_LIMIT: i64 = 8;
+/// The highest code of gRPC.
+const GRPC_CODES: i64 = 16;
+/// Longest list of what counts as an error: every answer is held against all of it.
+const FAILURE_LIMIT: usize = 64;
+/// How long an instance's first answers say nothing about its version, where nothing else is written.
+pub(super) const WARM_UP: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -38,6 +44,10 @@ pub struct Service {
     /// `None`: plain text.
     pub tls: Option<Tls>,
     pub max_connections: Option<usize>,
+    /// Which answers are errors where versions are compared.
+    pub errors: Failures,
+    /// How long after its first request an instance's times are not compared.
+    pub warm_up: Duration,
     /// Further request headers by decided version.
     pub version_headers: Vec<(Name, Vec<(HeaderName, HeaderValue)>)>,
 }
@@ -155,6 +165,9 @@ impl Service {
                 .get("max_connections")
                 .and_then(|f| f.integer(1, i64::from(u32::MAX)))
                 .and_then(|n| usize::try_from(n).ok()),
+            errors: map.or("errors", Failures::default(), read_failures),
+            warm_up: map
+                .or("warm_up", WARM_UP, |f| f.parsed("a duration like `30s`, or `0s`", parse_duration)),
             version_headers: map.or("version_headers", Vec::new(), |f| read_named(f, read_headers)),
             tls,
         };
@@ -292,6 +305,50 @@ fn read_outlier(field: &Field<'_>) -> Option<Option<Outlier>> {
     };
     map.note_unknown();
     Some(Some(outlier))
+}
+
+/// What counts as an error; what is not written keeps its default.
+fn read_failures(field: &Field<'_>) -> Option<Failures> {
+    let mut map = field.map()?;
+    let default = Failures::default();
+    let failures = Failures {
+        statuses: map
+            .or("status", default.statuses, |f| short(f, f.list_of(Emptiness::Allowed, read_status))),
+        grpc: map.or("grpc", default.grpc, |f| {
+            short(
+                f,
+                f.list_of(Emptiness::Allowed, |item| {
+                    item.integer(1, GRPC_CODES).and_then(|code| u8::try_from(code).ok())
+                }),
+            )
+        }),
+        headers: map.or("header", default.headers, |f| {
+            let read = |(name, value): (&str, Field<'_>)| {
+                let texts = value.list_of(Emptiness::Refused, |item| item.text().map(String::from));
+                Some((header_name(&value, name)?, short(&value, texts)?))
+            };
+            let headers: Vec<_> = f.entries()?.into_iter().map(read).collect();
+            short(f, headers.into_iter().collect())
+        }),
+    };
+    map.note_unknown();
+    Some(failures)
+}
+
+/// A number, or a class as text.
+fn read_status(field: &Field<'_>) -> Option<StatusMatch> {
+    match field.is_number() {
+        true => field.integer(100, 599).and_then(|one| u16::try_from(one).ok()).map(StatusMatch::One),
+        false => field.parsed("a status like `503`, or a class like `5xx`", StatusMatch::parse),
+    }
+}
+
+fn short<T>(field: &Field<'_>, list: Option<Vec<T>>) -> Option<Vec<T>> {
+    let list = list?;
+    match list.len() > FAILURE_LIMIT {
+        true => field.wrong(format!("at most {FAILURE_LIMIT} entries"), ""),
+        false => Some(list),
+    }
 }
 
 fn read_tls(field: &Field<'_>) -> Option<Tls> {

@@ -181,6 +181,8 @@ retries: 1
 protocol: h2
 tls: {server_name: patient.internal, ca: /etc/graygate/ca.pem, verify: true}
 max_connections: 10000
+errors: {status: [5xx], grpc: [2, 4, 13, 14, 15], header: {x-result: ["500"]}}
+warm_up: 30s
 version_headers:
   gray: {application_role: "2"}
   release: {application_role: "1"}
@@ -355,6 +357,14 @@ fn mistakes_are_named_with_their_place() {
     );
     service("issue_cookie: {name: a, max_age: 500ms}", &[("issue_cookie.max_age", "whole seconds")]);
     service("retries: -1", &[("retries", "whole number")]);
+    service("errors: {status: [6xx, 503]}", &[("errors.status[0]", "a status like `503`")]);
+    service("errors: {grpc: [0]}", &[("errors.grpc[0]", "whole number")]);
+    service("errors: {grpc: [17]}", &[("errors.grpc[0]", "whole number")]);
+    service("errors: {header: {x-result: []}}", &[("errors.header.x-result", "")]);
+    service("errors: {header: {a b: [x]}}", &[("errors.header.a b", "not a header's name")]);
+    service("errors: {statuses: [500]}", &[("errors.statuses", "did you mean `status`?")]);
+    service("errors: [5xx]", &[("errors", "")]);
+    service("warm_up: 30", &[("warm_up", "")]);
     service("timeouts: {read: 0s}", &[("timeouts.read", "longer than zero")]);
     service("version_headers: {gray: {a b: c}}", &[("version_headers.gray.a b", "not a header's name")]);
 }

@@ -21,9 +21,11 @@ use super::route::{
     HostPattern, PathPattern, PathRewrite, Redirect, Rewrite, Route, Target, TimeoutOverrides,
 };
 use super::rule::{Outcome, Rule};
-use super::service::{Balance, Fallback, HealthCheck, HealthCheckKind, Outlier, Protocol, Service, Tls};
+use super::service::{
+    Balance, Fallback, HealthCheck, HealthCheckKind, Outlier, Protocol, Service, Tls, WARM_UP,
+};
 use super::text::{Node, Value};
-use crate::vocab::{Comparison, HeaderEdits, Template, format_duration};
+use crate::vocab::{Comparison, Failures, HeaderEdits, StatusMatch, Template, format_duration};
 
 /// The document's text: YAML, or of a list its lines. `None` of a plan: people write those, and no program does.
 pub fn write(document: &Document) -> Option<String> {
@@ -219,9 +221,28 @@ fn of_service(service: &Service) -> Value {
     );
     map.put_some("tls", service.tls.as_ref().map(of_tls));
     map.put_some("max_connections", service.max_connections.map(number));
+    map.put_filled("errors", of_failures(&service.errors));
+    map.put_some("warm_up", (service.warm_up != WARM_UP).then(|| duration(service.warm_up)));
     let headers = service.version_headers.iter();
     let headers = headers.map(|(version, headers)| (version, of_headers(headers)));
     map.put_filled("version_headers", self::map(headers));
+    map.map()
+}
+
+/// What differs from the default.
+fn of_failures(failures: &Failures) -> Value {
+    let default = Failures::default();
+    let status = |one: &StatusMatch| match one {
+        StatusMatch::One(status) => number(status),
+        StatusMatch::Class(_) => text(one),
+    };
+    let statuses = || list(failures.statuses.iter().map(status));
+    let mut map = Entries::default();
+    map.put_some("status", (failures.statuses != default.statuses).then(statuses));
+    let grpc = || list(failures.grpc.iter().map(number));
+    map.put_some("grpc", (failures.grpc != default.grpc).then(grpc));
+    let headers = failures.headers.iter().map(|(name, said)| (name.as_str(), texts(said)));
+    map.put_filled("header", self::map(spelled_apart(headers)));
     map.map()
 }
 

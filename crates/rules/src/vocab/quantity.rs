@@ -38,6 +38,11 @@ impl Share {
         self.0
     }
 
+    /// So many hundredths of a percent; more than all of them are all.
+    pub fn from_hundredths(hundredths: u16) -> Share {
+        Share(hundredths.min(BUCKETS))
+    }
+
     /// This share of `count`, rounded down.
     pub fn of(self, count: usize) -> usize {
         count.saturating_mul(self.0 as usize) / BUCKETS as usize

@@ -149,6 +149,17 @@ pub fn nacos_with(more: &[(&str, &str)]) -> Server {
     server
 }
 
+/// What the console's button does.
+pub fn set_enabled(server: &Server, service: &str, address: &str, enabled: bool) {
+    let (ip, port) = address.rsplit_once(':').unwrap();
+    let url = format!(
+        "http://{}/nacos/v1/ns/instance?serviceName={service}&ip={ip}&port={port}&enabled={enabled}&ephemeral=true",
+        server.address()
+    );
+    let answered = Command::new("curl").args(["-sf", "-X", "PUT", &url]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&answered.stdout), "ok", "{url}");
+}
+
 pub fn eureka() -> Server {
     let port = free_port();
     let mut server = Server::new("java", port);

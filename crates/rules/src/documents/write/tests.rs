@@ -64,7 +64,8 @@ fn every_field_is_written() {
              instances: [{address: 10.0.0.1:80, version: v1}], balance: hash, health: {http: {path: /h, host: h, \
              status: [200, 204], headers: {A: b, a: c}}, interval: 10s}, outlier: off, retries: 0, protocol: h2, \
              tls: {certificate: /c, key: /k, ca: '/a b', server_name: s, verify: false}, max_connections: 5, \
-             version_headers: {v2: {x-a: b, X-A: c}}, timeouts: {idle: 1m, request: 2h, read: 1s}}",
+             version_headers: {v2: {x-a: b, X-A: c}}, timeouts: {idle: 1m, request: 2h, read: 1s}, \
+             errors: {status: [503, 4xx], grpc: [], header: {x-result: ['500'], X-Result: ['501']}}, warm_up: 5s}",
         ),
         ("services/s", "{health: {tcp: {}}, outlier: {max_ejected: 12.5%}, balance: least_requests}"),
         ("services/s", "{health: {grpc: {service: a.B}}, tls: {}, protocol: h2}"),
@@ -85,6 +86,8 @@ fn every_field_is_written() {
 fn a_text_says_what_is_particular() {
     for (id, text, expected) in [
         ("services/s", "{retries: 1, balance: round_robin}", "{}\n"),
+        ("services/s", "{errors: {status: [5xx], grpc: [2, 4, 13, 14, 15]}, warm_up: 30s}", "{}\n"),
+        ("services/s", "{errors: {status: []}}", "errors: {status: []}\n"),
         ("rules/r", "{version: gray, enabled: true}", "version: gray\n"),
         (
             "rules/r",

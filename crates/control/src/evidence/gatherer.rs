@@ -1,0 +1,296 @@
+//! Asking every proxy what it counted.
+//!
+//! Owns: the question, its deadline, and what became of each answer. Never: what rows mean.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use graygate_judge::blocks::Row;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::cursors::Cursors;
+use super::link::{Answered, Budget, Link};
+use super::places::{Place, Places};
+use crate::settings::{Config, DocumentsFrom};
+
+/// How long a proxy may take to answer: the next question is a second later.
+const DEADLINE: Duration = Duration::from_millis(800);
+/// What answers of one round may take in memory together.
+const ROUND_LIMIT: usize = 256 << 20;
+/// A second that is told later than this after it began is late: it ends after one, and is asked for within another.
+const LATE_AFTER: u64 = 3;
+
+/// What every proxy is asked.
+///
+/// A caller that looks after many runs asks once a second for the services of all of them, and leaves out of each run the rows
+/// that its own cursors include ([`Cursors::oldest`], [`Cursors::include`]): a question a run would be as many more
+/// answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub services: Vec<String>,
+    /// What clients' hashes are made with.
+    pub salt: String,
+}
+
+/// What one round of questions brought.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Ordered by proxy, and of each proxy as it told them: by second.
+    pub rows: Vec<Row>,
+    /// Each proxy's own clock, in seconds, by its id.
+    pub nows: BTreeMap<String, u64>,
+    /// Proxies that answered.
+    pub read: usize,
+    /// Proxies there are.
+    pub of: usize,
+    /// Who did not answer, by id or else by address, and for how long that has been so.
+    pub unreadable: Vec<(String, Duration)>,
+    /// Seconds that were told more than three seconds after they began, by proxies that were heard before.
+    pub late: u64,
+    /// Seconds that were gone before they were asked for.
+    pub lost: u64,
+    /// Rows that could not be read or cannot be true, by service; empty for those that name none.
+    pub left_out: BTreeMap<String, u64>,
+}
+
+/// Asks proxies.
+#[derive(Default)]
+pub struct Gatherer {
+    places: Places,
+    token_file: Option<PathBuf>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+/// What is known of a proxy, by its id in the fleet's keys, or by its address.
+struct Known {
+    link: Option<Arc<Link>>,
+    /// What it called itself, where no key does.
+    id: Option<String>,
+    /// When it was read last, or seen first.
+    read: Instant,
+}
+
+/// Where a proxy is asked.
+struct Target {
+    /// What is known of it goes by this.
+    name: String,
+    id: Id,
+    link: Option<Arc<Link>>,
+}
+
+/// What a proxy is called.
+enum Id {
+    /// By its key: no other proxy may answer for it.
+    Key(String),
+    /// By itself, when it answered last.
+    Heard(Option<String>),
+}
+
+/// What came of one proxy.
+enum Heard {
+    Answer(Answer),
+    /// It answers, and runs none of the services.
+    Nothing,
+}
+
+impl Gatherer {
+    pub fn new(config: &Config) -> Gatherer {
+        let etcd = match &config.documents {
+            DocumentsFrom::Directory(_) => None,
+            DocumentsFrom::Etcd(settings) => Some(settings.clone()),
+        };
+        Gatherer {
+            places: Places::new(config.proxies.clone(), etcd),
+            token_file: config.admin_token_file.clone(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Asks every living proxy, at once; a proxy that has not answered by the deadline is not waited for.
+    pub async fn gather(&self, question: &Question, cursors: &mut Cursors) -> Gathered {
+        let now = Instant::now();
+        let targets = self.targets(now).await;
+        let (token, budget) = (self.token(), Budget::new(ROUND_LIMIT));
+        let round = Round { question, cursors, token: token.as_deref(), budget: &budget };
+        let asked = targets.iter().map(|target| round.ask(target));
+        let heard = join_all(asked).await;
+        self.sum_up(targets.into_iter().zip(heard), cursors, now)
+    }
+
+    /// Asks every living proxy the same, and answers what each said, by address.
+    pub async fn ask_all(&self, path: &str) -> Vec<(String, Result<Value, String>)> {
+        let targets = self.targets(Instant::now()).await;
+        let (token, budget) = (self.token(), Budget::new(ROUND_LIMIT));
+        let ask = async |target: &Target| {
+            let link = target.link.as_ref().ok_or_else(not_allowed)?;
+            let answered = in_time(link.get(path, token.as_deref(), &budget)).await?;
+            match answered.status {
+                200 => serde_json::from_slice(&answered.body).map_err(|error| error.to_string()),
+                status => Err(format!("answered {status}")),
+            }
+        };
+        let asked = targets.iter().map(async |target| (target.name.clone(), ask(target).await));
+        join_all(asked).await
+    }
+
+    /// The token for admin addresses; read each time, so that it can be changed.
+    fn token(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.token_file.as_ref()?).ok()?;
+        Some(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+
+    async fn targets(&self, now: Instant) -> Vec<Target> {
+        let places = self.places.living(now).await;
+        let mut known = self.known.lock();
+        let names: BTreeSet<String> = places.iter().map(name).collect();
+        known.retain(|name, _| names.contains(name));
+        let target = |place: &Place| {
+            let name = name(place);
+            let known =
+                known.entry(name.clone()).or_insert_with(|| Known { link: None, id: None, read: now });
+            if known.link.is_none() {
+                known.link = place.url.as_deref().and_then(|url| Link::new(url).ok()).map(Arc::new);
+            }
+            let link = known.link.clone().filter(|_| place.url.is_some());
+            let id = place.id.clone().map_or_else(|| Id::Heard(known.id.clone()), Id::Key);
+            Target { id, link, name }
+        };
+        places.iter().map(target).collect()
+    }
+
+    fn sum_up(
+        &self,
+        heard: impl Iterator<Item = (Target, Result<Heard, String>)>,
+        cursors: &mut Cursors,
+        now: Instant,
+    ) -> Gathered {
+        let mut gathered = Gathered::default();
+        let mut known = self.known.lock();
+        for (target, heard) in heard {
+            gathered.of += 1;
+            let Some(known) = known.get_mut(&target.name) else { continue };
+            match heard.and_then(|heard| gathered.take(heard, cursors)) {
+                Ok(id) => {
+                    gathered.read += 1;
+                    known.read = now;
+                    known.id = id.or(known.id.take());
+                }
+                Err(error) => {
+                    tracing::debug!(proxy = target.name, error, "a proxy did not say what it counted");
+                    let since = now.saturating_duration_since(known.read);
+                    gathered.unreadable.push((target.id.text().map_or(target.name, str::to_owned), since));
+                }
+            }
+        }
+        cursors.forget_old();
+        gathered.rows.sort_by(|a, b| (&a.key.proxy, a.key.second).cmp(&(&b.key.proxy, b.key.second)));
+        gathered
+    }
+}
+
+impl Id {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Id::Key(id) => Some(id),
+            Id::Heard(id) => id.as_deref(),
+        }
+    }
+}
+
+fn name(place: &Place) -> String {
+    place.id.clone().or_else(|| place.url.clone()).unwrap_or_default()
+}
+
+fn not_allowed() -> String {
+    "its admin address is not among those that may be asked: see `proxies` of the file".to_owned()
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = || format!("no answer within {} ms", DEADLINE.as_millis());
+    tokio::time::timeout(DEADLINE, asked).await.unwrap_or_else(|_| Err(late()))
+}
+
+impl Gathered {
+    /// Takes one proxy's answer; answers what the proxy calls itself.
+    fn take(&mut self, heard: Heard, cursors: &mut Cursors) -> Result<Option<String>, String> {
+        let Heard::Answer(answer) = heard else { return Ok(None) };
+        if self.nows.insert(answer.proxy.clone(), answer.now).is_some() {
+            return Err(format!("`{}` has answered at another address", answer.proxy));
+        }
+        let is_known = cursors.of(&answer.proxy).is_some_and(|cursor| cursor.boot == answer.cursor.boot);
+        if is_known {
+            let late = answer.rows.iter().map(|row| row.key.second);
+            let late: BTreeSet<u64> = late.filter(|second| second + LATE_AFTER < answer.now).collect();
+            self.late += late.len() as u64;
+        }
+        self.lost += answer.lost;
+        self.rows.extend(answer.rows);
+        for (service, rows) in answer.left_out {
+            *self.left_out.entry(service).or_default() += rows;
+        }
+        cursors.note(&answer.proxy, answer.cursor);
+        Ok(Some(answer.proxy))
+    }
+}
+
+/// One round of questions.
+struct Round<'a> {
+    question: &'a Question,
+    cursors: &'a Cursors,
+    token: Option<&'a str>,
+    budget: &'a Budget,
+}
+
+impl Round<'_> {
+    async fn ask(&self, target: &Target) -> Result<Heard, String> {
+        let link = target.link.as_ref().ok_or_else(not_allowed)?;
+        in_time(self.ask_link(link, &target.id)).await
+    }
+
+    async fn ask_link(&self, link: &Link, id: &Id) -> Result<Heard, String> {
+        let mut services: Vec<&str> = self.question.services.iter().map(String::as_str).collect();
+        let mut answered = self.get(link, &services, id.text()).await?;
+        if answered.status == 404 {
+            // A proxy that lags behind does not know all of them yet; the others count all the same.
+            let unknown = String::from_utf8_lossy(&answered.body).into_owned();
+            let unknown: Vec<&str> = unknown.split('`').skip(1).step_by(2).collect();
+            services.retain(|service| !unknown.contains(service));
+            if services.is_empty() {
+                return Ok(Heard::Nothing);
+            }
+            answered = self.get(link, &services, id.text()).await?;
+        }
+        let answer = match answered.status {
+            200 => Answer::read(&answered.body)?,
+            status => return Err(format!("answered {status}")),
+        };
+        let is_other = id.text() != Some(&answer.proxy);
+        match id {
+            Id::Key(id) if is_other => Err(format!("`{}` answers in place of `{id}`", answer.proxy)),
+            Id::Heard(_) if is_other && self.cursors.of(&answer.proxy).is_some() => {
+                // Whom it was is known only now, and with it up to where it was heard.
+                let again = self.get(link, &services, Some(&answer.proxy)).await?;
+                Answer::read(&again.body).map(Heard::Answer)
+            }
+            _ => Ok(Heard::Answer(answer)),
+        }
+    }
+
+    async fn get(&self, link: &Link, services: &[&str], id: Option<&str>) -> Result<Answered, String> {
+        let escaped = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let after =
+            id.and_then(|id| self.cursors.of(id)).map(|cursor| format!("&after={}", escaped(&cursor.text)));
+        let path = format!(
+            "/observations?services={}&salt={}{}",
+            services.join(","),
+            escaped(&self.question.salt),
+            after.unwrap_or_default()
+        );
+        link.get(&path, self.token, self.budget).await
+    }
+}
