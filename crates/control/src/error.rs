@@ -21,6 +21,17 @@ pub struct Mistake {
     pub help: String,
 }
 
+impl From<&graygate_rules::vocab::Problem> for Mistake {
+    fn from(problem: &graygate_rules::vocab::Problem) -> Mistake {
+        Mistake {
+            document: problem.document(),
+            field: problem.field.clone(),
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+        }
+    }
+}
+
 /// Why something is not done.
 #[derive(thiserror::Error, Clone, Debug)]
 pub enum Error {

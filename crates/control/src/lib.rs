@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod metrics;
 pub mod notices;
 pub mod people;
+pub mod plans;
 pub mod registries;
 pub mod report;
 pub mod run;

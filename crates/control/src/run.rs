@@ -153,11 +153,13 @@ impl Plane {
             control.follow(incoming).await;
         };
         let observer = self.control.clone();
+        let teller = self.control.clone();
         let tasks = [
             tokio::spawn(follower),
             tokio::spawn(housekeeping(self.control.clone())),
             tokio::spawn(self.control.clone().follow_registries(self.registries)),
             tokio::spawn(async move { observer.observe().await }),
+            tokio::spawn(async move { teller.follow_plans().await }),
         ];
         let tls = match &self.certificates {
             None => None,

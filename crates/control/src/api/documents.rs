@@ -144,7 +144,7 @@ fn id_of(kind: &str, name: &str) -> Result<DocumentId> {
     })
 }
 
-fn condition(headers: &HeaderMap, hash: Option<String>) -> Precondition {
+pub fn condition(headers: &HeaderMap, hash: Option<String>) -> Precondition {
     Precondition {
         if_match: text(headers, "if-match").map(str::to_owned),
         if_none_match: text(headers, "if-none-match").map(str::to_owned),

@@ -16,6 +16,7 @@ mod headers;
 mod lists;
 mod live;
 mod messages;
+mod plans;
 mod proposals;
 mod registries;
 mod site;
@@ -71,6 +72,10 @@ fn calls() -> OpenApiRouter<Site> {
         .routes(routes!(proposals::reject))
         .routes(routes!(ask::explain))
         .routes(routes!(ask::replay))
+        .routes(routes!(plans::list))
+        .routes(routes!(plans::get, plans::put, plans::delete))
+        .routes(routes!(plans::act))
+        .routes(routes!(plans::runs))
         .routes(routes!(registries::registries))
         .routes(routes!(live::services))
         .routes(routes!(live::fleet))

@@ -193,7 +193,8 @@ impl Control {
         if !draft.problems.is_empty() {
             return Err(Error::Problems(draft.problems));
         }
-        if intent.approved_by.is_none() && self.waits_for_two(&draft.touch) {
+        let are_drafts = self.are_drafts(&draft.changes).await?;
+        if intent.approved_by.is_none() && !are_drafts && self.waits_for_two(&draft.touch) {
             return self.propose(who, &draft, &intent).await.map(Done::Waiting);
         }
         self.write_documents(who, draft, intent).await.map(Done::Written)

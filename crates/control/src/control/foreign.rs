@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::change::{KNOWN, put_known};
 use super::draft::Draft;
 use super::events::EventKind;
-use super::messages::Message;
+use super::message::Message;
 use super::plane::Control;
 use super::view::{Changes, View, mistake};
 use super::write::Plan;

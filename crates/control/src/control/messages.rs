@@ -1,76 +1,16 @@
 //! Messages to people, inside the program: what happened, and who has read it.
 
-use std::collections::BTreeSet;
-
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use time::OffsetDateTime;
-use utoipa::ToSchema;
 
-use super::clock::rfc3339;
 use super::events::EventKind;
+use super::message::{MESSAGES, Message, MessageShown};
 use super::plane::Control;
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};
 use crate::state::{Range, Slot, StateError, Transaction, read_json, to_json};
 
-const MESSAGES: &str = "messages/";
 /// How often a mark is tried again that met another one.
 const RACES: usize = 20;
-
-/// What is kept of a message.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Message {
-    /// Sorts by time.
-    pub id: String,
-    #[serde(with = "time::serde::rfc3339")]
-    pub time: OffsetDateTime,
-    /// Such as `plan` or `foreign`.
-    pub kind: String,
-    pub services: Vec<String>,
-    pub text: String,
-    pub link: Option<String>,
-    #[serde(default)]
-    pub read_by: BTreeSet<String>,
-}
-
-#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
-pub struct MessageShown {
-    pub id: String,
-    pub time: String,
-    pub kind: String,
-    pub services: Vec<String>,
-    pub text: String,
-    pub link: Option<String>,
-    pub read: bool,
-}
-
-impl Message {
-    pub fn new(kind: &str, text: String, now: OffsetDateTime) -> Message {
-        let id = format!("{:016x}{}", now.unix_timestamp_nanos(), crate::people::short_id());
-        let kind = kind.to_owned();
-        Message { id, time: now, kind, services: Vec::new(), text, link: None, read_by: BTreeSet::new() }
-    }
-
-    fn shown(&self, who: &str) -> MessageShown {
-        MessageShown {
-            id: self.id.clone(),
-            time: rfc3339(self.time),
-            kind: self.kind.clone(),
-            services: self.services.clone(),
-            text: self.text.clone(),
-            link: self.link.clone(),
-            read: self.read_by.contains(who),
-        }
-    }
-
-    /// Adds it to a transaction, so that it is there exactly if what it tells of is.
-    pub fn put(&self, transaction: &mut Transaction) -> std::result::Result<(), StateError> {
-        let record = format!("{MESSAGES}{}", self.id);
-        transaction.put(Slot::record(&record), to_json(&record, self)?);
-        Ok(())
-    }
-}
 
 impl Control {
     /// Tells those who listen of a message that was written.

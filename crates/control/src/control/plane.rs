@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::clock::Clock;
 use super::events::Events;
 use super::heard::Live;
+use super::plans::board::Board;
 use super::stranger::Stranger;
 use super::view::View;
 use crate::audit::{AUDIT_KEPT, Refusals};
@@ -48,6 +49,8 @@ pub struct Control {
     pub(super) swept: Mutex<Option<OffsetDateTime>>,
     /// What proxies say of themselves, and of their requests.
     pub live: Live,
+    /// The plans as this process knows them.
+    pub plans: Board,
     /// Set once the documents are read.
     pub(super) is_ready: AtomicBool,
     /// By what is kept of their secrets: for whom, and until when.
@@ -78,6 +81,7 @@ impl Control {
             registries: watch::Sender::new(Arc::default()),
             swept: Mutex::default(),
             live: Live::default(),
+            plans: Board::default(),
             is_ready: AtomicBool::new(false),
             invitations: Mutex::default(),
             view: Mutex::new(Arc::new(View::empty())),

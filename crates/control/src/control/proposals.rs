@@ -187,7 +187,13 @@ impl Control {
                     .await?;
                 Ok(None)
             }
-            Work::Plan { .. } => Err(Error::Conflict("plans cannot be moved here yet".to_owned())),
+            Work::Plan { name, action, request, .. } => {
+                let author = Principal { name: proposal.who.clone(), ..who.clone() };
+                // The box keeps this future's size out of everybody else's.
+                let moved = self.act_approved((&author, &who.name), (name, action), request, &proposal.hash);
+                Box::pin(moved).await?;
+                Ok(None)
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::messages::Message;
+use super::message::Message;
 use super::plane::Control;
 use super::proposal::{Proposal, ProposalState};
 use super::write::Plan;

@@ -111,7 +111,7 @@ fn uses(condition: &Condition, list: &str) -> bool {
     found.contains(list)
 }
 
-fn named(condition: &Condition, found: &mut BTreeSet<String>) {
+pub(super) fn named(condition: &Condition, found: &mut BTreeSet<String>) {
     match condition {
         Condition::All(inner) | Condition::Any(inner) => inner.iter().for_each(|one| named(one, found)),
         Condition::Not(inner) => named(inner, found),

@@ -86,10 +86,5 @@ impl View {
 }
 
 pub fn mistake(problem: &Problem) -> Mistake {
-    Mistake {
-        document: problem.document(),
-        field: problem.field.clone(),
-        message: problem.message.clone(),
-        help: problem.help.clone(),
-    }
+    problem.into()
 }

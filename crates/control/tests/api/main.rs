@@ -7,6 +7,7 @@ mod gateway;
 mod harness;
 mod openapi;
 mod people;
+mod plans;
 mod questions;
 mod roles;
 mod stores;

@@ -128,7 +128,7 @@ impl Progress {
 }
 
 /// What is seen at the moment. Names are told to people as they are.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
     /// Guards that say regression.
     pub regressions: Vec<String>,
@@ -150,14 +150,15 @@ pub struct Observed {
 }
 
 /// Which versions have an instance that takes requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instances {
     pub gray: bool,
     pub release: bool,
 }
 
 /// Whether steps may begin now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Window {
     Open,
     /// And when it opens, as a text for people.
