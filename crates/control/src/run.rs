@@ -14,11 +14,12 @@ use tokio::sync::watch;
 
 use crate::api::{Front, Site, router};
 use crate::certificates::Certificates;
+use crate::evidence::Gatherer;
 use crate::control::{Control, Live, Stranger, SystemClock};
 use crate::registries::config::Registries;
 use crate::serve::serve;
 use crate::settings::{Config, DocumentsFrom};
-use crate::state::{Etcd, Holder, Leadership, Sqlite, State};
+use crate::state::{Etcd, Holder, Leadership, Memory, Sqlite, State};
 
 /// Between two looks at what is due: sums of refusals, and the like.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -56,11 +57,6 @@ pub async fn open_state(
             let leadership = match holder {
                 Holder::Command => Leadership::alone(),
                 Holder::Service => {
-                    // The figures of each second are kept here; the lock keeps a second process out.
-                    if let Some(state) = &config.state {
-                        let lock = Sqlite::open(state, None, holder).map_err(|error| error.to_string())?;
-                        Box::leak(Box::new(lock));
-                    }
                     let follower = opened.clone();
                     let until = shutdown.clone();
                     tokio::spawn(async move { follower.follow(until).await });
@@ -85,6 +81,17 @@ impl Plane {
         control.four_eyes = config.four_eyes.clone();
         control.hospital = config.hospital.clone().map(Arc::new);
         control.leadership = leadership;
+        control.measures = config.measures.clone();
+        if let DocumentsFrom::Etcd(_) = &config.documents {
+            // The figures of each second; its lock keeps a second process out.
+            control.figures = match &config.state {
+                None => Arc::new(Memory::default()),
+                Some(state) => {
+                    let kept = Sqlite::open(state, None, Holder::Service);
+                    Arc::new(kept.map_err(|error| error.to_string())?)
+                }
+            };
+        }
         control.audit_kept = config.audit_kept;
         control.stranger = match config.documents {
             DocumentsFrom::Directory(_) => Stranger::File,
@@ -160,6 +167,7 @@ impl Plane {
             tokio::spawn(self.control.clone().follow_registries(self.registries)),
             tokio::spawn(async move { observer.observe().await }),
             tokio::spawn(async move { teller.follow_plans().await }),
+            tokio::spawn(self.control.clone().lead_plans(Gatherer::default())),
         ];
         let tls = match &self.certificates {
             None => None,

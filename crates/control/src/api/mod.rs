@@ -75,6 +75,7 @@ fn calls() -> OpenApiRouter<Site> {
         .routes(routes!(plans::list))
         .routes(routes!(plans::get, plans::put, plans::delete))
         .routes(routes!(plans::act))
+        .routes(routes!(plans::evidence))
         .routes(routes!(plans::runs))
         .routes(routes!(registries::registries))
         .routes(routes!(live::services))

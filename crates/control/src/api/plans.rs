@@ -174,6 +174,29 @@ pub async fn act(
     })
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct EvidenceAsked {
+    /// Left out: the newest.
+    run: Option<u64>,
+    /// The rows that were judged, instead of what came of each second.
+    #[serde(default)]
+    blocks: bool,
+}
+
+/// What the judge said of each second, as `graygate judge` prints it, a line each; or the rows it was said of.
+#[utoipa::path(get, path = "/plans/{name}/evidence", tag = "plans", params(("name" = String, Path), EvidenceAsked),
+    responses((status = 200, description = "one JSON object a line", body = String, content_type = "application/x-ndjson")))]
+pub async fn evidence(
+    State(control): State<Arc<Control>>,
+    Who(who): Who,
+    Named(name): Named<String>,
+    Ask(asked): Ask<EvidenceAsked>,
+) -> Result<Response> {
+    let lines = control.plan_evidence(&who, &name, (asked.run, asked.blocks)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
 /// The runs of a plan and what happened in them, newest first.
 #[utoipa::path(get, path = "/plans/{name}/runs", tag = "plans", params(("name" = String, Path)),
     responses((status = 200, description = "the runs", body = Page<RunShown>)))]

@@ -41,7 +41,7 @@ impl Control {
         self.look_at_fleet().await
     }
 
-    async fn look_at_fleet(&self) -> Result<Value> {
+    pub(super) async fn look_at_fleet(&self) -> Result<Value> {
         if let Some(settings) = &self.live.etcd {
             let looked = tokio::time::timeout(PATIENCE, fleet::look(settings)).await;
             let looked = looked.map_err(|_| Error::Away("etcd does not answer".to_owned()))?;

@@ -2,7 +2,7 @@
 //!
 //! Owns: what one process holds of it. The deeds themselves are beside it, a file for each kind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -51,6 +51,10 @@ pub struct Control {
     pub live: Live,
     /// The plans as this process knows them.
     pub plans: Board,
+    /// Where the figures of each second are kept; they may be lost.
+    pub figures: Arc<dyn State>,
+    /// Prometheus addresses, by the names plans use.
+    pub measures: BTreeMap<String, String>,
     /// Set once the documents are read.
     pub(super) is_ready: AtomicBool,
     /// By what is kept of their secrets: for whom, and until when.
@@ -65,6 +69,8 @@ pub struct Control {
 impl Control {
     pub fn new(state: Arc<dyn State>, clock: Arc<dyn Clock>, sessions: SessionSettings) -> Control {
         Control {
+            figures: state.clone(),
+            measures: BTreeMap::new(),
             state,
             clock,
             sessions,

@@ -6,10 +6,12 @@
 //! Start at [`Kept`] and [`rules`].
 
 mod answers;
+pub mod fleet;
 mod name;
 mod record;
 pub mod rules;
 mod spec;
+mod trial;
 pub mod window;
 
 pub use answers::{RequestsShown, Shown, share,
@@ -20,4 +22,5 @@ pub use record::{
     HOLDERS, Kept, OUTCOMES, PLANS, Promoted, RUNS, SIGHTS, Sight, StandsFor, Transition, holder_record,
     outcome_record, plan_record, run_prefix, sight_record, transition_record,
 };
+pub use trial::Trial;
 pub use spec::{Spec, guards, hash, percent};

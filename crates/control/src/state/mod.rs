@@ -9,6 +9,7 @@ mod etcd;
 mod files;
 mod keeper;
 mod leadership;
+pub mod memory;
 mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -19,4 +20,5 @@ pub use keeper::{
     TRANSACTION_BYTES, Transaction, Write, read_json, to_json,
 };
 pub use leadership::Leadership;
+pub use memory::Memory;
 pub use sqlite::{Holder, Sqlite};

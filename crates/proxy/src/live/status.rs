@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::generation::{Generation, Live};
 use graygate_rules::compile::notes;
+use graygate_rules::decide::{Outcome, RulePlan, ServicePlan};
 use graygate_rules::vocab::{InstanceState, Label, Problem, Revision};
 
 #[derive(Serialize)]
@@ -35,6 +36,9 @@ pub struct ServiceReport {
     /// By the instances' label.
     pub versions: BTreeMap<String, VersionReport>,
     pub decision: DecisionReport,
+    /// The rules that plans wrote, and the share each gives its version, in percent; null of one that decides nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub plan_rules: BTreeMap<String, Option<f64>>,
 }
 
 /// What deciding costs in this service.
@@ -141,9 +145,23 @@ pub fn service_reports(generation: &Generation, now: Instant) -> BTreeMap<String
             .labels()
             .map(|(label, instances)| (label.to_string(), version(instances)))
             .collect();
-        (service.pools.name().to_string(), ServiceReport { versions, decision })
+        (service.pools.name().to_string(), ServiceReport { versions, decision, plan_rules: plan_rules(plan) })
     });
     services.collect()
+}
+
+/// What plans' rules of a service give.
+fn plan_rules(plan: &ServicePlan) -> BTreeMap<String, Option<f64>> {
+    let own = plan.rules.iter().filter(|rule| rule.name.as_str().starts_with("plan."));
+    let share = |rule: &RulePlan| match &rule.outcome {
+        _ if !rule.is_active() => None,
+        Outcome::Version(_) => Some(100.0),
+        Outcome::Split { branches, .. } => match &branches[..] {
+            [(end, _)] => Some(f64::from(*end) / 100.0),
+            _ => None,
+        },
+    };
+    own.map(|rule| (rule.name.to_string(), share(rule))).collect()
 }
 
 /// A time of the clock on the wall, in UTC.

@@ -18,8 +18,8 @@ use crate::control::proposal::{Asked, ProposalShown, Work};
 use crate::error::{Error, Result};
 use crate::notices::Event;
 use crate::people::{Permission, Principal};
-use crate::plans::{Kept, PlanShown, RollbackShown, Spec, window};
-use crate::state::{StateError, to_json};
+use crate::plans::{Kept, PLANS, PlanShown, RollbackShown, Spec, window};
+use crate::state::{StateError, read_json, to_json};
 
 /// How often an action is tried again that met another one.
 const RACES: usize = 50;
@@ -191,7 +191,7 @@ impl Control {
         let view = self.view();
         let mut next = Kept {
             run: read.kept.run + 1,
-            salt: crate::people::secret(),
+            salt: self.salt().await?,
             progress: Progress { state: State::Active, ..Progress::draft() },
             text: spec.text.clone(),
             is_json: spec.is_json,
@@ -241,6 +241,17 @@ impl Control {
             spec,
         };
         Ok((change, notes))
+    }
+
+    /// What clients are hashed with. Runs at one time share it, so that proxies are asked once for all of them.
+    async fn salt(&self) -> Result<String> {
+        for entry in self.records(PLANS).await? {
+            let other: Kept = read_json(&entry.name, &entry.stored.value)?;
+            if other.runs() && !other.salt.is_empty() {
+                return Ok(other.salt);
+            }
+        }
+        Ok(crate::people::secret())
     }
 
     async fn planned_step(&self, read: &PlanRead, wish: &Wish<'_>) -> Result<(Move, Vec<String>)> {

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use graygate_judge::plan::State;
 use parking_lot::Mutex;
 
+use super::keep::Pending;
 use crate::plans::{Kept, Sight, Spec, Transition, begun_step, share};
 
 /// What is known.
@@ -21,6 +22,8 @@ struct Inner {
     is_loaded: bool,
     plans: BTreeMap<String, Kept>,
     sights: BTreeMap<String, Sight>,
+    /// Lines and rows that are not written yet, by plan and run.
+    pending: BTreeMap<(String, u64), Pending>,
     /// By plan, target and who: a person or the controller.
     transitions: BTreeMap<(String, String, &'static str), u64>,
 }
@@ -44,6 +47,30 @@ impl Board {
     /// All records were taken up once.
     pub fn loaded(&self) {
         self.inner.lock().is_loaded = true;
+    }
+
+    /// A second of a run: when, its line, and the rows it was made of.
+    pub fn add_line(&self, plan: &str, run: u64, (second, line, rows): (u64, String, Vec<String>)) {
+        let mut inner = self.inner.lock();
+        let pending = inner.pending.entry((plan.to_owned(), run)).or_default();
+        pending.first.get_or_insert(second);
+        pending.lines.push_str(&line);
+        pending.lines.push('\n');
+        for row in rows {
+            pending.rows.push_str(&row);
+            pending.rows.push('\n');
+        }
+    }
+
+    pub fn take_pending(&self, plan: &str, run: u64) -> Pending {
+        self.inner.lock().pending.remove(&(plan.to_owned(), run)).unwrap_or_default()
+    }
+
+    /// What is not written yet.
+    pub fn pending(&self, plan: &str, run: u64, rows: bool) -> String {
+        let inner = self.inner.lock();
+        let pending = inner.pending.get(&(plan.to_owned(), run));
+        pending.map_or_else(String::new, |pending| if rows { &pending.rows } else { &pending.lines }.clone())
     }
 
     pub fn see(&self, plan: &str, sight: Sight) {

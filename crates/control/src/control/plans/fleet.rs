@@ -1,13 +1,216 @@
 //! What proxies run of a plan.
 //!
-//! Owns: asking them, and what counts as having followed. Never: a transition.
+//! Owns: which proxies there are, asking them of themselves, who follows, who is behind and who is lost. Never: a transition.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use graygate_judge::plan::{Instances, State};
+use graygate_rules::documents::plan::Subject;
+use graygate_rules::vocab::Share;
+use serde_json::Value;
+
+use super::documents::{all_lists, label, service};
+use crate::client::get_json;
 use crate::control::plane::Control;
-use crate::plans::{Kept, RollbackShown};
+use crate::error::Result;
+use crate::plans::fleet::{ProxyStatus, Wanted};
+use crate::plans::rules::closure_of;
+use crate::plans::{Kept, RollbackShown, Spec, percent};
+use crate::settings::ProxiesFrom;
+use crate::state::Slot;
+
+/// How long a proxy may take to say what it runs.
+const PATIENCE: Duration = Duration::from_millis(900);
+/// How long the answer to a rollback waits for proxies.
+const CONFIRM: Duration = Duration::from_secs(2);
+/// Between two questions meanwhile.
+const AGAIN: Duration = Duration::from_millis(40);
+/// How long one that is lost is named.
+const LOST_FOR: Duration = Duration::from_secs(3_600);
+
+/// The proxies of a fleet, as they were heard last.
+#[derive(Default)]
+pub struct Fleet {
+    proxies: BTreeMap<String, Known>,
+}
+
+struct Known {
+    url: Option<String>,
+    /// Whether it has its key, or is listed.
+    is_there: bool,
+    status: Option<ProxyStatus>,
+    lost_since: Option<Instant>,
+}
+
+/// Who does not run what a plan wrote.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Followed {
+    pub confirmed: usize,
+    pub of: usize,
+    pub behind: Vec<String>,
+    pub lost: Vec<String>,
+}
+
+impl Fleet {
+    /// Asks every proxy, those whose key vanished included.
+    pub async fn look(&mut self, control: &Control) -> Result<()> {
+        let listed = control.listed_proxies().await?;
+        for known in self.proxies.values_mut() {
+            known.is_there = false;
+        }
+        for (name, url) in listed {
+            let known = self.proxies.entry(name).or_insert(Known {
+                url: None,
+                is_there: true,
+                status: None,
+                lost_since: None,
+            });
+            (known.url, known.is_there, known.lost_since) = (url, true, None);
+        }
+        let token = control.live.token();
+        let asked = self.proxies.iter().filter_map(|(name, known)| Some((name.clone(), known.url.clone()?)));
+        let questions = asked.map(|(name, url)| {
+            let token = token.clone();
+            async move { (name, get_json(&format!("{url}/status"), token.as_deref(), PATIENCE).await) }
+        });
+        let answers = futures_util::future::join_all(questions.collect::<Vec<_>>()).await;
+        let now = control.clock.instant();
+        for (name, answer) in answers {
+            let Some(known) = self.proxies.get_mut(&name) else { continue };
+            known.status = answer.ok().map(|status| ProxyStatus::read(&status));
+        }
+        for known in self.proxies.values_mut() {
+            if !known.is_there && known.status.is_none() {
+                known.lost_since.get_or_insert(now);
+            }
+        }
+        self.proxies.retain(|_, known| {
+            known.lost_since.is_none_or(|since| now.saturating_duration_since(since) < LOST_FOR)
+        });
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.proxies.len()
+    }
+
+    /// Who follows what a plan wrote. A proxy whose key vanished counts while it answers.
+    pub fn followed(&self, wanted: &Wanted) -> Followed {
+        let mut followed = Followed::default();
+        for (name, known) in &self.proxies {
+            match (&known.status, known.is_there) {
+                (None, false) => followed.lost.push(name.clone()),
+                (Some(status), _) if status.follows(wanted) => {
+                    followed.confirmed += 1;
+                    followed.of += 1;
+                }
+                _ => {
+                    followed.behind.push(name.clone());
+                    followed.of += 1;
+                }
+            }
+        }
+        followed
+    }
+
+    /// Whether proxies see an instance of a label that takes requests; none of them says so where none was heard.
+    fn takes(&self, service: &str, label: &str) -> Option<bool> {
+        let key = (service.to_owned(), label.to_owned());
+        let said = self.proxies.values().filter_map(|known| known.status.as_ref());
+        let mut said = said.filter_map(|status| status.takes.get(&key).copied()).peekable();
+        said.peek()?;
+        Some(said.any(|takes| takes))
+    }
+
+    /// What documents say of instances, and proxies of their health.
+    pub fn instances(&self, control: &Control, spec: &Spec, documented: Instances) -> Instances {
+        let view = control.view();
+        let all = |word: &str| {
+            spec.services.iter().all(|name| {
+                let label = service(&view, name).map(|service| label(service, word));
+                label.and_then(|label| self.takes(name, &label)).unwrap_or(true)
+            })
+        };
+        Instances {
+            gray: documented.gray && all(&spec.version),
+            release: documented.release && all("release"),
+        }
+    }
+}
 
 impl Control {
+    /// The proxies that live, with the address each may be asked at.
+    async fn listed_proxies(&self) -> Result<Vec<(String, Option<String>)>> {
+        if let ProxiesFrom::Named(urls) = &self.live.proxies {
+            return Ok(urls.iter().map(|url| (url.clone(), Some(url.clone()))).collect());
+        }
+        let fleet = self.look_at_fleet().await?;
+        let proxies = fleet.get("proxies").and_then(Value::as_array).cloned().unwrap_or_default();
+        let listed = proxies.iter().filter_map(|proxy| {
+            let name = proxy.get("id").and_then(Value::as_str)?;
+            let admin = proxy.get("admin").and_then(Value::as_str).filter(|admin| self.live.allows(admin));
+            let url = |admin: &str| match admin.contains("://") {
+                true => admin.to_owned(),
+                false => format!("http://{admin}"),
+            };
+            Some((name.to_owned(), admin.map(url)))
+        });
+        Ok(listed.collect())
+    }
+
+    /// What proxies have to run now, by what the record says and the store has.
+    pub(super) async fn wanted(&self, spec: &Spec, kept: &Kept) -> Result<Wanted> {
+        let mut revision = None;
+        if self.live.etcd.is_some() {
+            let closures = match &spec.plan.subject {
+                Subject::Services { services, version } => {
+                    services.iter().map(|service| closure_of(service, version)).collect()
+                }
+                Subject::Config(_) => Vec::new(),
+            };
+            for name in kept.written.keys().chain(&closures) {
+                let stored = self.state.get(&Slot::document(name)).await?;
+                revision = revision.max(stored.map(|stored| stored.revision));
+            }
+        }
+        let shares = kept.written.keys().filter_map(|name| {
+            let rule = name.strip_prefix("rules/")?;
+            let share = match rule.ends_with(".share") {
+                true if kept.progress.state == State::Completed => 100.0,
+                true => spec.share(kept.progress.begun).map_or(0.0, percent),
+                false => percent(Share::ALL),
+            };
+            Some((rule.to_owned(), share))
+        });
+        let lists = all_lists(spec).into_iter().map(|list| format!("lists/{list}"));
+        Ok(Wanted {
+            plan: spec.name.clone(),
+            services: spec.services.clone(),
+            rules: shares.collect(),
+            revision,
+            documents: kept.written.keys().cloned().chain(lists).collect(),
+        })
+    }
+
     /// Asks proxies whether they run without the plan's rules, for a moment.
-    pub(super) async fn confirm_rollback(&self, _kept: &Kept) -> RollbackShown {
-        RollbackShown::default()
+    pub(super) async fn confirm_rollback(&self, kept: &Kept) -> RollbackShown {
+        let Ok(spec) = Spec::read(&kept.plan, &kept.text, kept.is_json) else {
+            return RollbackShown::default();
+        };
+        let Ok(wanted) = self.wanted(&spec, kept).await else { return RollbackShown::default() };
+        let begun = self.clock.instant();
+        let mut fleet = Fleet::default();
+        loop {
+            // A fleet that cannot be read now is one of which nothing is known.
+            let looked = fleet.look(self).await;
+            let followed = fleet.followed(&wanted);
+            let is_over = self.clock.instant().saturating_duration_since(begun) >= CONFIRM;
+            if (looked.is_ok() && followed.behind.is_empty()) || is_over {
+                let Followed { confirmed, of, behind, lost } = followed;
+                return RollbackShown { confirmed, of, stragglers: behind, lost, warnings: Vec::new() };
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 }

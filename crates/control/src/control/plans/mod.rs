@@ -10,9 +10,13 @@ mod check;
 mod documents;
 mod fleet;
 mod follow;
+mod keep;
+mod lead;
+mod measure;
 mod promote;
 mod read;
 mod rollback;
+mod tick;
 mod write;
 
 pub use act::{ActionAsked, ActionDone};

@@ -159,6 +159,15 @@ impl Control {
         Ok(shown)
     }
 
+    /// Finds out what the leader's own rollback came to, for those who ask again.
+    pub(super) async fn keep_outcome(&self, plan: &str) -> Result<()> {
+        let read = self.read_plan(plan).await?;
+        if read.kept.progress.state == State::Rollback {
+            self.outcome_of(&read.kept, &[]).await?;
+        }
+        Ok(())
+    }
+
     /// The closures of the plan's version end with its start.
     pub(super) async fn openings(&self, spec: &Spec) -> Result<Vec<DocumentWrite>> {
         let mut openings = Vec::new();

@@ -1,0 +1,222 @@
+//! The evidence of runs, kept so that whoever leads next goes on from it; and its lines, for those who check a verdict.
+//!
+//! Owns: that sums, hashes and the cursors they include are one write, however large they are: parts are written first
+//! under the names of what they hold, and one record then says which count. Never: what the figures mean.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use graygate_judge::blocks::Row;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::control::plane::Control;
+use crate::error::{Error, Result};
+use crate::people::{Permission, Principal};
+use crate::plans::Trial;
+use crate::state::{Range, Slot, State, StateError, Transaction, read_json, to_json};
+
+/// Which parts count, by plan.
+const HEADS: &str = "evidence/";
+/// The parts, by plan and hash.
+const PARTS: &str = "evidence-parts/";
+/// Bytes of a part: two of them fit into a transaction.
+const PART: usize = 512 << 10;
+/// Lines, by plan, run and second.
+const LINES: &str = "figures/";
+/// Rows, in the same way.
+const ROWS: &str = "rows/";
+/// Seconds of which every line is kept.
+const EACH: u64 = 3_600;
+/// Seconds of which one line a minute is kept.
+const THINNED: u64 = 30 * 24 * 3_600;
+/// Bytes of rows of a plan that are kept.
+const ROW_BYTES: usize = 64 << 20;
+
+/// Which parts count, and which run they are of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Head {
+    run: u64,
+    parts: Vec<String>,
+}
+
+/// Lines and rows that are not written yet.
+#[derive(Default)]
+pub struct Pending {
+    pub lines: String,
+    pub rows: String,
+    pub first: Option<u64>,
+}
+
+impl Control {
+    /// The evidence of a run, as it was kept; none where another run's is, or none.
+    pub(super) async fn kept_trial(&self, plan: &str, run: u64) -> Result<Option<Trial>> {
+        let found = self.read::<Head>(&format!("{HEADS}{plan}")).await?;
+        let Some((head, _)) = found.filter(|(head, _)| head.run == run) else { return Ok(None) };
+        let mut whole = Vec::new();
+        for part in &head.parts {
+            let record = format!("{PARTS}{plan}/{part}");
+            let stored = self.state.get(&Slot::record(&record)).await?;
+            let stored = stored.ok_or_else(|| Error::Internal(format!("`{record}` is missing")))?;
+            whole.extend_from_slice(&stored.value);
+        }
+        let trial: Trial = read_json(&format!("{HEADS}{plan}"), &whole)?;
+        Ok((trial.run == run).then_some(trial))
+    }
+
+    /// Keeps the evidence of a run, bound to the lead.
+    pub(super) async fn keep_trial(&self, plan: &str, trial: &Trial) -> std::result::Result<(), StateError> {
+        let head_record = format!("{HEADS}{plan}");
+        let whole = to_json(&head_record, trial)?;
+        let before: Option<Head> = match self.state.get(&Slot::record(&head_record)).await? {
+            Some(stored) => read_json(&head_record, &stored.value).ok(),
+            None => None,
+        };
+        let known: BTreeSet<String> = before.into_iter().flat_map(|head| head.parts).collect();
+        let mut parts = Vec::new();
+        let mut transaction = Transaction { lead: self.leadership.term(), ..Transaction::default() };
+        for part in whole.chunks(PART) {
+            let hash = hex::encode(Sha256::digest(part));
+            if !known.contains(&hash) {
+                // What the head does not name yet counts for nobody, so it may be written before.
+                if transaction.writes.len() > 1 {
+                    self.state.commit(std::mem::take(&mut transaction)).await?;
+                    transaction.lead = self.leadership.term();
+                }
+                transaction.put(Slot::record(format!("{PARTS}{plan}/{hash}")), Bytes::copy_from_slice(part));
+            }
+            parts.push(hash);
+        }
+        for gone in known.iter().filter(|hash| !parts.contains(hash)) {
+            transaction.delete(Slot::record(format!("{PARTS}{plan}/{gone}")));
+        }
+        let head = Head { run: trial.run, parts };
+        transaction.put(Slot::record(&head_record), to_json(&head_record, &head)?);
+        self.state.commit(transaction).await.map(drop)
+    }
+
+    /// Writes lines and rows of some seconds.
+    pub(super) async fn keep_lines(
+        &self,
+        (plan, run): (&str, u64),
+        pending: Pending,
+    ) -> std::result::Result<(), StateError> {
+        let Some(first) = pending.first else { return Ok(()) };
+        let mut transaction = Transaction::default();
+        let name = format!("{plan}/{run:06}/{first:012}");
+        transaction.put(Slot::record(format!("{LINES}{name}")), pending.lines);
+        if !pending.rows.is_empty() {
+            transaction.put(Slot::record(format!("{ROWS}{name}")), pending.rows);
+        }
+        self.figures.commit(transaction).await.map(drop)
+    }
+
+    /// Thins out what is older than an hour, and takes away what is older than it is kept.
+    pub(super) async fn thin_lines(&self, plan: &str, now: u64) -> std::result::Result<(), StateError> {
+        let prefix = format!("{LINES}{plan}/");
+        let mut minute = None;
+        for entry in all(&*self.figures, &prefix).await? {
+            let Some(second) = second_of(&entry.name) else { continue };
+            let mut transaction = Transaction::default();
+            let slot = Slot::record(&entry.name);
+            if second + THINNED < now {
+                transaction.delete(slot);
+            } else if second + EACH < now {
+                let run = entry.name.trim_start_matches(&prefix).split('/').next().unwrap_or_default().to_owned();
+                let this = Some((run, second / 60));
+                match minute == this {
+                    true => drop(transaction.delete(slot)),
+                    false => {
+                        let last = entry.stored.value.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
+                        let last = Bytes::copy_from_slice(last.unwrap_or_default());
+                        if last.len() + 1 < entry.stored.value.len() {
+                            transaction.put(slot, Bytes::from([&last[..], b"\n"].concat()));
+                        }
+                    }
+                }
+                minute = this;
+            }
+            if !transaction.writes.is_empty() {
+                self.figures.commit(transaction).await?;
+            }
+        }
+        let rows = all(&*self.figures, &format!("{ROWS}{plan}/")).await?;
+        let mut bytes: usize = rows.iter().map(|entry| entry.stored.value.len()).sum();
+        for entry in rows {
+            let is_old = second_of(&entry.name).is_none_or(|second| second + EACH < now);
+            if !is_old && bytes <= ROW_BYTES {
+                continue;
+            }
+            bytes -= entry.stored.value.len();
+            let mut transaction = Transaction::default();
+            transaction.delete(Slot::record(&entry.name));
+            self.figures.commit(transaction).await?;
+        }
+        Ok(())
+    }
+
+    /// The lines of a run, or its rows; of the newest run where none is named.
+    pub async fn plan_evidence(
+        &self,
+        who: &Principal,
+        name: &str,
+        (run, blocks): (Option<u64>, bool),
+    ) -> Result<Bytes> {
+        who.may_somewhere(Permission::Read)?;
+        let read = self.read_plan(name).await?;
+        let run = run.unwrap_or(read.kept.run);
+        if run == 0 || run > read.kept.run {
+            return Err(Error::NotFound(format!("`{name}` has no run {run}")));
+        }
+        let kind = if blocks { ROWS } else { LINES };
+        let mut whole = Vec::new();
+        for entry in all(&*self.figures, &format!("{kind}{name}/{run:06}/")).await? {
+            whole.extend_from_slice(&entry.stored.value);
+        }
+        let now = self.plans.pending(name, run, blocks);
+        whole.extend_from_slice(now.as_bytes());
+        Ok(whole.into())
+    }
+}
+
+async fn all(state: &dyn State, prefix: &str) -> std::result::Result<Vec<crate::state::Entry>, StateError> {
+    let mut found = Vec::new();
+    let mut range = Range { limit: 100, ..Range::all(prefix) };
+    loop {
+        let page = state.list(&range).await?;
+        let is_full = page.len() >= range.limit;
+        range.after = page.last().map(|entry| entry.name.clone());
+        found.extend(page);
+        if !is_full {
+            return Ok(found);
+        }
+    }
+}
+
+fn second_of(name: &str) -> Option<u64> {
+    name.rsplit('/').next()?.parse().ok()
+}
+
+/// A row as a proxy told it, with the proxy's name: a line that `graygate judge` reads.
+pub fn line_of(row: &Row) -> String {
+    let (key, counts) = (&row.key, &row.counts);
+    let clients: Vec<String> = counts.error_clients.iter().map(|client| format!("{client:016x}")).collect();
+    let line = json!({
+        "second": key.second,
+        "proxy": key.proxy,
+        "boot": key.boot,
+        "service": key.service,
+        "route": key.route,
+        "rule": key.rule,
+        "share": key.share,
+        "version": key.version,
+        "requests": counts.requests,
+        "timed": counts.timed,
+        "errors": counts.errors,
+        "error_clients": clients,
+        "fallbacks": counts.fallbacks,
+        "slower": counts.slower,
+    });
+    line.to_string()
+}
