@@ -14,7 +14,6 @@ use tokio::sync::watch;
 
 use crate::api::{Front, Site, router};
 use crate::certificates::Certificates;
-use crate::evidence::Gatherer;
 use crate::control::{Control, Live, Stranger, SystemClock};
 use crate::registries::config::Registries;
 use crate::serve::serve;
@@ -167,7 +166,7 @@ impl Plane {
             tokio::spawn(self.control.clone().follow_registries(self.registries)),
             tokio::spawn(async move { observer.observe().await }),
             tokio::spawn(async move { teller.follow_plans().await }),
-            tokio::spawn(self.control.clone().lead_plans(Gatherer::default())),
+            tokio::spawn(self.control.clone().lead_plans()),
         ];
         let tls = match &self.certificates {
             None => None,

@@ -138,8 +138,13 @@ impl Gatherer {
         join_all(asked).await
     }
 
+    /// Every living proxy.
+    pub async fn living(&self) -> Vec<Place> {
+        self.places.living(Instant::now()).await
+    }
+
     /// The token for admin addresses; read each time, so that it can be changed.
-    fn token(&self) -> Option<String> {
+    pub fn token(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.token_file.as_ref()?).ok()?;
         Some(text.lines().next().unwrap_or_default().trim().to_owned())
     }

@@ -7,7 +7,10 @@ mod answer;
 mod cursors;
 mod gatherer;
 mod link;
+mod once;
 mod places;
 
 pub use cursors::{Cursor, Cursors};
 pub use gatherer::{Gathered, Gatherer, Question};
+pub use once::ask_once;
+pub use places::Place;

@@ -8,16 +8,14 @@ use std::time::{Duration, Instant};
 use graygate_judge::plan::{Instances, State};
 use graygate_rules::documents::plan::Subject;
 use graygate_rules::vocab::Share;
-use serde_json::Value;
 
 use super::documents::{all_lists, label, service};
-use crate::client::get_json;
 use crate::control::plane::Control;
 use crate::error::Result;
+use crate::evidence::ask_once;
 use crate::plans::fleet::{ProxyStatus, Wanted};
 use crate::plans::rules::closure_of;
 use crate::plans::{Kept, RollbackShown, Spec, percent};
-use crate::settings::ProxiesFrom;
 use crate::state::Slot;
 
 /// How long a proxy may take to say what it runs.
@@ -54,12 +52,12 @@ pub struct Followed {
 
 impl Fleet {
     /// Asks every proxy, those whose key vanished included.
-    pub async fn look(&mut self, control: &Control) -> Result<()> {
-        let listed = control.listed_proxies().await?;
+    pub async fn look(&mut self, control: &Control) {
+        let listed = control.live.gatherer.living().await;
         for known in self.proxies.values_mut() {
             known.is_there = false;
         }
-        for (name, url) in listed {
+        for (name, url) in listed.into_iter().filter_map(|place| Some((place.id.or(place.url.clone())?, place.url))) {
             let known = self.proxies.entry(name).or_insert(Known {
                 url: None,
                 is_there: true,
@@ -68,11 +66,11 @@ impl Fleet {
             });
             (known.url, known.is_there, known.lost_since) = (url, true, None);
         }
-        let token = control.live.token();
+        let token = control.live.gatherer.token();
         let asked = self.proxies.iter().filter_map(|(name, known)| Some((name.clone(), known.url.clone()?)));
         let questions = asked.map(|(name, url)| {
             let token = token.clone();
-            async move { (name, get_json(&format!("{url}/status"), token.as_deref(), PATIENCE).await) }
+            async move { (name, ask_once((&url, "/status"), token.as_deref(), PATIENCE).await) }
         });
         let answers = futures_util::future::join_all(questions.collect::<Vec<_>>()).await;
         let now = control.clock.instant();
@@ -88,7 +86,6 @@ impl Fleet {
         self.proxies.retain(|_, known| {
             known.lost_since.is_none_or(|since| now.saturating_duration_since(since) < LOST_FOR)
         });
-        Ok(())
     }
 
     pub fn len(&self) -> usize {
@@ -140,25 +137,6 @@ impl Fleet {
 }
 
 impl Control {
-    /// The proxies that live, with the address each may be asked at.
-    async fn listed_proxies(&self) -> Result<Vec<(String, Option<String>)>> {
-        if let ProxiesFrom::Named(urls) = &self.live.proxies {
-            return Ok(urls.iter().map(|url| (url.clone(), Some(url.clone()))).collect());
-        }
-        let fleet = self.look_at_fleet().await?;
-        let proxies = fleet.get("proxies").and_then(Value::as_array).cloned().unwrap_or_default();
-        let listed = proxies.iter().filter_map(|proxy| {
-            let name = proxy.get("id").and_then(Value::as_str)?;
-            let admin = proxy.get("admin").and_then(Value::as_str).filter(|admin| self.live.allows(admin));
-            let url = |admin: &str| match admin.contains("://") {
-                true => admin.to_owned(),
-                false => format!("http://{admin}"),
-            };
-            Some((name.to_owned(), admin.map(url)))
-        });
-        Ok(listed.collect())
-    }
-
     /// What proxies have to run now, by what the record says and the store has.
     pub(super) async fn wanted(&self, spec: &Spec, kept: &Kept) -> Result<Wanted> {
         let mut revision = None;
@@ -202,11 +180,10 @@ impl Control {
         let begun = self.clock.instant();
         let mut fleet = Fleet::default();
         loop {
-            // A fleet that cannot be read now is one of which nothing is known.
-            let looked = fleet.look(self).await;
+            fleet.look(self).await;
             let followed = fleet.followed(&wanted);
             let is_over = self.clock.instant().saturating_duration_since(begun) >= CONFIRM;
-            if (looked.is_ok() && followed.behind.is_empty()) || is_over {
+            if followed.behind.is_empty() || is_over {
                 let Followed { confirmed, of, behind, lost } = followed;
                 return RollbackShown { confirmed, of, stragglers: behind, lost, warnings: Vec::new() };
             }

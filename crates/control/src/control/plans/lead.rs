@@ -15,7 +15,7 @@ use super::keep::{Pending, line_of};
 use super::tick::{Figures, Memo, Ticked};
 use crate::control::plane::Control;
 use crate::error::{Error, Result};
-use crate::evidence::{Cursors, Gathered, Gatherer, Question};
+use crate::evidence::{Cursors, Gathered, Question};
 use crate::plans::fleet::Wanted;
 use crate::plans::{Kept, PLANS, Spec, Trial};
 use crate::state::{StateError, read_json};
@@ -40,7 +40,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What the leader holds.
 struct Leader {
     control: Arc<Control>,
-    gatherer: Gatherer,
     fleet: Fleet,
     looked: Option<Instant>,
     is_urgent: bool,
@@ -65,10 +64,9 @@ struct Held {
 
 impl Control {
     /// Moves plans while this process leads, until it is dropped.
-    pub async fn lead_plans(self: Arc<Self>, gatherer: Gatherer) {
+    pub async fn lead_plans(self: Arc<Self>) {
         let mut leader = Leader {
             control: self.clone(),
-            gatherer,
             fleet: Fleet::default(),
             looked: None,
             is_urgent: false,
@@ -183,10 +181,8 @@ impl Leader {
         if !self.is_urgent && self.fleet.len() > SMALL_FLEET && since < LOOK_EVERY {
             return;
         }
-        match self.fleet.look(&self.control).await {
-            Ok(()) => self.looked = Some(now),
-            Err(error) => tracing::debug!(%error, "the fleet cannot be looked at"),
-        }
+        self.fleet.look(&self.control).await;
+        self.looked = Some(now);
     }
 
     /// What proxies counted since, asked once for all runs that hash alike, and judged.
@@ -208,7 +204,7 @@ impl Leader {
                 self.runs.values().filter(|held| held.kept.salt == salt).map(|held| &held.trial.cursors),
             );
             let question = Question { services: services.into_iter().collect(), salt: salt.clone() };
-            let mut answer = self.gatherer.gather(&question, &mut cursors).await;
+            let mut answer = self.control.live.gatherer.gather(&question, &mut cursors).await;
             self.control.metrics.late(answer.late);
             let fleet_now = median(answer.nows.values().copied().collect());
             let rows = std::mem::take(&mut answer.rows);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::client::get_json;
+use crate::evidence::ask_once;
 
 /// How long an answer may take: it is asked within the leader's second.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// The value of an instant query.
 pub async fn ask(url: &str, query: &str) -> Option<f64> {
     let encoded: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
-    let asked = format!("{}/api/v1/query?query={encoded}", url.trim_end_matches('/'));
-    number(&get_json(&asked, None, PATIENCE).await.ok()?)
+    let path = format!("/api/v1/query?query={encoded}");
+    number(&ask_once((url.trim_end_matches('/'), &path), None, PATIENCE).await.ok()?)
 }
 
 /// The one number of an answer.
