@@ -8,7 +8,7 @@ ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table fuzz differential availability malformed \
+.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed \
 	loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
@@ -77,6 +77,15 @@ judge-table: cargo build-tools ## simulate false alarms and delays of the judge,
 	@set -e -o pipefail; out=loadtest/results/judge.md; trap 'rm -f $$out.new' EXIT; \
 	{ echo "$$(date -u +%F), commit $$(git rev-parse --short HEAD). \`make judge-table\` writes this file."; echo; \
 	target/release/examples/judge-table $(RUNS); } | tee $$out.new; mv $$out.new $$out
+
+# One core is all it gets: the server is one thread, and `wrk` another.
+values-speed: cargo build-tools load-tools ## measure configuration values beside a plain handler that answers a constant
+	nice -n 19 $(CARGO) build --locked --release -p graygate-control --example values-speed
+	@mkdir -p loadtest/results
+	@set -e -o pipefail; out=loadtest/results/values.md; trap 'rm -f $$out.new' EXIT; \
+	{ echo "$$(date -u +%F) · $$(nproc) processors, load average $$(cut -d' ' -f1 /proc/loadavg) ·" \
+		"commit $$(git rev-parse --short HEAD) · $$(rustc --version) · \`make values-speed\`"; echo; \
+	target/release/examples/values-speed; } | tee $$out.new; mv $$out.new $$out
 
 # Coverage needs flags that a stable compiler keeps behind RUSTC_BOOTSTRAP. No sanitizer: graygate has no unsafe code.
 fuzz: cargo build-tools fuzz-tools ## fuzz each target for SECONDS_EACH (60), or FUZZ='paths lists'; installs cargo-fuzz

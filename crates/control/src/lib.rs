@@ -7,6 +7,7 @@ pub mod audit;
 pub mod certificates;
 pub mod client;
 pub mod console;
+pub mod configs;
 pub mod control;
 pub mod error;
 pub mod gateway;

@@ -159,7 +159,7 @@ impl Plane {
             control.follow(incoming).await;
         };
         let observer = self.control.clone();
-        let teller = self.control.clone();
+        let (teller, values) = (self.control.clone(), self.control.clone());
         let tasks = [
             tokio::spawn(follower),
             tokio::spawn(housekeeping(self.control.clone())),
@@ -167,6 +167,7 @@ impl Plane {
             tokio::spawn(async move { observer.observe().await }),
             tokio::spawn(async move { teller.follow_plans().await }),
             tokio::spawn(self.control.clone().lead_plans()),
+            tokio::spawn(async move { values.follow_configs().await }),
         ];
         let tls = match &self.certificates {
             None => None,

@@ -19,8 +19,8 @@ use tower::ServiceExt as _;
 
 use crate::api::Peer;
 
-/// Connections at one time: pages and streams of some hundred people.
-const CONNECTIONS: usize = 2_048;
+/// Connections at one time: pages and streams of some hundred people, and the watches of some thousand instances.
+const CONNECTIONS: usize = 10_000;
 /// How long the head of a request, or a handshake, may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest head.

@@ -113,7 +113,10 @@ pub async fn readyz(State(site): State<Site>) -> Result<&'static str, Error> {
 pub async fn metrics(State(site): State<Site>) -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        site.control.metrics.text() + &site.control.registries.borrow().metrics() + &site.control.plans.metrics(),
+        site.control.metrics.text()
+            + &site.control.registries.borrow().metrics()
+            + &site.control.plans.metrics()
+            + &site.control.configs.metrics(),
     )
 }
 

@@ -7,10 +7,12 @@ mod accounts;
 mod answer;
 mod ask;
 mod audit;
+mod configs;
 mod documents;
 mod envelope;
 mod extract;
 mod gateway;
+mod gray_release;
 mod guard;
 mod headers;
 mod lists;
@@ -82,6 +84,8 @@ fn calls() -> OpenApiRouter<Site> {
         .routes(routes!(live::fleet))
         .routes(routes!(messages::messages))
         .routes(routes!(messages::read))
+        .routes(routes!(configs::list))
+        .routes(routes!(configs::get, configs::put, configs::delete))
 }
 
 /// What platforms of hospitals speak.
@@ -96,9 +100,26 @@ fn gateway_calls() -> OpenApiRouter<Site> {
         .routes(routes!(gateway::change_versions))
 }
 
+/// What platforms speak that move configuration values.
+fn gray_release_calls() -> OpenApiRouter<Site> {
+    OpenApiRouter::new()
+        .routes(routes!(gray_release::make, gray_release::list))
+        .routes(routes!(gray_release::get, gray_release::change, gray_release::remove))
+        .routes(routes!(gray_release::act))
+        .routes(routes!(gray_release::details))
+        .routes(routes!(gray_release::logs))
+        .routes(routes!(gray_release::instances))
+        .routes(routes!(gray_release::monitor, gray_release::measure))
+        .routes(routes!(gray_release::value))
+        .routes(routes!(gray_release::put_item, gray_release::delete_item))
+}
+
 /// Everything that is described.
 fn described() -> OpenApiRouter<Site> {
-    OpenApiRouter::new().nest(BASE, calls()).nest(envelope::GATEWAY, gateway_calls())
+    OpenApiRouter::new()
+        .nest(BASE, calls())
+        .nest(envelope::GATEWAY, gateway_calls())
+        .nest(envelope::GRAY_RELEASE, gray_release_calls())
 }
 
 /// The OpenAPI document.

@@ -35,7 +35,7 @@ mod write;
 pub use crate::people::FourEyes;
 pub use accounts::{NewToken, NewUser, TokenMade, TokenShown, UserChange, UserShown};
 pub use ask::{ExplainAsked, ReplayAsked, SampleAsked};
-pub use change::{ChangedShown, Done, Intent, Precondition};
+pub use change::{ChangedShown, Done, Intent, Precondition, check_condition, etag};
 pub use clock::{Clock, SystemClock, rfc3339};
 pub use documents::{DocumentShown, DocumentText, kind_of};
 pub use draft::{DOCUMENT_LIMIT, Draft, DryRun};

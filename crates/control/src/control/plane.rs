@@ -19,9 +19,10 @@ use super::plans::board::Board;
 use super::stranger::Stranger;
 use super::view::View;
 use crate::audit::{AUDIT_KEPT, Refusals};
+use crate::configs::index::Configs;
 use crate::gateway::settings::Hospital;
 use crate::metrics::Metrics;
-use crate::people::{FourEyes, Passwords, SessionSettings, Throttle};
+use crate::people::{FourEyes, KnownTokens, Passwords, SessionSettings, Throttle};
 use crate::registries::status::Status;
 use crate::state::{Leadership, State};
 
@@ -55,6 +56,10 @@ pub struct Control {
     pub figures: Arc<dyn State>,
     /// Prometheus addresses, by the names plans use.
     pub measures: BTreeMap<String, String>,
+    /// Tokens that were looked up a moment ago, by id.
+    pub(super) known_tokens: KnownTokens,
+    /// Configuration values as this process knows them.
+    pub configs: Configs,
     /// Set once the documents are read.
     pub(super) is_ready: AtomicBool,
     /// By what is kept of their secrets: for whom, and until when.
@@ -88,6 +93,8 @@ impl Control {
             swept: Mutex::default(),
             live: Live::default(),
             plans: Board::default(),
+            known_tokens: KnownTokens::default(),
+            configs: Configs::default(),
             is_ready: AtomicBool::new(false),
             invitations: Mutex::default(),
             view: Mutex::new(Arc::new(View::empty())),

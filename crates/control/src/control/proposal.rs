@@ -50,6 +50,8 @@ pub enum Work {
     Documents { texts: BTreeMap<String, Option<String>>, seen: BTreeMap<String, Revision> },
     /// Members of a list.
     Members { list: String, add: Vec<String>, remove: Vec<String> },
+    /// A configuration item, and the revision it was written over.
+    Config { write: serde_json::Value, seen: Revision },
     /// An action on a plan, with its request, bound to the plan's revision.
     Plan { name: String, action: String, request: serde_json::Value, seen: Revision },
 }

@@ -187,6 +187,16 @@ impl Control {
                     .await?;
                 Ok(None)
             }
+            Work::Config { write, seen } => {
+                let author = Principal { name: proposal.who.clone(), ..who.clone() };
+                let intent = Intent {
+                    reason: proposal.reason.clone(),
+                    approved_by: Some(who.name.clone()),
+                    ..Intent::of(&proposal.action)
+                };
+                Box::pin(self.carry_out_config(&author, (write, *seen), intent)).await?;
+                Ok(None)
+            }
             Work::Plan { name, action, request, .. } => {
                 let author = Principal { name: proposal.who.clone(), ..who.clone() };
                 // The box keeps this future's size out of everybody else's.

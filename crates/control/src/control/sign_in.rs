@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -162,13 +163,11 @@ impl Control {
     /// Who is behind a token.
     pub async fn by_token(&self, text: &str, from: &Principal) -> Result<Principal> {
         let id = TokenSecret::id_of(text).ok_or(Error::Unauthenticated)?;
-        let found: Option<(Token, _)> = self.read(&format!("tokens/{id}")).await?;
+        let known = self.known_token(id).await?;
         let now = self.clock.now();
-        let Some((token, _)) = found.filter(|(token, _)| token.is(text, now)) else {
-            return Err(Error::Unauthenticated);
-        };
-        let Some((user, _)) = self.read::<User>(&user_name(&token.user)).await? else {
-            return Err(Error::Unauthenticated);
+        let (token, user) = match known.as_deref() {
+            Some((token, user)) if token.is(text, now) => (token, user.clone()),
+            _ => return Err(Error::Unauthenticated),
         };
         if user.oidc.as_ref().is_some_and(|oidc| now - oidc.signed_in >= OIDC_TOKENS) {
             return Err(Error::Unauthenticated);
@@ -182,6 +181,19 @@ impl Control {
             csrf: None,
             ..from.clone()
         })
+    }
+
+    /// A token and its person.
+    async fn known_token(&self, id: &str) -> Result<Option<Arc<(Token, User)>>> {
+        let moment = (*self.state.changes().borrow(), self.clock.instant());
+        if let Some(found) = self.known_tokens.get(id, moment) {
+            return Ok(Some(found));
+        }
+        let Some((token, _)) = self.read::<Token>(&format!("tokens/{id}")).await? else { return Ok(None) };
+        let Some((user, _)) = self.read::<User>(&user_name(&token.user)).await? else { return Ok(None) };
+        let found = Arc::new((token, user));
+        self.known_tokens.keep(id, found.clone(), moment);
+        Ok(Some(found))
     }
 
     /// Whether somebody who was let in would still be.

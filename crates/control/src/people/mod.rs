@@ -4,6 +4,7 @@
 //! Owns: roles, users, tokens, sessions, passwords and throttling; each record's shape. Never: HTTP, or the documents
 //! that are protected. Start at [`Principal`] and the table of [`Role::may`].
 
+mod known;
 mod password;
 mod principal;
 mod roles;
@@ -13,6 +14,7 @@ mod throttle;
 mod tokens;
 mod users;
 
+pub use known::KnownTokens;
 pub use password::{BadPassword, Passwords};
 pub use principal::{Denied, Principal, Via};
 pub use roles::{ACTIONS, FourEyes, Grant, Permission, Role, Touch};

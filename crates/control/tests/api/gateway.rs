@@ -145,6 +145,39 @@ async fn a_setting_is_kept(mut world: World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn long_lists_are_saved_by_their_members_over_a_directory() {
+    long_lists_are_saved(World::directory(HOSPITAL)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_lists_are_saved_by_their_members_over_etcd() {
+    long_lists_are_saved(World::etcd(HOSPITAL)).await;
+}
+
+/// More than one transaction holds: written list by list, and afterwards one member is one small write.
+async fn long_lists_are_saved(mut world: World) {
+    let (_process, li) = begin(&mut world).await;
+    let empty = ok(li.get("/gateway/syn").await);
+    let mut customers: Vec<String> = (0..150_000).map(|number| format!("customer-{number}")).collect();
+    let sent = with(&setting(), json!({"revision": empty["revision"], "grayCustomerIds": customers}));
+    let kept = ok(li.post("/gateway/setting", sent).await);
+    assert_eq!(kept["grayCustomerIds"].as_array().unwrap().len(), customers.len());
+    assert_eq!(ok(li.get("/gateway/isGrayUser?userId=customer-149999").await), json!(true));
+    customers.swap_remove(7);
+    customers.push("one-more".into());
+    let sent = with(&setting(), json!({"revision": kept["revision"], "grayCustomerIds": customers}));
+    let kept = ok(li.post("/gateway/setting", sent).await);
+    assert_eq!(kept["grayCustomerIds"].as_array().unwrap().len(), customers.len());
+    for (customer, is) in [("one-more", true), ("customer-7", false), ("customer-8", true)] {
+        assert_eq!(
+            ok(li.get(&format!("/gateway/isGrayUser?userId={customer}")).await),
+            json!(is),
+            "{customer}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn versions_and_roles_are_told() {
     let mut world = World::directory(HOSPITAL);
     let (process, li) = begin(&mut world).await;

@@ -2,6 +2,8 @@
 #![cfg(test)]
 
 mod attacks;
+mod clients;
+mod configs;
 mod documents;
 mod gateway;
 mod harness;

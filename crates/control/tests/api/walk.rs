@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::stores::{Process, World};
 
-fn page(name: &str) -> String {
+pub fn page(name: &str) -> String {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/control").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The fenced blocks in order, each with its language.
-fn blocks(page: &str) -> Vec<(String, String)> {
+pub fn blocks(page: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for fenced in page.split("```").skip(1).step_by(2) {
         let (language, body) = fenced.split_once('\n').unwrap_or((fenced, ""));
@@ -103,4 +103,14 @@ async fn a_hospital_is_walked_through_its_first_gray_release() {
     let token = process.token("platform", Role::Editor).await;
     let answered = tokio::task::spawn_blocking(move || walk(&page, &process, &token)).await.unwrap();
     assert!(answered >= 8, "{answered}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configuration_values_are_walked_through() {
+    let page = page("values.md");
+    let mut world = World::directory("");
+    let process = world.start().await;
+    let token = process.token("platform", Role::Operator).await;
+    let answered = tokio::task::spawn_blocking(move || walk(&page, &process, &token)).await.unwrap();
+    assert!(answered >= 5, "{answered}");
 }

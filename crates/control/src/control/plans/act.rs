@@ -184,9 +184,6 @@ impl Control {
         wish: &Wish<'_>,
     ) -> Result<(Move, Vec<String>)> {
         let spec = read.drafted()?;
-        if spec.is_of_values() {
-            return Err(Error::Conflict("this plan moves configuration values".to_owned()));
-        }
         let (holders, hidden) = self.check_start(&spec).await?;
         let view = self.view();
         let mut next = Kept {

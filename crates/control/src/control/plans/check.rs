@@ -31,6 +31,7 @@ impl Control {
     pub(super) async fn check_start(&self, spec: &Spec) -> Result<(Vec<Holder>, Vec<String>)> {
         let view = self.view();
         fits(spec)?;
+        crate::configs::held::check_start(spec)?;
         let holders = self.holders(spec).await?;
         for name in &spec.services {
             let Some(found) = service(&view, name) else {
@@ -55,13 +56,19 @@ impl Control {
     /// Whether any other plan moves one of the services.
     async fn holders(&self, spec: &Spec) -> Result<Vec<Holder>> {
         let mut holders = Vec::new();
-        for name in &spec.services {
+        let values = crate::configs::held::holds(spec);
+        for name in spec.services.iter().chain(&values) {
             let record = holder_record(name);
             let found = self.read::<String>(&record).await?;
             let (plan, revision) = found.unwrap_or_default();
             if !plan.is_empty() && plan != spec.name {
                 let other = self.read::<Kept>(&plan_record(&plan)).await?;
-                if let Some((other, _)) = other.filter(|(other, _)| other.runs()) {
+                // Completed values are the items' own, and may be moved again.
+                let holds = |other: &Kept| match spec.is_of_values() {
+                    true => matches!(other.progress.state, State::Active | State::Paused),
+                    false => other.runs(),
+                };
+                if let Some((other, _)) = other.filter(|(other, _)| holds(other)) {
                     let state = other.progress.state.as_str();
                     return Err(Error::Conflict(format!("the plan `{plan}` moves `{name}`: it is {state}")));
                 }

@@ -176,6 +176,10 @@ impl Control {
         let Ok(spec) = Spec::read(&kept.plan, &kept.text, kept.is_json) else {
             return RollbackShown::default();
         };
+        // No proxy has a part in values.
+        if spec.is_of_values() {
+            return RollbackShown::default();
+        }
         let Ok(wanted) = self.wanted(&spec, kept).await else { return RollbackShown::default() };
         let begun = self.clock.instant();
         let mut fleet = Fleet::default();

@@ -302,6 +302,10 @@ impl Leader {
             unreadable: unreadable.to_vec(),
             instances: Some(self.fleet.instances(&control, &held.spec, documented)),
         };
+        let figures = match held.spec.is_of_values() {
+            true => control.figures_of_values(&held.kept, figures).await?,
+            false => figures,
+        };
         let ticked = control.tick_plan(name, (&mut held.memo, elapsed), &figures).await;
         if matches!(ticked, Ok(Ticked::RolledBack)) {
             self.is_urgent = true;

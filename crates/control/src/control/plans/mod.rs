@@ -17,6 +17,7 @@ mod promote;
 mod read;
 mod rollback;
 mod tick;
+mod values;
 mod write;
 
 pub use act::{ActionAsked, ActionDone};

@@ -105,7 +105,7 @@ impl Control {
     }
 
     /// Reads everything of a plan. One without a document is there as long as it runs.
-    pub(in crate::control) async fn read_plan(&self, name: &str) -> Result<PlanRead> {
+    pub(crate) async fn read_plan(&self, name: &str) -> Result<PlanRead> {
         let id = document_of(name).filter(|_| is_plan_name(name));
         let id = id.ok_or_else(|| Error::not_found(format!("plans/{name}")))?;
         let found = self.read::<Kept>(&plan_record(name)).await?;

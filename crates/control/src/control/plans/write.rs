@@ -78,6 +78,7 @@ impl Control {
     pub(super) async fn move_plan(&self, who: &Principal, change: Move) -> std::result::Result<Kept, StateError> {
         let Move { spec, revision, mut next, documents, .. } = change.clone();
         let before = next.last.take();
+        let before_state = before.as_ref().map(|last| last.state);
         next.moves += 1;
         let now = self.clock.now();
         let transition = Transition {
@@ -116,12 +117,20 @@ impl Control {
         let changes = put_documents(transaction, &documents);
         self.notice_of(&spec, &transition, change.event).queue(transaction)?;
         plan.deeds.extend(document_deeds(who, &change.reason, &documents));
+        let state = before_state.unwrap_or(State::Draft);
+        let said = change.reason.as_deref().or(Some(change.why.as_str()));
+        self.add_config_writes((who, said), (&spec, state, &next), &mut plan).await?;
         let written = self.write(plan).await?;
         if !changes.is_empty() {
             self.replace_view(&changes, written.revision);
         }
         if let Err(error) = self.take_plan(&next).await {
             tracing::debug!(%error, "a transition is told by the next look");
+        }
+        if spec.is_of_values()
+            && let Err(error) = self.look_at_configs().await
+        {
+            tracing::debug!(%error, "values are read by the next look");
         }
         Ok(next)
     }

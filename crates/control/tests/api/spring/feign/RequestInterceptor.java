@@ -1,0 +1,5 @@
+package feign;
+
+public interface RequestInterceptor {
+    void apply(RequestTemplate template);
+}
