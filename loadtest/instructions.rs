@@ -11,12 +11,17 @@ mod pools;
 
 use std::hint::black_box;
 use std::process::Command;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
+use graygate_proxy::observe::{
+    Answered, Client, Drawn, Epoch, Identity, Observer, Question, Rest, Sighting, Subject, Tried,
+};
 use graygate_proxy::pools::Walk;
 use graygate_rules::compile::Compiled;
 use graygate_rules::decide::{PathBuffer, Scratch, ValueSet, normalise_host};
 use graygate_rules::spec::Balance;
+use graygate_rules::vocab::Share;
 use policies::{Documents, equality, half_regex, headers, list, request, with_rules};
 use pools::pools;
 
@@ -24,7 +29,7 @@ use pools::pools;
 const CALLS: usize = 1_000;
 
 /// What is measured, and at which sizes.
-const CASES: [(&str, &[usize]); 12] = [
+const CASES: [(&str, &[usize]); 15] = [
     ("decide, rules of texts", &[10, 100, 1_000, 10_000]),
     ("decide, half of the rules patterns", &[10, 100, 1_000, 10_000]),
     ("decide, rules of lists", &[10, 100, 1_000, 10_000]),
@@ -37,6 +42,9 @@ const CASES: [(&str, &[usize]); 12] = [
     ("normalise a host", &[1]),
     ("pick, round_robin, instances", &[2, 100]),
     ("pick, hash, instances", &[2, 100]),
+    ("count a request, not asked", &[1]),
+    ("count a request, asked, rows", &[2, 1_000]),
+    ("count an error, asked, rows", &[2]),
 ];
 
 fn main() {
@@ -109,6 +117,9 @@ fn run(case: &str, size: usize) {
         }
         "pick, round_robin, instances" => pick(Balance::RoundRobin, size),
         "pick, hash, instances" => pick(Balance::Hash, size),
+        "count a request, not asked" => count_request(Asked::No, GOOD, size),
+        "count a request, asked, rows" => count_request(Asked::Yes, GOOD, size),
+        "count an error, asked, rows" => count_request(Asked::Yes, Answered { is_error: true, ..GOOD }, size),
         _ => panic!("`{case}` is no case"),
     }
 }
@@ -151,5 +162,43 @@ fn pick(balance: Balance, instances: usize) {
         key += 1;
         let mut walk = Walk::new(Some(0), None, Some(key), 1);
         drop(black_box(pools.pick(&mut walk, now)));
+    });
+}
+
+/// Whether a caller asks about the service.
+#[derive(Clone, Copy, PartialEq)]
+enum Asked {
+    No,
+    Yes,
+}
+
+const GOOD: Answered = Answered { is_error: false, is_warm: true, rest: Rest::Silent };
+
+/// What `observe` adds to one request, from its decision to its response header. Each is another client's.
+fn count_request(asked: Asked, answered: Answered, rows: usize) {
+    let now = Instant::now();
+    let identity = Identity { proxy: "edge".into(), boot: "0".into() };
+    let observer = Arc::new(Observer::new(identity, Epoch::new(now, SystemTime::now()), now));
+    if asked == Asked::Yes {
+        observer.ask(&Question::parse("services=patient&salt=x").unwrap(), now);
+    }
+    let routes: Vec<String> = (0..rows).map(|row| format!("route-{row}")).collect();
+    let clients: Vec<String> = (0..2 * CALLS).map(|client| format!("1000{client}")).collect();
+    let mut call = 0;
+    repeat(|| {
+        if black_box(&observer).counts(black_box("patient")) {
+            let subject = Subject {
+                service: "patient",
+                route: &routes[call % rows],
+                rule: Some("plan.patient-8.share"),
+                share: Share::parse("5").unwrap(),
+                version: "gray",
+            };
+            let client = Client::new("patient", clients[call].as_bytes());
+            let mut sighting = Box::new(Sighting::new(observer.clone(), client, now, Drawn::Yes));
+            sighting.tried(Tried::Own, &subject, now);
+            sighting.answered(answered, now);
+        }
+        call += 1;
     });
 }

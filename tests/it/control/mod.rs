@@ -3,6 +3,7 @@
 mod changes;
 mod emptied;
 mod fleet;
+mod observing;
 
 mod stage {
     use crate::harness::upstream::Upstream;

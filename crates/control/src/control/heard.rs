@@ -16,7 +16,7 @@ use crate::settings::{Config, DocumentsFrom};
 /// How long after a caller wanted to know it is still found out.
 const WANTED_FOR: Duration = Duration::from_secs(30);
 /// Between two questions for what proxies say of themselves.
-const STATUS_EVERY: Duration = Duration::from_secs(5);
+const STATUS_EVERY: Duration = Duration::from_secs(2);
 /// Seconds that are kept one by one: the longest short window, and what a proxy may tell late.
 const SECONDS: u64 = 180;
 /// Minutes that are kept; on the leader, who asks all the time, these are a whole hour's.

@@ -49,7 +49,6 @@ impl Control {
         }
         let answers = self.live.gatherer.ask_all("/status").await;
         let proxies: Vec<Value> = answers.iter().map(|(name, answer)| shown(name, answer)).collect();
-        self.live.heard.lock().statuses = answers.into_iter().collect();
         Ok(json!({"revision": null, "proxies": proxies, "unreadable": []}))
     }
 
@@ -65,30 +64,37 @@ impl Control {
             if !is_wanted && (!self.leadership.leads() || rested < AT_REST) {
                 continue;
             }
-            rested = Duration::ZERO;
-            self.hear(&salt, &mut cursors).await;
-            if is_wanted && self.live.wants_status(self.clock.instant()) {
+            let waited = std::mem::take(&mut rested);
+            let late = self.hear(&salt, &mut cursors).await;
+            if waited <= EVERY {
+                // After a rest of our own, no proxy was late.
+                self.metrics.late(late);
+            }
+            let wants_status = is_wanted && self.live.wants_status(self.clock.instant());
+            if wants_status {
                 let statuses = self.live.gatherer.ask_all("/status").await;
                 self.live.heard.lock().statuses = statuses.into_iter().collect();
             }
             if self.events.has_listeners() {
                 self.tell_services();
-                self.tell_fleet().await;
+                if wants_status {
+                    self.tell_fleet().await;
+                }
             }
         }
     }
 
-    /// Hears what proxies counted, of every service there is.
-    async fn hear(&self, salt: &str, cursors: &mut Cursors) {
+    /// Hears what proxies counted, of every service there is; answers how many seconds were told late.
+    async fn hear(&self, salt: &str, cursors: &mut Cursors) -> u64 {
         let services: Vec<String> =
             self.view().good(Kind::Service).map(|(id, _)| id.name.to_string()).collect();
         if services.is_empty() {
-            return;
+            return 0;
         }
         let question = Question { services, salt: salt.to_owned() };
         let gathered = self.live.gatherer.gather(&question, cursors).await;
-        self.metrics.late(gathered.late);
         self.live.heard.lock().take(&gathered);
+        gathered.late
     }
 
     fn tell_services(&self) {

@@ -111,6 +111,11 @@ impl Gatherer {
         }
     }
 
+    #[cfg(test)]
+    pub fn of(places: Places, token_file: Option<PathBuf>) -> Gatherer {
+        Gatherer { places, token_file, known: Mutex::default() }
+    }
+
     /// Asks every living proxy, at once; a proxy that has not answered by the deadline is not waited for.
     pub async fn gather(&self, question: &Question, cursors: &mut Cursors) -> Gathered {
         let now = Instant::now();

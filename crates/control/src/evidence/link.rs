@@ -61,7 +61,7 @@ impl Link {
         let mut kept = self.sender.lock().await;
         // While an answer is under way there is none to keep: a caller that gives up in the middle leaves nothing behind.
         if let Some(mut sender) = kept.take()
-            && !sender.is_closed()
+            && sender.ready().await.is_ok()
             && let Ok(answer) = sender.send_request(self.request(path, token)?).await
         {
             let answered = read(answer, budget).await?;

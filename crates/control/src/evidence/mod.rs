@@ -14,3 +14,6 @@ pub use cursors::{Cursor, Cursors};
 pub use gatherer::{Gathered, Gatherer, Question};
 pub use once::ask_once;
 pub use places::Place;
+
+#[cfg(test)]
+mod tests;
