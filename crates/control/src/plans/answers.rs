@@ -194,7 +194,8 @@ impl Shown<'_> {
         let progress = kept.at(sight);
         let has_run = kept.runs();
         let counts = if has_run { Some(kept.text.as_str()) } else { text };
-        let mut why: Vec<String> = kept.last.iter().filter(|_| kept.has_run()).map(|last| last.why.clone()).collect();
+        let mut why: Vec<String> =
+            kept.last.iter().filter(|_| kept.has_run()).map(|last| last.why.clone()).collect();
         why.extend(sight.into_iter().flat_map(|sight| sight.why.clone()));
         why.retain(|why| !why.is_empty());
         PlanShown {
@@ -206,7 +207,9 @@ impl Shown<'_> {
             step: begun_step(progress.begun),
             steps_begun: progress.begun,
             share: spec.map_or(0.0, |spec| share(spec, &progress)),
-            waiting_for: sight.map(|sight| sight.waiting.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            waiting_for: sight
+                .map(|sight| sight.waiting.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
             why: (!why.is_empty()).then(|| why.join("; ")),
             running: has_run
                 .then(|| RunningShown { text: kept.text.clone(), hash: super::spec::hash(&kept.text) }),

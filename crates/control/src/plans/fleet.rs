@@ -48,10 +48,8 @@ impl ProxyStatus {
         let services = status.get("services").and_then(Value::as_object).into_iter().flatten();
         for (service, told) in services {
             let rules = told.get("plan_rules").and_then(Value::as_object).into_iter().flatten();
-            read.rules.insert(
-                service.clone(),
-                rules.map(|(rule, share)| (rule.clone(), share.as_f64())).collect(),
-            );
+            read.rules
+                .insert(service.clone(), rules.map(|(rule, share)| (rule.clone(), share.as_f64())).collect());
             let versions = told.get("versions").and_then(Value::as_object).into_iter().flatten();
             for (label, version) in versions {
                 let instances = version.get("instances").and_then(Value::as_array).into_iter().flatten();

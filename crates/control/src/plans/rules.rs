@@ -21,15 +21,19 @@ pub fn rule_prefix(plan: &str) -> String {
 /// Whether a rule is one that this plan writes: plans whose names begin alike have rules of their own.
 pub fn is_rule_of(id: &DocumentId, plan: &str) -> bool {
     let Some(rest) = id.name.strip_prefix(&rule_prefix(plan)) else { return false };
-    let is_step = rest.strip_prefix("who-").is_some_and(|step| {
-        !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit())
-    });
+    let is_step = rest
+        .strip_prefix("who-")
+        .is_some_and(|step| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()));
     id.kind == Kind::Rule && (rest == "share" || is_step)
 }
 
 /// The rules a plan has with this progress. `before` are those it has: a step that never began by itself gets none of its
 /// own when everybody gets the version at once.
-pub fn rules(spec: &Spec, progress: &Progress, before: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+pub fn rules(
+    spec: &Spec,
+    progress: &Progress,
+    before: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>> {
     let mut rules = BTreeMap::new();
     let Subject::Services { services, version } = &spec.plan.subject else { return Ok(rules) };
     if matches!(progress.state, State::Draft | State::Rollback) || progress.promoted {
@@ -152,9 +156,17 @@ mod tests {
             "{}",
             written[0].1
         );
-        assert!(written[1].1.contains("priority: -500") && written[1].1.contains("in_list: pilots"), "{}", written[1].1);
+        assert!(
+            written[1].1.contains("priority: -500") && written[1].1.contains("in_list: pilots"),
+            "{}",
+            written[1].1
+        );
         let everybody = named(&at(State::Active, 4), &[]);
-        assert!(everybody[0].1.contains("version: gray") && !everybody[0].1.contains("salt"), "{}", everybody[0].1);
+        assert!(
+            everybody[0].1.contains("version: gray") && !everybody[0].1.contains("salt"),
+            "{}",
+            everybody[0].1
+        );
     }
 
     #[test]

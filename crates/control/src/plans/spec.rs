@@ -144,9 +144,8 @@ pub fn guards(written: &written::Guards) -> std::result::Result<Guards, GuardPro
         Guard::Unwritten => Relative::new(tolerate, alpha).map(Some),
         Guard::On(on) => Relative::new(on.tolerate.unwrap_or(tolerate), on.alpha.unwrap_or(alpha)).map(Some),
     };
-    let limit = |on: &written::Limit<Share>| {
-        Limit::new(percent(on.above) / 100.0, on.alpha.unwrap_or(LIMIT_ALPHA))
-    };
+    let limit =
+        |on: &written::Limit<Share>| Limit::new(percent(on.above) / 100.0, on.alpha.unwrap_or(LIMIT_ALPHA));
     Ok(Guards {
         errors: relative(&written.errors, ERRORS_TOLERATE, ERRORS_ALPHA)?,
         latency: relative(&written.latency, LATENCY_TOLERATE, LATENCY_ALPHA)?,

@@ -173,13 +173,14 @@ impl Trial {
 
     /// The guards that are on and had nothing to compare in this step. A step of everybody has no release beside.
     pub fn without_evidence(&self, spec: &Spec) -> Vec<String> {
-        let counts = |name: GuardName| {
-            !self.is_everybody || !matches!(name, GuardName::Errors | GuardName::Latency)
-        };
-        let judged = self.judge.guards().iter().filter(|guard| counts(guard.name()) && guard.comparable() == 0);
+        let counts =
+            |name: GuardName| !self.is_everybody || !matches!(name, GuardName::Errors | GuardName::Latency);
+        let judged =
+            self.judge.guards().iter().filter(|guard| counts(guard.name()) && guard.comparable() == 0);
         let judged = judged.map(|guard| guard.name().as_str().to_owned());
         let metrics = spec.plan.guards.metrics.iter().map(|metric| metric.name.to_string());
-        let measured = metrics.filter(|name| self.measures.get(name).is_none_or(|measured| measured.answers == 0));
+        let measured =
+            metrics.filter(|name| self.measures.get(name).is_none_or(|measured| measured.answers == 0));
         judged.chain(measured).collect()
     }
 
@@ -187,7 +188,10 @@ impl Trial {
     pub fn why(&self) -> Vec<String> {
         let mut why = Vec::new();
         if self.is_everybody {
-            why.push("everybody has the version, so no release is beside it: absolute guards count alone".to_owned());
+            why.push(
+                "everybody has the version, so no release is beside it: absolute guards count alone"
+                    .to_owned(),
+            );
         }
         for guard in self.judge.guards().iter().filter(|guard| guard.verdict() == Verdict::Regression) {
             let requests = self.judge.requests();
@@ -228,7 +232,8 @@ impl Trial {
             let verdict = if measured.regressed { "regression" } else { "none" };
             let (log10_e, log10_threshold) = (None, None);
             let (last, had_evidence) = (measured.last.filter(|last| last.is_finite()), measured.answers > 0);
-            let guard = GuardShown { log10_e, log10_threshold, verdict: verdict.to_owned(), last, had_evidence };
+            let guard =
+                GuardShown { log10_e, log10_threshold, verdict: verdict.to_owned(), last, had_evidence };
             shown.insert(name, guard);
         }
         shown

@@ -94,9 +94,8 @@ impl Inner {
         if transaction.writes.len() > OPERATION_LIMIT {
             return Err(StateError::TooLarge(format!("more than {OPERATION_LIMIT} writes")));
         }
-        let differs = |slot: &Slot, revision: Revision| {
-            self.of(slot).map_or(0, |stored| stored.revision) != revision
-        };
+        let differs =
+            |slot: &Slot, revision: Revision| self.of(slot).map_or(0, |stored| stored.revision) != revision;
         let conflicts = transaction.expects.iter().filter(|expect| differs(&expect.slot, expect.revision));
         let conflicts: Vec<Slot> = conflicts.map(|expect| expect.slot.clone()).collect();
         if !conflicts.is_empty() {

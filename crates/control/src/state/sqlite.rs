@@ -33,8 +33,8 @@ const TABLES: &str = "
         name TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS documents (
         name TEXT PRIMARY KEY, hash BLOB NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS journal (
-        target TEXT PRIMARY KEY, temporary TEXT, before BLOB, after BLOB) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS staged (
+        place INTEGER PRIMARY KEY, target TEXT NOT NULL UNIQUE, temporary TEXT, before BLOB, after BLOB);
     CREATE TABLE IF NOT EXISTS counter (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);
     INSERT OR IGNORE INTO counter VALUES (1, 0);
 ";
@@ -242,7 +242,7 @@ impl Inner {
                     "somebody else wrote this file while it was being written; theirs stays"
                 ),
             }
-            let done = self.database.execute("DELETE FROM journal WHERE target = ?1", [&target]);
+            let done = self.database.execute("DELETE FROM staged WHERE target = ?1", [&target]);
             done.map_err(|error| away(&error))?;
         }
         Ok(())
@@ -343,7 +343,7 @@ fn write_all(
     }
     for one in staged {
         let temporary = one.temporary.as_ref().map(|path| path.display().to_string());
-        let text = "INSERT OR REPLACE INTO journal VALUES (?1, ?2, ?3, ?4)";
+        let text = "INSERT OR REPLACE INTO staged (target, temporary, before, after) VALUES (?1, ?2, ?3, ?4)";
         let target = one.target.display().to_string();
         database.prepare_cached(text)?.execute(params![target, temporary, one.before, one.after])?;
     }
@@ -351,7 +351,8 @@ fn write_all(
 }
 
 fn journal(database: &Connection) -> rusqlite::Result<Vec<Staged>> {
-    let mut asked = database.prepare_cached("SELECT target, temporary, before, after FROM journal")?;
+    let mut asked =
+        database.prepare_cached("SELECT target, temporary, before, after FROM staged ORDER BY place")?;
     let found = asked.query_map([], |row| {
         Ok(Staged {
             target: PathBuf::from(row.get::<_, String>(0)?),

@@ -45,7 +45,10 @@ pub struct ActionAsked {
 #[derive(Debug)]
 pub enum ActionDone {
     Moved(Box<PlanShown>),
-    RolledBack { shown: RollbackShown, etag: String },
+    RolledBack {
+        shown: RollbackShown,
+        etag: String,
+    },
     /// For a second person.
     Waiting(ProposalShown),
 }
@@ -68,10 +71,7 @@ pub fn needs(action: Action) -> Permission {
 
 /// Actions that wait for a second person where services need one.
 fn may_wait(action: Action) -> bool {
-    matches!(
-        action,
-        Action::Start | Action::Resume | Action::Advance | Action::Complete | Action::Promote
-    )
+    matches!(action, Action::Start | Action::Resume | Action::Advance | Action::Complete | Action::Promote)
 }
 
 impl Control {
@@ -283,13 +283,19 @@ impl Control {
             let rules = self.rules_toward(&spec, kept, &next.progress).await?;
             match wish.action {
                 Action::Resume => {
-                    notes.extend(rules.changed.iter().map(|name| format!("`{name}` was changed, and is the plan's again")));
+                    notes.extend(
+                        rules
+                            .changed
+                            .iter()
+                            .map(|name| format!("`{name}` was changed, and is the plan's again")),
+                    );
                     self.check_document(&spec).await?;
                     next.stands_for = stands_for(&self.view(), &spec);
                 }
                 _ if !rules.changed.is_empty() => {
                     let said = rules.changed.join("`, `");
-                    let detail = format!("somebody changed `{said}`: pause and resume the plan, or roll it back");
+                    let detail =
+                        format!("somebody changed `{said}`: pause and resume the plan, or roll it back");
                     return Err(Error::Conflict(detail));
                 }
                 _ => {}
@@ -366,15 +372,16 @@ impl Control {
         Ok(())
     }
 
-    async fn propose_action(&self, who: &Principal, read: &PlanRead, wish: &Wish<'_>) -> Result<ProposalShown> {
+    async fn propose_action(
+        &self,
+        who: &Principal,
+        read: &PlanRead,
+        wish: &Wish<'_>,
+    ) -> Result<ProposalShown> {
         let action = wish.action.as_str();
         let request = json!({"asked": wish.asked, "etag": read.etag()});
-        let work = Work::Plan {
-            name: read.name.clone(),
-            action: action.to_owned(),
-            request,
-            seen: read.revision,
-        };
+        let work =
+            Work::Plan { name: read.name.clone(), action: action.to_owned(), request, seen: read.revision };
         let kept = &read.kept;
         let place = format!("{}, step {}", kept.progress.state.as_str(), kept.progress.begun);
         let text = match kept.runs() {
@@ -435,4 +442,3 @@ impl From<StateError> for Tried {
         }
     }
 }
-

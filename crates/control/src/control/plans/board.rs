@@ -101,7 +101,8 @@ impl Board {
             })
         });
         family("graygate_plan_state", "gauge", states.collect());
-        let steps = plans().map(|kept| format!("{{plan=\"{}\"}} {}", kept.plan, begun_step(kept.progress.begun)));
+        let steps =
+            plans().map(|kept| format!("{{plan=\"{}\"}} {}", kept.plan, begun_step(kept.progress.begun)));
         family("graygate_plan_step", "gauge", steps.collect());
         let shares = plans().map(|kept| {
             let spec = Spec::read(&kept.plan, &kept.text, kept.is_json).ok();
@@ -109,16 +110,19 @@ impl Board {
             format!("{{plan=\"{}\"}} {share}", kept.plan)
         });
         family("graygate_plan_share", "gauge", shares.collect());
-        let evidence = plans().filter_map(|kept| Some((kept, inner.sights.get(&kept.plan)?))).flat_map(|(kept, sight)| {
-            let guards = sight.guards.iter().filter(|_| sight.run == kept.run && kept.runs());
-            guards.filter_map(|(guard, shown)| {
-                Some(format!("{{plan=\"{}\",guard=\"{guard}\"}} {}", kept.plan, shown.log10_e?))
-            })
-        });
+        let evidence = plans().filter_map(|kept| Some((kept, inner.sights.get(&kept.plan)?))).flat_map(
+            |(kept, sight)| {
+                let guards = sight.guards.iter().filter(|_| sight.run == kept.run && kept.runs());
+                guards.filter_map(|(guard, shown)| {
+                    Some(format!("{{plan=\"{}\",guard=\"{guard}\"}} {}", kept.plan, shown.log10_e?))
+                })
+            },
+        );
         family("graygate_plan_evidence", "gauge", evidence.collect());
-        let moves = inner.transitions.iter().map(|((plan, to, by), count)| {
-            format!("{{plan=\"{plan}\",to=\"{to}\",by=\"{by}\"}} {count}")
-        });
+        let moves = inner
+            .transitions
+            .iter()
+            .map(|((plan, to, by), count)| format!("{{plan=\"{plan}\",to=\"{to}\",by=\"{by}\"}} {count}"));
         family("graygate_plan_transitions_total", "counter", moves.collect());
         out
     }

@@ -134,9 +134,7 @@ fn beside_rules(view: &View, spec: &Spec) -> Result<Vec<String>> {
     }
     let known = notes(&view.compiled.snapshot, 0);
     let hidden = notes(&next.compiled.snapshot, 0).into_iter().filter(|note| !known.contains(note));
-    let hidden = hidden.filter(|note| {
-        note.document().strip_prefix("rules/").is_some_and(|name| !name.starts_with(&prefix))
-    });
+    let hidden = hidden
+        .filter(|note| note.document().strip_prefix("rules/").is_some_and(|name| !name.starts_with(&prefix)));
     Ok(hidden.map(|note| format!("{}: {}", note.document(), note.message)).collect())
 }
-

@@ -76,9 +76,11 @@ pub fn missing_lists(view: &View, spec: &Spec, step: usize) -> Vec<String> {
 fn has_problem(view: &View, list: &str) -> bool {
     let whole = format!("lists/{list}");
     let part = format!("{whole}/");
-    view.compiled.problems.iter().map(|problem| problem.document()).any(|document| {
-        document == whole || document.starts_with(&part)
-    })
+    view.compiled
+        .problems
+        .iter()
+        .map(|problem| problem.document())
+        .any(|document| document == whole || document.starts_with(&part))
 }
 
 /// All lists a plan names.
@@ -97,9 +99,11 @@ fn lists<'a>(conditions: impl IntoIterator<Item = Option<&'a Condition>>) -> BTr
 pub fn rules_in(view: &View, plan: &str) -> BTreeMap<DocumentId, String> {
     let prefix = crate::plans::rules::rule_prefix(plan);
     let from = DocumentId { kind: Kind::Rule, name: prefix.as_str().into() };
-    let found = view.set.documents.range(from..).take_while(|(id, _)| {
-        id.kind == Kind::Rule && id.name.starts_with(&prefix)
-    });
+    let found = view
+        .set
+        .documents
+        .range(from..)
+        .take_while(|(id, _)| id.kind == Kind::Rule && id.name.starts_with(&prefix));
     let own = found.filter(|(id, _)| crate::plans::rules::is_rule_of(id, plan));
     own.map(|(id, raw)| (id.clone(), String::from_utf8_lossy(&raw.body).into_owned())).collect()
 }
@@ -153,7 +157,9 @@ impl Control {
                 return Ok(Some(Disturbance::Rules(changed)));
             }
         }
-        let is_gone = spec.document().is_some_and(|id| !view.set.documents.contains_key(&id) && !view.set.ambiguous.contains_key(&id));
+        let is_gone = spec
+            .document()
+            .is_some_and(|id| !view.set.documents.contains_key(&id) && !view.set.ambiguous.contains_key(&id));
         if is_gone {
             let slot = Slot::document(format!("plans/{}", kept.plan));
             if self.state.get(&slot).await?.is_none() {

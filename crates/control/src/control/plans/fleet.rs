@@ -57,7 +57,9 @@ impl Fleet {
         for known in self.proxies.values_mut() {
             known.is_there = false;
         }
-        for (name, url) in listed.into_iter().filter_map(|place| Some((place.id.or(place.url.clone())?, place.url))) {
+        for (name, url) in
+            listed.into_iter().filter_map(|place| Some((place.id.or(place.url.clone())?, place.url)))
+        {
             let known = self.proxies.entry(name).or_insert(Known {
                 url: None,
                 is_there: true,

@@ -5,9 +5,7 @@ use serde_json::json;
 use crate::control::events::EventKind;
 use crate::control::plane::Control;
 use crate::error::Result;
-use crate::plans::{
-    Kept, PLANS, SIGHTS, Sight, Transition, begun_step, plan_record, transition_record,
-};
+use crate::plans::{Kept, PLANS, SIGHTS, Sight, Transition, begun_step, plan_record, transition_record};
 use crate::state::{Range, StateError, read_json};
 
 /// Between two looks at the records: a burst of writes is one look.
@@ -30,7 +28,7 @@ impl Control {
         }
     }
 
-    async fn look_at_plans(&self) -> Result<()> {
+    pub(super) async fn look_at_plans(&self) -> Result<()> {
         for entry in self.records(PLANS).await? {
             let kept: Kept = read_json(&entry.name, &entry.stored.value)?;
             self.take_plan(&kept).await?;

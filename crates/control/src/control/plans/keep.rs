@@ -123,7 +123,8 @@ impl Control {
             if second + THINNED < now {
                 transaction.delete(slot);
             } else if second + EACH < now {
-                let run = entry.name.trim_start_matches(&prefix).split('/').next().unwrap_or_default().to_owned();
+                let run =
+                    entry.name.trim_start_matches(&prefix).split('/').next().unwrap_or_default().to_owned();
                 let this = Some((run, second / 60));
                 match minute == this {
                     true => drop(transaction.delete(slot)),

@@ -231,7 +231,9 @@ impl Leader {
         }
         let since = *self.blind_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= BLIND {
-            tracing::warn!("fewer than half of the proxies can be read from here: another process shall lead");
+            tracing::warn!(
+                "fewer than half of the proxies can be read from here: another process shall lead"
+            );
             self.control.leadership.stand_aside(ASIDE);
             self.blind_since = None;
         }
@@ -325,7 +327,12 @@ impl Leader {
 }
 
 impl Held {
-    fn judge(&mut self, rows: Vec<graygate_judge::blocks::Row>, (fleet, now): (Option<u64>, Instant), control: &Control) {
+    fn judge(
+        &mut self,
+        rows: Vec<graygate_judge::blocks::Row>,
+        (fleet, now): (Option<u64>, Instant),
+        control: &Control,
+    ) {
         let own = u64::try_from(control.clock.now().unix_timestamp()).unwrap_or(0);
         let second = fleet.unwrap_or(own);
         self.trial.follow(&self.spec, &self.kept, second);

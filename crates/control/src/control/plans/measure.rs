@@ -44,7 +44,8 @@ mod tests {
     #[test]
     fn only_one_number_is_a_number() {
         let vector = |values: &[&str]| {
-            let series: Vec<_> = values.iter().map(|value| json!({"metric": {}, "value": [1.0, value]})).collect();
+            let series: Vec<_> =
+                values.iter().map(|value| json!({"metric": {}, "value": [1.0, value]})).collect();
             json!({"status": "success", "data": {"resultType": "vector", "result": series}})
         };
         for (answer, number_of) in [

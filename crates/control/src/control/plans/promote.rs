@@ -46,7 +46,9 @@ impl Control {
         let rules = self.rules_toward(&spec, kept, &next.progress).await?;
         if !rules.changed.is_empty() {
             let said = rules.changed.join("`, `");
-            return Err(Error::Conflict(format!("somebody changed `{said}`: roll the plan back, or mend them")));
+            return Err(Error::Conflict(format!(
+                "somebody changed `{said}`: roll the plan back, or mend them"
+            )));
         }
         next.written = rules.wanted;
         // The alias comes first: whoever reads a directory in between sees the new version either way.
@@ -80,9 +82,14 @@ impl Control {
         let (mut documents, mut promoted) = (Vec::new(), std::collections::BTreeMap::new());
         for name in &spec.services {
             let found = service(&view, name);
-            let found = found.ok_or_else(|| Error::Conflict(format!("the service `{name}` does not exist")))?;
+            let found =
+                found.ok_or_else(|| Error::Conflict(format!("the service `{name}` does not exist")))?;
             let of = |word: &str| {
-                found.aliases.iter().find(|(known, _)| known.as_str() == word).map(|(_, label)| label.to_string())
+                found
+                    .aliases
+                    .iter()
+                    .find(|(known, _)| known.as_str() == word)
+                    .map(|(_, label)| label.to_string())
             };
             let (release, version) = (of(Name::RELEASE), of(&spec.version));
             if release.is_none() && version.is_none() {
@@ -115,7 +122,12 @@ impl Control {
     }
 
     /// The service's text with `release` standing for a label, or for itself again.
-    pub(super) async fn set_release(&self, spec: &Spec, name: &str, label: Option<&str>) -> Result<DocumentWrite> {
+    pub(super) async fn set_release(
+        &self,
+        spec: &Spec,
+        name: &str,
+        label: Option<&str>,
+    ) -> Result<DocumentWrite> {
         let document = format!("services/{name}");
         let stored = self.state.get(&Slot::document(&document)).await?;
         let stored = stored.ok_or_else(|| Error::Conflict(format!("`{document}` is gone")))?;

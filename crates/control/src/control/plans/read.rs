@@ -76,7 +76,8 @@ impl Control {
     pub async fn plans_shown(&self, who: &Principal, filter: Option<&str>) -> Result<Vec<PlanShown>> {
         who.may_somewhere(Permission::Read)?;
         let view = self.view();
-        let documents = view.set.documents.keys().filter(|id| id.kind == Kind::Plan).map(|id| id.name.to_string());
+        let documents =
+            view.set.documents.keys().filter(|id| id.kind == Kind::Plan).map(|id| id.name.to_string());
         let mut names: Vec<String> = documents.collect();
         for entry in self.records(PLANS).await? {
             let kept: Kept = read_json(&entry.name, &entry.stored.value)?;
@@ -175,7 +176,9 @@ impl Control {
             let kept = self.read::<Kept>(&plan_record(&id.name)).await?;
             let runs = kept.is_some_and(|(kept, _)| kept.runs());
             if runs && text.is_none() {
-                return Err(Error::Conflict(format!("`{id}` runs: roll it back, or complete and promote it")));
+                return Err(Error::Conflict(format!(
+                    "`{id}` runs: roll it back, or complete and promote it"
+                )));
             }
             are_drafts &= !runs;
         }
@@ -202,7 +205,9 @@ impl Control {
             let is_missing = condition.if_match.is_none() && condition.if_none_match.is_none();
             if text.is_none() && read.kept.runs() && !is_missing && !intent.dry_run {
                 who.may(Permission::Write, &self.touch_of(read))?;
-                return Err(Error::Conflict(format!("`{id}` runs: roll it back, or complete and promote it")));
+                return Err(Error::Conflict(format!(
+                    "`{id}` runs: roll it back, or complete and promote it"
+                )));
             }
             if let Some(wanted) = &condition.if_match {
                 let document = read.document.as_ref().map(etag);

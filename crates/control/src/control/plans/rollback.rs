@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graygate_judge::plan::{Action, Rule, State, rule};
+use graygate_judge::plan::{Action, Progress, Rule, State, rule};
 use graygate_rules::documents::plan::Subject;
 use graygate_rules::vocab::Name;
 use graygate_store::leader::Term;
@@ -72,7 +72,12 @@ impl Control {
             warnings.push("`release` has no instance that takes requests".to_owned());
         }
         let in_view = rules_in(&view, &kept.plan).into_keys().map(|id| id.to_string());
-        let rules: BTreeSet<String> = kept.written.keys().cloned().chain(in_view).collect();
+        // Under every name a rule of the plan can have: this view may be older than a hand's write.
+        let all = Progress { state: State::Active, begun: spec.plan.steps.len(), ..Progress::draft() };
+        let possible = crate::plans::rules::rules(&spec, &all, &kept.written)?.into_keys();
+        let share = format!("rules/{}share", crate::plans::rules::rule_prefix(&kept.plan));
+        let possible = possible.chain((!spec.is_of_values()).then_some(share));
+        let rules: BTreeSet<String> = kept.written.keys().cloned().chain(in_view).chain(possible).collect();
         documents.extend(rules.into_iter().map(|name| DocumentWrite {
             name,
             text: None,
@@ -126,12 +131,14 @@ impl Control {
             let now = service(&view, name).map(|service| label(service, Name::RELEASE));
             if now.as_ref() != Some(after) {
                 let now = now.unwrap_or_default();
-                let detail = format!("`release` of `{name}` stands for `{now}` by now, and not for `{after}`");
+                let detail =
+                    format!("`release` of `{name}` stands for `{now}` by now, and not for `{after}`");
                 return Err(Error::Conflict(detail));
             }
             let before = promoted.before.clone().unwrap_or_else(|| Name::RELEASE.to_owned());
             if !has_instance(&view, name, &before) {
-                let detail = format!("no instance of `{name}` takes requests of the former release `{before}`");
+                let detail =
+                    format!("no instance of `{name}` takes requests of the former release `{before}`");
                 return Err(Error::Conflict(detail));
             }
             documents.push(self.set_release(spec, name, promoted.before.as_deref()).await?);

@@ -7,9 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use graygate_judge::plan::{
-    Because, Decision, Disturbance, Observed, Progress, State, Waiting, decide,
-};
+use graygate_judge::plan::{Because, Decision, Disturbance, Observed, Progress, State, Waiting, decide};
 
 use super::act::Wish;
 use super::read::PlanRead;
@@ -98,7 +96,18 @@ impl Control {
                 self.keep_sight(&spec, &read, (memo, figures), (observed, waiting)).await?;
                 return Ok(Ticked::Nothing);
             }
-            other => self.carry_out_decision(&spec, &read, (other, progress, observed), figures).await,
+            other => {
+                let seen = observed.clone();
+                match self.carry_out_decision(&spec, &read, (other, progress, observed), figures).await {
+                    // A person has to say more than a plan can by itself.
+                    Err(Error::Conflict(why)) => {
+                        let waiting = vec![Waiting::Person(why)];
+                        self.keep_sight(&spec, &read, (memo, figures), (seen, waiting)).await?;
+                        return Ok(Ticked::Nothing);
+                    }
+                    written => written,
+                }
+            }
         };
         match written {
             Ok(Some(kept)) if kept.progress.state == State::Rollback => Ok(Ticked::RolledBack),
@@ -155,11 +164,6 @@ impl Control {
                 let wish = Wish { action: Action::Promote, asked: &asked, if_match: None, approved_by: None };
                 match self.planned_promotion(read, &wish).await {
                     Ok((change, _)) => change,
-                    // A person has to say more than a plan can.
-                    Err(Error::Conflict(why)) => {
-                        tracing::debug!(why, plan = spec.name, "a plan is not promoted by itself");
-                        return Ok(None);
-                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -258,7 +262,12 @@ impl Control {
         sight.why.extend(figures.lost.iter().map(|name| format!("the proxy `{name}` is lost")));
         let mut transaction = Transaction { lead: self.leadership.term(), ..Transaction::default() };
         for (mark, event) in worth_telling(&sight, now - sight.since >= LONG_HOLD) {
-            let subject = subject(spec, sight.run, read.kept.progress.begun, read.kept.progress.state.as_str().to_owned());
+            let subject = subject(
+                spec,
+                sight.run,
+                read.kept.progress.begun,
+                read.kept.progress.state.as_str().to_owned(),
+            );
             let why: Vec<String> = sight.waiting.iter().map(ToString::to_string).collect();
             Notice::of_plan(&subject, event, &why.join("; "), now).queue(&mut transaction)?;
             sight.told.push(mark);

@@ -19,9 +19,7 @@ use crate::control::write::Plan;
 use crate::error::Result;
 use crate::notices::{Event, Notice, Subject};
 use crate::people::{Principal, Via};
-use crate::plans::{
-    Kept, Spec, Transition, begun_step, document_of, plan_record, share, transition_record,
-};
+use crate::plans::{Kept, Spec, Transition, begun_step, document_of, plan_record, share, transition_record};
 use crate::state::{Revision, Slot, StateError, Stored, Transaction, to_json};
 
 /// Who moves plans by himself.
@@ -75,7 +73,11 @@ pub struct Move {
 
 impl Control {
     /// Writes a transition; the record as it is then.
-    pub(super) async fn move_plan(&self, who: &Principal, change: Move) -> std::result::Result<Kept, StateError> {
+    pub(super) async fn move_plan(
+        &self,
+        who: &Principal,
+        change: Move,
+    ) -> std::result::Result<Kept, StateError> {
         let Move { spec, revision, mut next, documents, .. } = change.clone();
         let before = next.last.take();
         let before_state = before.as_ref().map(|last| last.state);
@@ -224,12 +226,7 @@ pub fn rule_writes(
 
 impl Control {
     /// The rules of a progress, and the writes that make them so, from what was found.
-    pub(super) async fn rules_toward(
-        &self,
-        spec: &Spec,
-        kept: &Kept,
-        progress: &Progress,
-    ) -> Result<Rules> {
+    pub(super) async fn rules_toward(&self, spec: &Spec, kept: &Kept, progress: &Progress) -> Result<Rules> {
         let wanted = crate::plans::rules::rules(spec, progress, &kept.written)?;
         let (found, changed) = self.rules_of(kept, wanted.keys().cloned()).await?;
         let writes = rule_writes(&wanted, &found);
