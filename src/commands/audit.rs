@@ -86,7 +86,8 @@ fn verify(file: &Path, head: Option<(u64, String)>) -> anyhow::Result<ExitCode> 
 }
 
 /// For a query: everything but letters, digits and four marks.
-fn escaped(text: &str) -> String {
+/// Text as a part of a path or a query.
+pub fn escaped(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         other => format!("%{other:02X}"),

@@ -42,7 +42,7 @@ pub fn check(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks a control plane's file, and the certificates it names.
+/// Checks a control plane's file, the certificates it names, and the secrets of its channels.
 pub fn check_control(file: &Path) -> anyhow::Result<ExitCode> {
     use graygate_control::certificates::Certificates;
     let config = match graygate_control::settings::Config::load(file) {
@@ -52,6 +52,16 @@ pub fn check_control(file: &Path) -> anyhow::Result<ExitCode> {
     if let Some(Err(message)) = config.listen.certificates.as_deref().map(Certificates::open) {
         let problem = Problem::at(file.display().to_string(), "listen.tls.certificates", message, "");
         return Ok(report(&[problem]));
+    }
+    let wrong = config.channels.iter().flat_map(|(name, channel)| {
+        channel.check_files().into_iter().map(move |(field, message)| {
+            let field = format!("channels.{name}.{field}");
+            Problem::at(file.display().to_string(), field, message, "notices to this channel would be lost")
+        })
+    });
+    let wrong: Vec<Problem> = wrong.collect();
+    if !wrong.is_empty() {
+        return Ok(report(&wrong));
     }
     println!("no problems");
     Ok(ExitCode::SUCCESS)

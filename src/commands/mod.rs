@@ -16,6 +16,7 @@ mod judge;
 mod manuals;
 mod overriding;
 mod people;
+mod plan;
 mod pull;
 mod push;
 mod replay;
@@ -66,6 +67,9 @@ enum Command {
     /// What happened, by the control plane's account of it
     #[command(args_conflicts_with_subcommands = true)]
     Audit(audit::AuditArguments),
+    /// Plans of the control plane, over its API
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
     /// Run the proxy with sample documents and three upstreams, and print what to try
     Demo,
     /// Print every problem of a document directory, of a process file and its documents, or of a control plane's file
@@ -124,6 +128,11 @@ enum Command {
         salt: String,
         #[arg(allow_hyphen_values = true)]
         value: String,
+    },
+    /// Print completions for a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: manuals::Shell,
     },
     /// Write the man pages and the shells' completions into a directory, for packages
     #[command(hide = true)]
@@ -294,6 +303,7 @@ pub fn main() -> ExitCode {
         Command::User(command) => people::user(command),
         Command::Token(command) => people::token(command),
         Command::Audit(arguments) => audit::audit(arguments),
+        Command::Plan(command) => plan::plan(command),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Override(arguments) => overriding::sign(arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
@@ -303,6 +313,7 @@ pub fn main() -> ExitCode {
         Command::Fleet { store, json } => fleet::fleet(&store, json),
         Command::Judge(arguments) => judge::judge(arguments),
         Command::Bucket { salt, value } => Ok(bucket::bucket(&salt, &value)),
+        Command::Completions { shell } => Ok(manuals::completions(shell)),
         Command::Manuals { directory } => manuals::write(&directory),
         Command::Echo { address, version } => echo::echo(address, &version),
     };

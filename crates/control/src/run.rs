@@ -2,6 +2,7 @@
 //!
 //! Owns: wiring. Never: logic. Start at [`Plane::open`], then [`Plane::serve`].
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use crate::api::{Front, Site, router};
 use crate::certificates::Certificates;
 use crate::control::{Control, Live, Stranger, SystemClock};
+use crate::notices::{Delivery, Pace};
 use crate::registries::config::Registries;
 use crate::serve::serve;
 use crate::settings::{Config, DocumentsFrom};
@@ -29,6 +31,7 @@ pub struct Plane {
     pub front: Arc<Front>,
     documents: DocumentsFrom,
     registries: Registries,
+    channels: BTreeMap<String, crate::settings::Channel>,
     certificates: Option<Arc<Certificates>>,
     listener: TcpListener,
     shutdown: watch::Receiver<bool>,
@@ -115,6 +118,7 @@ impl Plane {
             shutdown,
             documents: config.documents.clone(),
             registries: config.registries.clone(),
+            channels: config.channels.clone(),
             certificates,
             listener,
         })
@@ -126,6 +130,8 @@ impl Plane {
 
     /// Serves until the shutdown.
     pub async fn serve(self, rooms: Router<Site>) -> Result<(), String> {
+        let base = self.front.url(self.listener.local_addr().map_err(|error| error.to_string())?);
+        let notices = tokio::spawn(delivery(&self.control, self.channels, base).run());
         let shutdown = self.shutdown;
         let (updates, mut incoming) = watch::channel(None);
         match self.documents.clone() {
@@ -179,7 +185,25 @@ impl Plane {
         let site = Site { control: self.control, front: self.front };
         serve(self.listener, tls, router(site, rooms), shutdown).await;
         tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        notices.abort();
         Ok(())
+    }
+}
+
+fn delivery(
+    control: &Arc<Control>,
+    channels: BTreeMap<String, crate::settings::Channel>,
+    base: String,
+) -> Delivery {
+    let (clock, counter) = (control.clock.clone(), control.clone());
+    Delivery {
+        state: control.state.clone(),
+        leadership: control.leadership.clone(),
+        channels,
+        base,
+        now: Arc::new(move || clock.now()),
+        count: Arc::new(move |channel, outcome| counter.metrics.notice(channel, outcome.as_str())),
+        pace: Pace::default(),
     }
 }
 

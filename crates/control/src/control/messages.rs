@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
+use super::clock::rfc3339;
 use super::events::EventKind;
-use super::message::{MESSAGES, Message, MessageShown};
 use super::plane::Control;
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};

@@ -18,7 +18,6 @@ mod journal;
 mod lists;
 mod live;
 mod members;
-pub mod message;
 mod messages;
 mod owner;
 mod plane;

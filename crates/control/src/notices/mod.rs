@@ -1,9 +1,23 @@
 //! What people are told of, wherever they are.
 //!
-//! Answers: what has to be told, to which channels, and was it? Owns: the shape of a notice, the outbox (one record a notice, written
-//! with what it tells of), and its way to mail, chats and gateways. At least once, always under the same id. Never: decides
-//! what is worth telling, or shows what the other side answers. Start at [`Notice`]; the way out is `deliver`.
+//! Answers: what has to be told, to which channels, and was it? Owns: the shape of a notice, the outbox (one record a
+//! notice, written with what it tells of), and its way to mail, chats and gateways. At least once, always under the same id.
+//! Never: decides what is worth telling, or shows what the other side answers. Start at [`Notice`]; [`Delivery`] is the way
+//! out.
 
+mod chat;
+mod deliver;
 mod notice;
+mod outcome;
+mod post;
+mod send;
+mod wording;
+mod worker;
 
+pub use deliver::Delivery;
 pub use notice::{Event, Notice, Recipients, Subject};
+pub use outcome::{Count, Now, Outcome};
+pub use worker::Pace;
+
+#[cfg(test)]
+mod tests;

@@ -116,11 +116,6 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// A new id, which sorts by time.
-    pub fn id_at(now: OffsetDateTime) -> String {
-        new_id(now)
-    }
-
     /// Of a plan's run. `why` says in figures why it happened, such as `errors 3.1 % beside 0.4 %`, or who did it.
     pub fn of_plan(subject: &Subject, event: Event, why: &str, now: OffsetDateTime) -> Notice {
         let Subject { services, version, plan, run, step, state, channels } = subject;

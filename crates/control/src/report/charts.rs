@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use time::OffsetDateTime;
 
-use super::Language;
+use super::language::Language;
 
 /// Most points of a line as it is drawn; of more, the largest of each piece is kept, so that no peak is lost.
 const POINTS: usize = 320;

@@ -7,7 +7,10 @@ mod channels;
 mod people;
 mod places;
 
-pub use channels::{Channel, ChannelKind, ChatFormat};
+pub use channels::{
+    Channel, ChannelKind, ChatFormat, Mail, MailLogin, MailSecurity, MailServer, PLACEHOLDERS, Tongue,
+    Webhook,
+};
 pub use people::{OidcSettings, RoleOfClaim};
 pub use places::{DocumentsFrom, Listen, ProxiesFrom};
 

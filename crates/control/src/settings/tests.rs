@@ -27,6 +27,8 @@ measures: {main: {prometheus: "http://127.0.0.1:9091"}}
 channels:
   ops-mail: {smtp: "smtp://127.0.0.1:25", from: a@b, to: [c@d]}
   ops-chat: {webhook: "http://127.0.0.1:1/x", format: dingtalk, secret_file: F, headers: {x-a: b}}
+  sms: {webhook: "https://sms.example.com/send", headers: {authorization: Bearer x}, body: '{"to": "1", "text": "{text}"}', ca: C, language: zh}
+  night: {smtp: "smtp://mail.example.com?tls=required", from: Graygate <a@b.example>, to: [c@d.example], username: u, password_file: P}
 registries: {}
 "#;
     let config = Config::parse(text, Notes::of("control.yaml")).unwrap();
@@ -37,7 +39,7 @@ registries: {}
     );
     assert_eq!(config.four_eyes, FourEyes::Services(["patient".to_owned()].into()));
     assert_eq!(config.oidc.unwrap().roles.len(), 2);
-    assert_eq!((config.channels.len(), config.registries.is_empty()), (2, true));
+    assert_eq!((config.channels.len(), config.registries.is_empty()), (4, true));
 }
 
 #[test]
@@ -73,6 +75,22 @@ fn all_mistakes_are_told_at_once() {
             vec![": `listen.behind_tls` needs `trust`; name the ingress that ends TLS"],
         ),
         ("state: s\n", vec![": the field `documents` is missing"]),
+        (
+            "documents: {directory: d}\nstate: s\nchannels:\n  a: {smtp: \"smtp://h?tls=maybe\", from: a@b, to: [nobody]}\n  \
+             b: {smtp: \"smtp://h:25\", from: a@b, to: [c@d], username: u, password_file: P}\n  \
+             c: {webhook: \"http://h/\", format: slack, secret_file: F}\n  \
+             d: {webhook: \"http://h/\", headers: {host: x}, body: \"{txt}\"}\n",
+            vec![
+                "channels.a.smtp: `smtp://h?tls=maybe` is not an address like `smtp://127.0.0.1:25`, \
+                 `smtp://mail.example.com:587?tls=required` or `smtps://...`",
+                "channels.a.to[0]: `nobody` is not a mail address",
+                "channels.b: a password goes over TLS or loopback alone; write `smtps://...` or `smtp://...?tls=required`",
+                "channels.c: this format is not signed; its secret is a part of the address; leave `secret_file` out",
+                "channels.d.body: `{txt}` is nothing a notice has; it has `{id}`, `{services}`, `{version}`, `{plan}`, \
+                 `{run}`, `{step}`, `{event}`, `{state}`, `{text}`, `{link}`, `{audit}`",
+                "channels.d.headers.host: `host` is no header that can be set",
+            ],
+        ),
     ] {
         let mut found = check(text);
         found.sort();
