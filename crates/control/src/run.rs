@@ -132,6 +132,8 @@ impl Plane {
     pub async fn serve(self, rooms: Router<Site>) -> Result<(), String> {
         let base = self.front.url(self.listener.local_addr().map_err(|error| error.to_string())?);
         let notices = tokio::spawn(delivery(&self.control, self.channels, base).run());
+        let messenger = self.control.clone();
+        let messages = tokio::spawn(async move { messenger.follow_messages().await });
         let shutdown = self.shutdown;
         let (updates, mut incoming) = watch::channel(None);
         match self.documents.clone() {
@@ -185,7 +187,7 @@ impl Plane {
         let site = Site { control: self.control, front: self.front };
         serve(self.listener, tls, router(site, rooms), shutdown).await;
         tasks.iter().for_each(tokio::task::JoinHandle::abort);
-        notices.abort();
+        [notices, messages].iter().for_each(tokio::task::JoinHandle::abort);
         Ok(())
     }
 }

@@ -85,3 +85,39 @@ async fn what_the_demo_prints_works() {
         "{left:?}"
     );
 }
+
+/// The seconds a person waits at most for the demo to show what it is for.
+const SHOWN_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_gray_version_is_rolled_back_before_ones_eyes() {
+    let place = tempfile::tempdir().unwrap();
+    let printed = place.path().join("printed");
+    let _demo = Demo(
+        Command::new(BINARY)
+            .arg("demo")
+            .env("TMPDIR", place.path())
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(&printed).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let text = || std::fs::read_to_string(&printed).unwrap();
+    until(async || text().contains("plan orders-2: ACTIVE")).await;
+    let command = |start: &str| {
+        let text = text();
+        text.lines().map(str::trim).find(|line| line.starts_with(start)).unwrap().to_string()
+    };
+    // What it prints for following the plan works as well.
+    let folder = std::path::Path::new(BINARY).parent().unwrap().display().to_string();
+    let shown = command("GRAYGATE_URL=").replace("plan watch", "plan show");
+    let shown = shell(&format!("export PATH={folder}:$PATH; {shown}"));
+    assert!(shown.contains("orders-2  ACTIVE  orders gray"), "{shown}");
+    shell(&command("curl -s -X POST"));
+    let broken = std::time::Instant::now();
+    until(async || text().contains("plan orders-2: ROLLBACK")).await;
+    assert!(broken.elapsed() <= SHOWN_WITHIN, "{:?}", broken.elapsed());
+    let why = command("plan orders-2: ROLLBACK");
+    assert!(why.contains("errors"), "{why}");
+}

@@ -21,6 +21,7 @@ mod messages;
 mod plans;
 mod proposals;
 mod registries;
+mod report;
 mod site;
 mod stream;
 
@@ -78,6 +79,7 @@ fn calls() -> OpenApiRouter<Site> {
         .routes(routes!(plans::get, plans::put, plans::delete))
         .routes(routes!(plans::act))
         .routes(routes!(plans::evidence))
+        .routes(routes!(report::report))
         .routes(routes!(plans::runs))
         .routes(routes!(registries::registries))
         .routes(routes!(live::services))

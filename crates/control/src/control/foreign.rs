@@ -18,12 +18,12 @@ use tokio::sync::watch;
 use super::change::{KNOWN, put_known};
 use super::draft::Draft;
 use super::events::EventKind;
-use super::message::Message;
 use super::plane::Control;
 use super::view::{Changes, View, mistake};
 use super::write::Plan;
 use crate::audit::{Deed, Text};
 use crate::error::Result;
+use crate::notices::{Event, Notice};
 use crate::state::{Range, Revision, Slot, StateError, Transaction};
 
 /// How long the source may still show what was there before one of our writes.
@@ -251,6 +251,7 @@ impl Control {
     ) -> std::result::Result<(), StateError> {
         let who = self.stranger.principal();
         let mut plan = Plan { transaction: Transaction::default(), deeds: Vec::new() };
+        let mut recorded = Vec::new();
         for (id, text) in batch {
             let slot = Slot::record(format!("{KNOWN}{id}"));
             let known = self.state.get(&slot).await?;
@@ -260,6 +261,7 @@ impl Control {
             if is_known {
                 continue;
             }
+            recorded.push((*id, *text));
             plan.transaction.expect(slot, known.map_or(0, |stored| stored.revision));
             put_known(&mut plan.transaction, id, text.as_ref());
             let old = before.and_then(|view| view.set.documents.get(*id));
@@ -271,21 +273,17 @@ impl Control {
         if plan.deeds.is_empty() {
             return Ok(());
         }
-        let message = self.message_of(batch, before);
-        if let Some(message) = &message {
-            message.put(&mut plan.transaction)?;
+        if let Some(notice) = self.notice_of(&recorded, before) {
+            notice.queue(&mut plan.transaction)?;
         }
         self.write(plan).await?;
-        if let Some(message) = message {
-            self.tell_message(&message);
-        }
         Ok(())
     }
 }
 
 impl Control {
     /// What two people should have seen, and nobody here did.
-    fn message_of(&self, batch: &[(&DocumentId, &Option<Bytes>)], before: Option<&View>) -> Option<Message> {
+    fn notice_of(&self, recorded: &[(&DocumentId, &Option<Bytes>)], before: Option<&View>) -> Option<Notice> {
         let held = self.view();
         let view = before.unwrap_or(&held);
         let touches = |(id, text): &&(&DocumentId, &Option<Bytes>)| {
@@ -293,10 +291,10 @@ impl Control {
             let new = text.as_ref().map(|text| view.touch(id, text));
             [old, new].into_iter().flatten().any(|touch| self.waits_for_two(&touch))
         };
-        let names: Vec<String> = batch.iter().filter(touches).map(|(id, _)| format!("`{id}`")).collect();
+        let names: Vec<String> = recorded.iter().filter(touches).map(|(id, _)| format!("`{id}`")).collect();
         let how = self.stranger.principal().name;
         let text = format!("changed past the second person, by way of {how}: {}", names.join(", "));
-        (!names.is_empty()).then(|| Message::new("foreign", text, self.clock.now()))
+        (!names.is_empty()).then(|| Notice::of_plane(Event::Foreign, text, "/audit", self.clock.now()))
     }
 }
 

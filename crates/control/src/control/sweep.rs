@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use super::message::Message;
 use super::plane::Control;
 use super::proposal::{Proposal, ProposalState};
 use super::write::Plan;
 use crate::audit::{Deed, RECORDS, Record, TEXTS};
 use crate::error::Result;
+use crate::notices::Message;
 use crate::people::{Principal, Session, Via};
 use crate::state::{OPERATION_LIMIT, PAGE_LIMIT, Range, Slot, StateError, Transaction, read_json};
 

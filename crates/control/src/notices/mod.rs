@@ -7,6 +7,7 @@
 
 mod chat;
 mod deliver;
+mod message;
 mod notice;
 mod outcome;
 mod post;
@@ -15,6 +16,7 @@ mod wording;
 mod worker;
 
 pub use deliver::Delivery;
+pub use message::{MESSAGES, Message};
 pub use notice::{Event, Notice, Recipients, Subject};
 pub use outcome::{Count, Now, Outcome};
 pub use worker::Pace;

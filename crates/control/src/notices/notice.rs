@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::control::message::Message;
+use super::message::Message;
 use crate::state::{Slot, StateError, Transaction, to_json};
 
 /// Records of notices that some channel does not have yet.
@@ -126,7 +126,7 @@ impl Notice {
         let text =
             format!("{services_said} {version}: plan `{plan}`, run {run}{place} ({state}): {words}{why}");
         Notice {
-            id: new_id(now),
+            id: Notice::id_at(now),
             time: now,
             services: services.clone(),
             version: Some(version.clone()),
@@ -145,7 +145,7 @@ impl Notice {
     /// Of something that belongs to no plan; every channel gets it.
     pub fn of_plane(event: Event, text: String, link: &str, now: OffsetDateTime) -> Notice {
         Notice {
-            id: new_id(now),
+            id: Notice::id_at(now),
             time: now,
             services: Vec::new(),
             version: None,
@@ -185,13 +185,14 @@ impl Notice {
         Ok(())
     }
 
+    /// A new one; names made of them sort by time.
+    pub fn id_at(now: OffsetDateTime) -> String {
+        format!("{:016x}{}", now.unix_timestamp_nanos(), crate::people::short_id())
+    }
+
     pub(super) fn record(&self) -> String {
         format!("{OUTBOX}{}", self.id)
     }
-}
-
-fn new_id(now: OffsetDateTime) -> String {
-    format!("{:016x}{}", now.unix_timestamp_nanos(), crate::people::short_id())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Questions, messages, events and what runs.
 
-use graygate_control::control::Message;
+use graygate_control::notices::{Event, Notice};
 use graygate_control::people::Role;
 use graygate_control::state::Transaction;
 use serde_json::json;
@@ -46,11 +46,12 @@ async fn messages_are_read_by_each_for_himself() {
     let plane = Plane::start().await;
     let (li, wang) = (plane.person("li", Role::Viewer).await, plane.person("wang", Role::Viewer).await);
     let mut transaction = Transaction::default();
-    let message = Message::new("plan", "it begins".into(), time::OffsetDateTime::now_utc());
-    message.put(&mut transaction).unwrap();
+    let message =
+        Notice::of_plane(Event::Quota, "it is full".into(), "/fleet", time::OffsetDateTime::now_utc());
+    message.queue(&mut transaction).unwrap();
     plane.control.state.commit(transaction).await.unwrap();
     let told = li.get("/messages").await.is(200).json();
-    assert_eq!((&told["items"][0]["text"], &told["items"][0]["read"]), (&json!("it begins"), &json!(false)));
+    assert_eq!((&told["items"][0]["text"], &told["items"][0]["read"]), (&json!("it is full"), &json!(false)));
     li.post(&format!("/messages/{}/read", message.id), json!({})).await.is(204);
     assert_eq!(li.get("/messages").await.json()["items"][0]["read"], true);
     assert_eq!(wang.get("/messages").await.json()["items"][0]["read"], false);

@@ -1,4 +1,8 @@
 //! `graygate demo`: the whole thing in one process on loopback, and what to type to see it work.
+//!
+//! Two services: `patient`, for rules to be tried on, and `orders`, which a plan moves under live traffic (`orders.rs`).
+
+mod orders;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,8 +13,9 @@ use anyhow::Context as _;
 use crate::config::Config;
 use crate::echo;
 use crate::node::{self, Start};
+use graygate_control::client::Client;
 use graygate_control::console;
-use graygate_control::control::NewUser;
+use graygate_control::control::{NewToken, NewUser};
 use graygate_control::people::{Grant, Principal, Role, Via, secret};
 use graygate_control::run::Plane;
 use graygate_control::settings;
@@ -19,12 +24,12 @@ use graygate_rules::documents::fields::Notes;
 
 /// The sample documents, as they lie in `conf/documents`.
 const SAMPLES: [(&str, &str); 6] = [
-    ("routes/patient.yaml", include_str!("../../conf/documents/routes/patient.yaml")),
-    ("services/patient.yaml", include_str!("../../conf/documents/services/patient.yaml")),
-    ("rules/10-testers.yaml", include_str!("../../conf/documents/rules/10-testers.yaml")),
-    ("rules/20-pilot-users.yaml", include_str!("../../conf/documents/rules/20-pilot-users.yaml")),
-    ("rules/30-share.yaml", include_str!("../../conf/documents/rules/30-share.yaml")),
-    ("lists/pilot-users.txt", include_str!("../../conf/documents/lists/pilot-users.txt")),
+    ("routes/patient.yaml", include_str!("../../../conf/documents/routes/patient.yaml")),
+    ("services/patient.yaml", include_str!("../../../conf/documents/services/patient.yaml")),
+    ("rules/10-testers.yaml", include_str!("../../../conf/documents/rules/10-testers.yaml")),
+    ("rules/20-pilot-users.yaml", include_str!("../../../conf/documents/rules/20-pilot-users.yaml")),
+    ("rules/30-share.yaml", include_str!("../../../conf/documents/rules/30-share.yaml")),
+    ("lists/pilot-users.txt", include_str!("../../../conf/documents/lists/pilot-users.txt")),
 ];
 
 /// The upstreams, with the addresses they have in the samples.
@@ -35,7 +40,8 @@ const ADMIN: &str = "127.0.0.1:9090";
 const CONTROL: &str = "127.0.0.1:9180";
 
 pub fn demo() -> anyhow::Result<ExitCode> {
-    let mut samples = SAMPLES.map(|(file, text)| (file, text.to_string()));
+    let mut samples: Vec<(&str, String)> =
+        SAMPLES.iter().chain(&orders::DOCUMENTS).map(|(file, text)| (*file, (*text).to_owned())).collect();
     for (address, version) in UPSTREAMS {
         let listener = listen(address)?;
         let actual = listener.local_addr()?.to_string();
@@ -45,6 +51,16 @@ pub fn demo() -> anyhow::Result<ExitCode> {
         std::thread::Builder::new()
             .name(format!("upstream {version}"))
             .spawn(move || upstream(listener, version))?;
+    }
+    let mut gray = None;
+    for (address, version) in orders::ADDRESSES.iter().zip(["release", "gray"]) {
+        let listener = listen(address)?;
+        let actual = listener.local_addr()?;
+        for (_, text) in &mut samples {
+            *text = text.replace(address, &actual.to_string());
+        }
+        gray = Some(actual);
+        beside("orders", orders::serve(listener, version))?;
     }
     let directory = std::env::temp_dir().join(format!("graygate-demo-{}", std::process::id()));
     write(&directory, &samples)?;
@@ -59,8 +75,9 @@ pub fn demo() -> anyhow::Result<ExitCode> {
     let config = Config::parse(&text, Notes::of("the demo's process file")).map_err(|problems| {
         anyhow::anyhow!("{}", problems.iter().map(ToString::to_string).collect::<String>())
     })?;
+    beside("traffic", orders::order(proxy))?;
+    start_control(&directory, admin, gray)?;
     print_what_to_try(proxy, admin, &directory, &log);
-    start_control(&directory, admin)?;
     let done = node::run(config, CertificateSets::default(), Start::Fresh);
     // Best effort: the system clears its temporary folder anyway.
     let _ = std::fs::remove_dir_all(&directory);
@@ -69,7 +86,7 @@ pub fn demo() -> anyhow::Result<ExitCode> {
 }
 
 /// The control plane beside the proxy, over the same documents, and the link that signs in once.
-fn start_control(directory: &Path, admin: SocketAddr) -> anyhow::Result<()> {
+fn start_control(directory: &Path, admin: SocketAddr, gray: Option<SocketAddr>) -> anyhow::Result<()> {
     let address = free(CONTROL)?;
     let state = directory.with_extension("control");
     let text = format!(
@@ -91,26 +108,48 @@ fn start_control(directory: &Path, admin: SocketAddr) -> anyhow::Result<()> {
             // It ends with the process.
             let (_end, ended) = tokio::sync::watch::channel(false);
             match open_control(&config, ended).await {
-                Ok((plane, invitation)) => {
-                    let _ = opened.send(Ok(invitation));
+                Ok((plane, way_in)) => {
+                    if let Ok(client) = Client::new(&format!("http://{address}"), way_in.token.clone()) {
+                        tokio::spawn(orders::start(client));
+                    }
+                    tokio::spawn(orders::tell(plane.control.clone()));
+                    let _ = opened.send(Ok(way_in));
                     let _ = plane.serve(console::rooms()).await;
                 }
                 Err(error) => drop(opened.send(Err(error))),
             }
         });
     })?;
-    let invitation = told.recv().context("the control plane does not start")??;
+    let way_in = told.recv().context("the control plane does not start")??;
     println!(
         "The control plane runs on http://{address}; this link signs in as `demo`, once:\n\n  \
-         http://{address}/sign-in/once/{invitation}\n"
+         http://{address}/sign-in/once/{}\n\n\
+         The plan `{}` widens the gray version of `orders` by itself, while two thousand people order. Follow it:\n\n  \
+         GRAYGATE_URL=http://{address} GRAYGATE_TOKEN={} graygate plan watch {}\n",
+        way_in.invitation,
+        orders::PLAN,
+        way_in.token,
+        orders::PLAN,
     );
+    if let Some(gray) = gray {
+        println!(
+            "Break the gray version, and within seconds the plan rolls it back and says here why:\n\n  \
+             curl -s -X POST http://{gray}/break\n"
+        );
+    }
     Ok(())
+}
+
+/// How the demo's person comes in: once by a link, and by a token.
+struct WayIn {
+    invitation: String,
+    token: String,
 }
 
 async fn open_control(
     config: &settings::Config,
     ended: tokio::sync::watch::Receiver<bool>,
-) -> anyhow::Result<(Plane, String)> {
+) -> anyhow::Result<(Plane, WayIn)> {
     let plane = Plane::open(config, ended).await.map_err(anyhow::Error::msg)?;
     let new = NewUser {
         name: "demo".into(),
@@ -118,9 +157,18 @@ async fn open_control(
         password: secret(),
         roles: vec![Grant::all(Role::Admin)],
     };
-    plane.control.add_user(&Principal::own("command", Via::Command), new).await?;
+    let root = Principal::own("command", Via::Command);
+    plane.control.add_user(&root, new).await?;
+    let token = NewToken {
+        name: "demo".into(),
+        user: "demo".into(),
+        role: Role::Operator,
+        services: None,
+        expires: None,
+    };
+    let token = plane.control.add_token(&root, token).await?.token;
     let invitation = plane.control.invite("demo");
-    Ok((plane, invitation))
+    Ok((plane, WayIn { invitation, token }))
 }
 
 /// The address wanted, or any free one where it is taken.
@@ -132,6 +180,16 @@ fn listen(wanted: &str) -> anyhow::Result<TcpListener> {
 
 fn free(wanted: &str) -> anyhow::Result<SocketAddr> {
     Ok(listen(wanted)?.local_addr()?)
+}
+
+/// Runs something on a thread of its own, which ends with the process.
+fn beside(name: &str, work: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(work);
+        }
+    })?;
+    Ok(())
 }
 
 fn upstream(listener: TcpListener, version: &'static str) {
