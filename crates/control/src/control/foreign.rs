@@ -273,7 +273,7 @@ impl Control {
         if plan.deeds.is_empty() {
             return Ok(());
         }
-        if let Some(notice) = self.notice_of(&recorded, before) {
+        if let Some(notice) = self.notice_of_stranger(&recorded, before) {
             notice.queue(&mut plan.transaction)?;
         }
         self.write(plan).await?;
@@ -283,7 +283,11 @@ impl Control {
 
 impl Control {
     /// What two people should have seen, and nobody here did.
-    fn notice_of(&self, recorded: &[(&DocumentId, &Option<Bytes>)], before: Option<&View>) -> Option<Notice> {
+    fn notice_of_stranger(
+        &self,
+        recorded: &[(&DocumentId, &Option<Bytes>)],
+        before: Option<&View>,
+    ) -> Option<Notice> {
         let held = self.view();
         let view = before.unwrap_or(&held);
         let touches = |(id, text): &&(&DocumentId, &Option<Bytes>)| {
