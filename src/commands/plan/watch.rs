@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use graygate_control::client::Client;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
