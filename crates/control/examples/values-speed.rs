@@ -13,7 +13,7 @@ use graygate_control::api::{Front, Site, router};
 use graygate_control::control::{Control, NewUser, SystemClock};
 use graygate_control::people::{Grant, Principal, Role, SessionSettings, Via};
 use graygate_control::serve::serve;
-use graygate_control::state::{Holder, Slot, Sqlite, State as _, Transaction};
+use graygate_control::state::{Holder, Slot, Sqlite, Transaction};
 use graygate_judge::plan::Action;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
