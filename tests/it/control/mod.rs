@@ -4,6 +4,7 @@ mod changes;
 mod emptied;
 mod fleet;
 mod observing;
+mod plans;
 
 mod stage {
     use crate::harness::upstream::Upstream;

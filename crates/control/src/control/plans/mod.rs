@@ -16,6 +16,8 @@ mod measure;
 mod promote;
 mod read;
 mod rollback;
+#[cfg(test)]
+mod simulation;
 mod tick;
 mod values;
 mod write;
