@@ -139,6 +139,7 @@ pub fn request<'a>(host: &'a str, path: &'a str, headers: &'a HeaderMap) -> Requ
         inherited: None,
         now: 0,
         tester: None,
+        places: None,
         fresh_identity: None,
     }
 }

@@ -56,7 +56,7 @@ fn check_baggage(headers: &mut HeaderMap) {
         version: Default::default(),
         version_header: HeaderName::from_static("x-gray-version"),
         baggage: true,
-        overrides: Overrides::default(),
+        overrides: Overrides::default(), places: None,
     };
     let peer = Peer { address: [10, 0, 0, 1].into(), scheme: "https", trusted: true };
     let inherited = |headers: &HeaderMap| {

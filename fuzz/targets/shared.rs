@@ -62,6 +62,7 @@ pub fn agree(compiled: &Compiled, ask: &Ask) {
         inherited: None,
         now: ask.now,
         tester: None,
+        places: None,
         fresh_identity: None,
     };
     let mut scratch = Scratch::default();

@@ -1,5 +1,5 @@
 //! Numbers from one command each: `compare` beside other proxies, `changes` under load, `start` and idle memory,
-//! `scale`, `settings`, `soak`.
+//! `scale`, `settings`, `mirror`, `limits`, `soak`.
 //! `make loadtest` and `make soak` run them. Each prints a Markdown text and writes it to the file of `--out`.
 
 #![expect(
@@ -10,7 +10,9 @@
 mod changes;
 mod chart;
 mod compare;
+mod limits;
 mod load;
+mod mirror;
 mod processes;
 mod scale;
 mod settings;
@@ -95,6 +97,10 @@ enum What {
         #[arg(long, default_value = "loadtest/settings")]
         patches: PathBuf,
     },
+    /// What copies to a shadow that answers, is dead or never answers cost those who are copied
+    Mirror,
+    /// What a limit remembers of ten million clients, and what one question costs
+    Limits,
     /// Mixed traffic while rules change, upstreams die and the proxy is upgraded
     Soak {
         #[arg(long, default_value = "30m", value_parser = duration)]
@@ -116,6 +122,8 @@ fn main() -> Result<()> {
         What::Start => text.push_str(&start::start(&arguments)?),
         What::Scale => text.push_str(&scale::scale(&arguments)?),
         What::Settings { patches } => text.push_str(&settings::settings(&arguments, patches)?),
+        What::Mirror => text.push_str(&mirror::mirror(&arguments)?),
+        What::Limits => text.push_str(&limits::limits(&arguments)?),
         What::Soak { duration } => text.push_str(&soak::soak(&arguments, *duration)?),
     }
     print!("{text}");

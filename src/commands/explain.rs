@@ -49,6 +49,7 @@ fn no_trust() -> Trust {
         version_header: crate::config::VERSION_HEADER,
         baggage: false,
         overrides: Overrides::default(),
+        places: None,
     }
 }
 

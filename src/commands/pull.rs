@@ -19,6 +19,9 @@ pub fn pull(path: &Path, store: &StoreArguments) -> anyhow::Result<ExitCode> {
         if pulled.leased > 0 {
             println!("{} instances live by a lease and were left out", pulled.leased);
         }
+        if pulled.owned > 0 {
+            println!("{} documents are written by the program and were left out", pulled.owned);
+        }
         print_problems(&pulled.strays);
         Ok(ExitCode::SUCCESS)
     })

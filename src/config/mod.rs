@@ -10,6 +10,7 @@ mod listen;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -17,7 +18,7 @@ use http::HeaderName;
 use graygate_proxy::admin;
 use graygate_proxy::edge::{self, CertificateSets, Listener, Tls};
 use graygate_proxy::request::{self, RespondVersion};
-use graygate_rules::decide::{NetworkSet, Overrides, Trust};
+use graygate_rules::decide::{NetworkSet, Overrides, Places, Trust};
 use graygate_rules::documents::fields::{Emptiness, Field, Map, Notes};
 use graygate_rules::documents::text::{self, Syntax};
 use graygate_rules::vocab::{Problem, canonical_net};
@@ -44,10 +45,21 @@ pub struct Config {
     /// `None`: no access log.
     pub access_log: Option<AccessLogSettings>,
     pub log: LogSettings,
-    /// The file of the keys of testers' words; `None`: there are no such words.
-    pub override_keys: Option<PathBuf>,
+    /// Files that requests are decided by, beside documents.
+    pub believed: BelievedFiles,
     /// Where a process that takes over meets the running one; `None`: nowhere.
     pub upgrade_socket: Option<PathBuf>,
+}
+
+/// Files that say what is believed of requests; they are read again when they change.
+#[derive(Clone, Default, Debug)]
+pub struct BelievedFiles {
+    /// The process file that names them; empty where it was no file.
+    pub document: String,
+    /// The keys of testers' words; `None`: there are no such words.
+    pub keys: Option<PathBuf>,
+    /// The database of places; `None`: where clients are is unknown.
+    pub places: Option<PathBuf>,
 }
 
 impl Config {
@@ -55,7 +67,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
         let notes = Notes::of(path.display().to_string());
         match std::fs::read_to_string(path) {
-            Ok(text) => Config::parse(&text, notes)?.with_keys(path),
+            Ok(text) => Config::parse(&text, notes)?.with_files(path),
             Err(error) => {
                 notes.note("", format!("cannot be read: {error}"), "");
                 Err(notes.into_problems())
@@ -63,15 +75,30 @@ impl Config {
         }
     }
 
-    /// Reads the keys of testers' words: a proxy that cannot let in who was promised to be says so before it begins.
-    fn with_keys(mut self, path: &Path) -> Result<Config, Vec<Problem>> {
-        if let Some(file) = &self.override_keys {
-            self.proxy.trust.overrides = read_keys(file).map_err(|why| {
-                let message = format!("`{}`: {why}", file.display());
-                vec![Problem::at(path.display().to_string(), "overrides.secret_file", message, "")]
-            })?;
+    /// Reads what requests are decided by: a proxy that cannot let in who was promised to be, or that does not know where
+    /// clients are, says so before it begins.
+    fn with_files(mut self, path: &Path) -> Result<Config, Vec<Problem>> {
+        let document = path.display().to_string();
+        let mut problems = Vec::new();
+        let mut mistake = |field: &str, file: &Path, why: String| {
+            let message = format!("`{}`: {why}", file.display());
+            problems.push(Problem::at(document.clone(), field, message, ""));
+        };
+        let trust = &mut self.proxy.trust;
+        if let Some(file) = &self.believed.keys {
+            match read_file(file).and_then(read_keys) {
+                Ok(keys) => trust.overrides = keys,
+                Err(why) => mistake("overrides.secret_file", file, why),
+            }
         }
-        Ok(self)
+        if let Some(file) = &self.believed.places {
+            match read_file(file).and_then(read_places) {
+                Ok(places) => trust.places = Some(Arc::new(places)),
+                Err(why) => mistake("geo.database", file, why),
+            }
+        }
+        self.believed.document = document;
+        if problems.is_empty() { Ok(self) } else { Err(problems) }
     }
 
     /// Reads the file, and the certificates it names: what the proxy cannot begin without.
@@ -123,7 +150,8 @@ fn read(mut map: Map<'_>) -> Option<Config> {
     let documents = map.required("documents").and_then(|f| documents::read(&f));
     let cache = map.get("cache").and_then(|f| f.text().map(PathBuf::from));
     let trust = read_trust(&mut map);
-    let override_keys = map.get("overrides").and_then(|f| read_overrides(&f));
+    let keys = map.get("overrides").and_then(|f| read_file_name(&f, "secret_file"));
+    let places = map.get("geo").and_then(|f| read_file_name(&f, "database"));
     let respond_version = map.or("respond_version", RespondVersion::Never, |f| {
         f.word(&[
             ("never", RespondVersion::Never),
@@ -156,7 +184,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         admin: settings,
         admin_tls,
         documents: documents?,
-        override_keys,
+        believed: BelievedFiles { document: String::new(), keys, places },
         upgrade_socket: upgrade_socket.or_else(|| derived_socket(cache.as_deref())),
         cache,
         access_log,
@@ -214,21 +242,30 @@ fn read_trust(map: &mut Map<'_>) -> Trust {
     });
     let baggage = map.or("baggage", false, |f| f.boolean());
     // Their keys are read once the whole file is known to be good.
-    Trust { forwarded, version, version_header, baggage, overrides: Overrides::default() }
+    Trust { forwarded, version, version_header, baggage, overrides: Overrides::default(), places: None }
 }
 
-/// Where the keys of testers' words are.
-fn read_overrides(field: &Field<'_>) -> Option<PathBuf> {
+/// The one field of a map that names a file.
+fn read_file_name(field: &Field<'_>, key: &'static str) -> Option<PathBuf> {
     let mut map = field.map()?;
-    let file = map.required("secret_file");
+    let file = map.required(key);
     map.note_unknown();
     file?.text().map(PathBuf::from)
 }
 
-/// The keys in a file; the error is a sentence for the operator.
-fn read_keys(file: &Path) -> Result<Overrides, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+fn read_file(file: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// The keys of testers' words; the error is a sentence for the operator.
+pub fn read_keys(bytes: Vec<u8>) -> Result<Overrides, String> {
+    let text = String::from_utf8(bytes).map_err(|_| "the text is not UTF-8".to_owned())?;
     Overrides::read(&text).map_err(|why| why.to_string())
+}
+
+/// The database of places; the error is a sentence for the operator.
+pub fn read_places(bytes: Vec<u8>) -> Result<Places, String> {
+    Places::read(bytes).map_err(|why| why.to_string())
 }
 
 #[cfg(test)]

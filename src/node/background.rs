@@ -13,6 +13,7 @@ use pingora::services::background::BackgroundService;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::beliefs::Beliefs;
 use super::end::{Drain, exit};
 use super::follow::{Follower, Member, Outlets, Place};
 use super::signals::{note_reload_signals, reopen_log_on_signal};
@@ -32,7 +33,7 @@ pub struct Background {
     pub source: Source,
     pub status: Arc<SourceStatus>,
     /// Taken by the one task that publishes.
-    pub publisher: Mutex<Option<Publisher>>,
+    pub publisher: Mutex<Option<(Publisher, Beliefs)>>,
     pub registry: Arc<Registry>,
     pub cache: Option<Cache>,
     pub access_log: Option<AccessLog>,

@@ -1,4 +1,5 @@
-//! Files that documents name, such as the authorities of an upstream: whether they have changed since they were read.
+//! Files that documents name, such as the authorities of an upstream, and those that decide what is believed: whether
+//! they have changed since they were read.
 //!
 //! Looked at once a second, as the certificates of the listeners are, and for the same reasons.
 
@@ -16,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(200);
 
 /// What tells a changed file: its length, and when and as which file it was written.
-type Mark = Option<(u64, Option<SystemTime>, u64)>;
+pub(super) type Mark = Option<(u64, Option<SystemTime>, u64)>;
 
 /// The files that were read for what runs.
 #[derive(Default)]
@@ -27,6 +28,13 @@ impl Files {
         // Before reading: a change meanwhile is one more change.
         self.0.lock().insert(path.to_owned(), mark(path));
         std::fs::read(path)
+    }
+
+    /// Waits for changes of a file that is read elsewhere, if it has changed at all.
+    pub(super) fn watch(&self, path: &Path) -> Mark {
+        let mark = mark(path);
+        self.0.lock().insert(path.to_owned(), mark);
+        mark
     }
 
     /// Returns once one of them has changed, and has rested since.

@@ -13,6 +13,7 @@ use rustix::thread::gettid;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::beliefs::Beliefs;
 use super::end::{End, exit};
 use super::files::Files;
 use graygate_proxy::live::{Admitted, Guard, Publisher, rfc3339};
@@ -79,10 +80,17 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub fn new(publisher: Publisher, counts: Counting, status: Arc<SourceStatus>, at: Place) -> Follower {
+    pub fn new(
+        publisher: (Publisher, Beliefs),
+        counts: Counting,
+        status: Arc<SourceStatus>,
+        at: Place,
+    ) -> Follower {
         let Place { member, cache, outlets } = at;
+        let (publisher, beliefs) = publisher;
         let job = PublishJob {
             publisher,
+            beliefs,
             guard: Guard::new(counts),
             is_kept: cache.is_some(),
             files: Files::default(),
@@ -108,7 +116,7 @@ impl Follower {
                         Err(_) => return,
                     },
                     () = self.job.files.changed() => {
-                        tracing::info!("a file that documents name has changed: reading it again");
+                        tracing::info!("a file that was read has changed: reading it again");
                         update.seen_at = Instant::now();
                     }
                 }
@@ -208,6 +216,7 @@ fn behind_requests<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
 /// What publishing needs, moved to where it may block and back.
 struct PublishJob {
     publisher: Publisher,
+    beliefs: Beliefs,
     guard: Guard,
     /// Whether there is a cache to keep what runs in.
     is_kept: bool,
@@ -234,6 +243,8 @@ struct Published {
 impl PublishJob {
     fn publish(mut self, offer: Offer) -> (PublishJob, Published) {
         self.files = Files::default();
+        let (trust, problems) = self.beliefs.read(&self.files);
+        self.publisher.believe(trust, problems);
         let is_fresh = matches!(offer, Offer::Fresh(_));
         let (admitted, fingerprint, seen_at) = match offer {
             Offer::Cached(admitted) => (admitted, None, Instant::now()),

@@ -5,6 +5,7 @@
 //! Start at [`run`].
 
 mod background;
+mod beliefs;
 mod control;
 mod end;
 mod files;
@@ -32,6 +33,7 @@ use pingora::services::listening::Service;
 pub use self::control::control;
 
 use self::background::Background;
+use self::beliefs::Beliefs;
 use self::end::Drain;
 use self::follow::Member;
 use self::handover::Successor;
@@ -193,11 +195,12 @@ impl Services {
 
         // Changes: from the source to the cell, the cache and the fleet.
         let publisher = Publisher::new(live.clone(), instances.clone(), metrics.clone());
+        let beliefs = Beliefs::new(settings.trust.clone(), config.believed);
         let background = Background {
             member,
             source: config.documents,
             status,
-            publisher: parking_lot::Mutex::new(Some(publisher)),
+            publisher: parking_lot::Mutex::new(Some((publisher, beliefs))),
             registry: instances,
             cache,
             access_log,

@@ -34,7 +34,8 @@ pub fn explainer(live: &Arc<Live>, settings: &Arc<Settings>) -> Box<Explain> {
         let generation = live.running()?;
         let has_instances = |service, version| generation.has_instances(service, version);
         let snapshot = &generation.snapshot;
-        let explainer = Explainer { snapshot, trust: &settings.trust, has_instances: &has_instances };
+        let trust = generation.trust.as_deref().unwrap_or(&settings.trust);
+        let explainer = Explainer { snapshot, trust, has_instances: &has_instances };
         Some(explainer.explain(asked, SystemTime::now().into()))
     })
 }

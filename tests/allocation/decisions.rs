@@ -159,6 +159,7 @@ fn check(compiled: &Compiled, what: &str) {
         inherited: None,
         now: 0,
         tester: None,
+        places: None,
         fresh_identity: Some("fresh"),
     };
     let unknown = Request { headers: &HeaderMap::new(), ..request };
@@ -205,6 +206,7 @@ fn a_state_of_a_pattern_is_built_once() {
                 inherited: None,
                 now: 0,
                 tester: None,
+                places: None,
                 fresh_identity: None,
             };
             allocations(|| {

@@ -79,7 +79,7 @@ const MANY_CHANGES: usize = 25;
 #[test]
 fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
     let (mut changed, mut made, mut renewed) = (0, 0, 0);
-    for seed in 0..2 {
+    for seed in 0..3 {
         let mut dice = Dice::new(seed);
         let [mut set, _] = document_sets(&mut dice);
         set.documents.retain(|id, _| id.kind.folder() != "rules");
@@ -109,7 +109,7 @@ fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
             }
         }
     }
-    assert!(changed > 40 && made > 10 && renewed > 1, "{changed} changed, {made} made, {renewed} renewed");
+    assert!(changed > 40 && made > 5 && renewed > 1, "{changed} changed, {made} made, {renewed} renewed");
 }
 
 /// The documents in force, compiled by one that has never seen any.

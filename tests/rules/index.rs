@@ -232,6 +232,7 @@ fn both(compiled: &Compiled, ask: &Ask, scratch: &mut Scratch) -> [String; 2] {
         inherited: None,
         now: ask.now,
         tester: None,
+        places: None,
         fresh_identity: None,
     };
     let indexed = told(compiled.snapshot.decide(&request, scratch));

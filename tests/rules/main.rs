@@ -7,3 +7,4 @@ mod oracle;
 mod differential;
 mod incremental;
 mod index;
+mod places;

@@ -7,8 +7,10 @@
 
 pub mod admin;
 pub mod edge;
+pub mod limits;
 pub mod live;
 pub mod metrics;
+pub mod mirror;
 pub mod observe;
 pub mod pools;
 pub mod request;

@@ -50,7 +50,9 @@ fn grpc_status(reason: ErrorReason) -> u16 {
         ErrorReason::BadRequest | ErrorReason::Internal => INTERNAL,
         ErrorReason::NoRoute => UNIMPLEMENTED,
         ErrorReason::Timeout | ErrorReason::UpstreamTimeout => DEADLINE_EXCEEDED,
-        ErrorReason::BodyTooLarge | ErrorReason::HeadersTooLarge => RESOURCE_EXHAUSTED,
+        ErrorReason::BodyTooLarge | ErrorReason::HeadersTooLarge | ErrorReason::RateLimited => {
+            RESOURCE_EXHAUSTED
+        }
         ErrorReason::UpstreamError
         | ErrorReason::NoInstance
         | ErrorReason::NoService

@@ -135,6 +135,7 @@ fn proxy(upstream: &str) -> Plain<HttpProxy<Gate>> {
             version_header: "x-gray-version".parse().unwrap(),
             baggage: true,
             overrides: graygate_rules::decide::Overrides::default(),
+            places: None,
         },
         respond_version: RespondVersion::Never,
         limits: Limits::default(),

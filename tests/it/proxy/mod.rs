@@ -2,15 +2,19 @@
 
 mod admin;
 mod answers;
+mod assets;
 mod documents;
 mod ending;
 mod etcd;
 mod fallback;
 mod handover;
+mod limits;
 mod load;
 mod log;
+mod mirrors;
 mod observations;
 mod paths;
+mod places;
 mod routing;
 mod testers;
 mod tls;

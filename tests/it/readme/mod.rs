@@ -12,7 +12,7 @@ use graygate::config::Config;
 use graygate_rules::compile::{Memory, compile};
 use graygate_rules::documents::fields::{Field, Notes};
 use graygate_rules::documents::{DocumentId, Raw, parse, text};
-use graygate_rules::vocab::{ErrorReason, FallbackReason, InstanceState, Reason, TryOutcome};
+use graygate_rules::vocab::{ErrorReason, FallbackReason, InstanceState, MirrorOutcome, Reason, TryOutcome};
 use graygate_store::directory;
 
 use pages::{Page, Table, code_words, page, pages, read, root};
@@ -135,6 +135,8 @@ fn the_words_of_the_reference_are_those_of_the_program() {
     check("## Reasons", Reason::ALL.iter().map(|word| word.as_str()).collect());
     check("## Fallback reasons", FallbackReason::ALL.iter().map(|word| word.as_str()).collect());
     check("## Outcomes of a try", TryOutcome::ALL.iter().map(|word| word.as_str()).collect());
+    let mirrors = page("docs/documents/mirrors.md").table_below("| outcome |").column(0);
+    assert_eq!(mirrors, words(MirrorOutcome::ALL.iter().map(|word| word.as_str()).collect()));
     check("## States of an instance", InstanceState::ALL.iter().map(|word| word.as_str()).collect());
     check("## Answers of the proxy's own", ErrorReason::ALL.iter().map(|word| word.as_str()).collect());
     let statuses = answers.table_below("## Answers of the proxy's own").column(1);
@@ -204,7 +206,10 @@ fn documents_have_the_defaults_of_their_pages() {
 /// Every key the readers ask for is a row of its page.
 #[test]
 fn every_field_is_in_the_reference() {
-    let cases: [(&str, &[&str]); 5] = [
+    let cases: [(&str, &[&str]); 8] = [
+        ("docs/documents/assets.md", &["crates/rules/src/documents/assets.rs"]),
+        ("docs/documents/mirrors.md", &["crates/rules/src/documents/mirror.rs"]),
+        ("docs/documents/limits.md", &["crates/rules/src/documents/limit.rs"]),
         ("docs/documents/routes.md", &["crates/rules/src/documents/route.rs"]),
         ("docs/documents/services.md", &["crates/rules/src/documents/service.rs"]),
         ("docs/documents/rules.md", &["crates/rules/src/documents/rule.rs"]),

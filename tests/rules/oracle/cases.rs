@@ -62,7 +62,7 @@ impl Dice {
 const SERVICES: [&str; 3] = ["s1", "s2", "s3"];
 const VERSIONS: [&str; 6] = ["release", "gray", "feat1", "beta", "v1", "v2"];
 const LISTS: [&str; 4] = ["texts", "nets", "mixed", "gone"];
-const ATTRIBUTES: [&str; 16] = [
+const ATTRIBUTES: [&str; 18] = [
     "header:x-a",
     "header:X-A",
     "header:x-b",
@@ -79,10 +79,12 @@ const ATTRIBUTES: [&str; 16] = [
     "ip",
     "ip",
     "header:x-v",
+    "geo:country",
+    "geo:asn",
 ];
-const TEXTS: [&str; 24] = [
-    "", "a", "b", "A", "ab", "AB", "user1", "USER1", "用户", "k", "\u{212a}", "ß", "ẞ", "ſ", "s", "/a",
-    "/a/b", "/A", "GET", "https", "a.test", "10.0.0.1", "a b", "%2F",
+const TEXTS: [&str; 26] = [
+    "CN", "64512", "", "a", "b", "A", "ab", "AB", "user1", "USER1", "用户", "k", "\u{212a}", "ß", "ẞ", "ſ",
+    "s", "/a", "/a/b", "/A", "GET", "https", "a.test", "10.0.0.1", "a b", "%2F",
 ];
 const NUMBERS: [&str; 9] = ["0", "10", "9.5", "-3", "9.50", "-3.1", "007", "99999999999999999999", "1"];
 const RANGES: [&str; 7] =
@@ -649,6 +651,7 @@ pub fn ask(dice: &mut Dice) -> Ask {
         query: dice.chance(60).then(|| query(dice)),
         headers: headers(dice),
         client: dice.pick(&["10.0.0.1", "10.1.9.9", "192.168.0.1", "2001:db8::1", "::1"]).parse().unwrap(),
+        located: dice.chance(80),
         trusted: dice.chance(50),
         inherited,
         word,

@@ -5,6 +5,7 @@
 
 pub mod cases;
 mod condition;
+pub mod mmdb;
 mod patterns;
 pub mod program;
 mod seen;

@@ -1,15 +1,24 @@
 //! What the program itself makes of a request, in the words of a [`Verdict`], so that the two can be compared.
 
+use std::sync::OnceLock;
+
 use graygate_rules::compile::Compiled;
 use graygate_rules::decide::{
-    self, Decision, Groups, PathBuffer, Request, Routed, Scratch, Tester, normalise_host,
+    self, Decision, Groups, PathBuffer, Places, Request, Routed, Scratch, Tester, normalise_host,
 };
 
+use super::mmdb::{ROWS, database};
 use super::{Ask, Headers, Served, Verdict};
 
 /// For compiling documents that name no files.
 pub fn no_file(_: &std::path::Path) -> std::io::Result<Vec<u8>> {
     Err(std::io::ErrorKind::NotFound.into())
+}
+
+/// The places that requests come from.
+fn places() -> &'static Places {
+    static PLACES: OnceLock<Places> = OnceLock::new();
+    PLACES.get_or_init(|| Places::read(database(&ROWS)).unwrap())
 }
 
 /// Calls `read` with the request as the program sees it, unless it is refused.
@@ -29,6 +38,7 @@ fn asked<T>(ask: &Ask, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         pins_trusted: ask.trusted,
         inherited: ask.inherited.as_deref(),
         now: ask.now,
+        places: Some(places()).filter(|_| ask.located),
         tester: ask.word.as_deref().and_then(Tester::read),
         fresh_identity: ask.fresh.as_deref(),
     };

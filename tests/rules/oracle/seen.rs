@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use graygate_rules::vocab::Attribute;
+use graygate_rules::vocab::{Attribute, GeoField};
 use http::HeaderMap;
 
+use super::mmdb::{self, Row};
 use super::patterns::pattern;
 
 /// A request as it arrives; trust was settled before.
@@ -17,6 +18,8 @@ pub struct Ask {
     pub query: Option<String>,
     pub headers: HeaderMap,
     pub client: IpAddr,
+    /// Whether there is a database of places.
+    pub located: bool,
     pub trusted: bool,
     pub inherited: Option<String>,
     /// The text of a tester's word that holds.
@@ -58,7 +61,23 @@ impl<'a> Seen<'a> {
             Attribute::Method => one(&self.ask.method),
             Attribute::Scheme => one(self.ask.scheme),
             Attribute::Ip => one(&self.ask.client.to_string()),
+            Attribute::Geo(field) => self.place(*field).into_iter().map(String::into_bytes).collect(),
         }
+    }
+
+    /// The most special network that the client is in.
+    fn place(&self, field: GeoField) -> Option<String> {
+        let net = |row: &Row| row.network.parse::<ipnet::IpNet>().unwrap();
+        let rows = mmdb::ROWS.iter().filter(|row| net(row).contains(&self.ask.client));
+        let row = rows.max_by_key(|row| net(row).prefix_len())?;
+        let text = match field {
+            GeoField::Country => row.country.to_string(),
+            GeoField::Region => row.region.to_string(),
+            GeoField::City => row.city.to_string(),
+            GeoField::Asn if row.asn == 0 => String::new(),
+            GeoField::Asn => row.asn.to_string(),
+        };
+        (!text.is_empty() && self.ask.located).then_some(text)
     }
 
     fn cookies(&self, name: &str) -> Vec<Vec<u8>> {

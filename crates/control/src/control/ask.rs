@@ -140,6 +140,7 @@ fn explained(compiled: &Compiled, question: &Question, now: time::OffsetDateTime
         version_header: VERSION_HEADER,
         baggage: false,
         overrides: Overrides::default(),
+        places: None,
     };
     let has_instances = |service, version| compiled.has_instances(service, version);
     let explainer = Explainer { snapshot: &compiled.snapshot, trust: &trust, has_instances: &has_instances };

@@ -66,6 +66,7 @@ pub fn decide(compiled: &Compiled, hospital: &Hospital, question: &Question, now
         version_header: HeaderName::from_static("x-gray-version"),
         baggage: false,
         overrides: Overrides::default(),
+        places: None,
     };
     let domain = question.domain.as_deref().filter(|domain| !domain.is_empty());
     let arrival = Arrival {

@@ -50,6 +50,7 @@ pub fn rules(
         outcome,
         by: None,
         salt: None,
+        mirror: None,
     };
     let first = spec.plan.priority;
     for (number, step) in spec.plan.steps.iter().enumerate().take(progress.begun) {

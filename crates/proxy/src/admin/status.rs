@@ -6,7 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use super::Admin;
-use crate::live::{NoteReport, ProblemReport, RevisionReport, ServiceReport, rfc3339, service_reports};
+use crate::limits::KEYS_LIMIT;
+use crate::live::{
+    MirrorReport, NoteReport, ProblemReport, RevisionReport, ServiceReport, mirror_reports, rfc3339,
+    service_reports,
+};
 use graygate_rules::documents::Kind;
 
 /// How the source of documents is.
@@ -30,6 +34,39 @@ pub struct Status {
     notes: Vec<NoteReport>,
     services: BTreeMap<String, ServiceReport>,
     documents: DocumentsReport,
+    /// Only where there are keys of testers' words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overrides: Option<OverridesReport>,
+    /// Only where there is a database of places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    geo: Option<GeoReport>,
+    /// Only where anything is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<LimitsReport>,
+    /// Only where anything is mirrored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mirrors: Vec<MirrorReport>,
+}
+
+/// The keys that testers' words may be signed with.
+#[derive(Serialize)]
+struct OverridesReport {
+    keys: usize,
+}
+
+/// The database that says where clients are.
+#[derive(Serialize)]
+struct GeoReport {
+    /// What it calls itself.
+    database: String,
+    built: String,
+}
+
+/// What limits have to remember.
+#[derive(Serialize)]
+struct LimitsReport {
+    keys: usize,
+    most_keys: usize,
 }
 
 #[derive(Serialize)]
@@ -55,6 +92,7 @@ impl Admin {
         let source = (self.source)();
         let running = self.live.running();
         let generation = running.as_deref();
+        let trust = generation.and_then(|generation| generation.trust.as_deref());
         Status {
             version: env!("CARGO_PKG_VERSION"),
             started: rfc3339(self.started),
@@ -86,6 +124,21 @@ impl Admin {
                     }
                 })
                 .unwrap_or_default(),
+            overrides: trust
+                .map(|trust| trust.overrides.keys())
+                .filter(|keys| *keys > 0)
+                .map(|keys| OverridesReport { keys }),
+            geo: trust.and_then(|trust| trust.places.as_deref()).map(|places| GeoReport {
+                database: places.kind().to_owned(),
+                built: SystemTime::UNIX_EPOCH
+                    .checked_add(Duration::from_secs(places.built()))
+                    .map(rfc3339)
+                    .unwrap_or_default(),
+            }),
+            limits: generation
+                .and_then(|g| g.limited_keys(Instant::now()))
+                .map(|keys| LimitsReport { keys, most_keys: KEYS_LIMIT }),
+            mirrors: generation.map(mirror_reports).unwrap_or_default(),
         }
     }
 }

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 
+use super::limits::{RouteLimit, RouteLimits};
+use super::mirrors::Shadows;
+use crate::limits::Limits;
 use crate::metrics::{Metrics, VersionMetrics};
 use crate::pools::{PeerTemplate, ServicePools};
 use graygate_rules::compile::Counts;
-use graygate_rules::decide::{Choice, RulePlan, ServiceId, ServicePlan, Snapshot, VersionId};
+use graygate_rules::decide::{Choice, RouteId, RulePlan, ServiceId, ServicePlan, Snapshot, Trust, VersionId};
 use graygate_rules::spec::Transport;
 use graygate_rules::vocab::{FallbackReason, Problem, Reason, Revision};
 use graygate_telemetry::Counter;
@@ -49,12 +52,29 @@ pub struct Generation {
     pub snapshot: Snapshot,
     /// In the order of the snapshot's services.
     pub services: Box<[Arc<ServiceRuntime>]>,
+    /// What is believed of requests; `None`: what the process began with.
+    pub trust: Option<Arc<Trust>>,
+    /// Of the routes on which anything is limited.
+    pub(super) route_limits: RouteLimits,
+    pub(super) limits: Arc<Limits>,
+    /// Where copies of requests go.
+    pub shadows: Shadows,
     /// Each with the time it was first seen.
     pub problems: Vec<(Problem, SystemTime)>,
     pub counts: Counts,
 }
 
 impl Generation {
+    /// What limits the requests of a route, if anything does.
+    pub fn limit(&self, route: RouteId) -> Option<&RouteLimit> {
+        self.route_limits.get(&route)
+    }
+
+    /// Keys of limits that are remembered now; `None` where nothing is limited.
+    pub fn limited_keys(&self, now: Instant) -> Option<usize> {
+        (!self.route_limits.is_empty()).then(|| self.limits.keys(now))
+    }
+
     pub fn service(&self, id: ServiceId) -> Option<&Arc<ServiceRuntime>> {
         self.services.get(id)
     }
@@ -76,6 +96,8 @@ pub struct ServiceRuntime {
     unknown_version: Arc<VersionMetrics>,
     decisions: Decisions,
     fallbacks: HashMap<(Option<VersionId>, VersionId, FallbackReason), Arc<Counter>>,
+    /// By decided version and the one that had the file; empty where a service says nothing of files.
+    rescues: HashMap<(Option<VersionId>, VersionId), Arc<Counter>>,
 }
 
 /// The label of a version that only a request has named.
@@ -119,6 +141,7 @@ impl ServiceRuntime {
             unknown_version: metrics.version(service, UNKNOWN_VERSION),
             decisions: Decisions::resolve(plan, metrics, before),
             fallbacks: fallbacks(plan, metrics),
+            rescues: rescues(plan, metrics),
         }
     }
 
@@ -156,12 +179,33 @@ impl ServiceRuntime {
         }
     }
 
+    /// Counts that a file which `from` did not have was found at `to`.
+    pub fn rescued(&self, from: Option<VersionId>, to: VersionId) {
+        if let Some(counter) = self.rescues.get(&(from, to)) {
+            counter.increment();
+        }
+    }
+
     /// Counts that a request decided for `from` was given to `to`.
     pub fn fell_back(&self, from: Option<VersionId>, to: VersionId, reason: FallbackReason) {
         if let Some(counter) = self.fallbacks.get(&(from, to, reason)) {
             counter.increment();
         }
     }
+}
+
+fn rescues(plan: &ServicePlan, metrics: &Metrics) -> HashMap<(Option<VersionId>, VersionId), Arc<Counter>> {
+    if plan.assets.is_none() {
+        return HashMap::new();
+    }
+    let word = |id: VersionId| plan.version(id).map_or(UNKNOWN_VERSION, |version| version.word.as_str());
+    let versions = 0..plan.versions.len();
+    let pairs =
+        versions.clone().map(Some).chain([None]).flat_map(|from| versions.clone().map(move |to| (from, to)));
+    let count = |(from, to): (Option<VersionId>, VersionId)| {
+        ((from, to), metrics.rescue(plan.name.as_str(), from.map_or(UNKNOWN_VERSION, word), word(to)))
+    };
+    pairs.map(count).collect()
 }
 
 impl Decisions {

@@ -6,13 +6,16 @@
 
 mod generation;
 mod guard;
+mod limits;
+mod mirrors;
 mod publisher;
 mod status;
 
 pub use generation::{Generation, Live, ServiceRuntime};
 pub use guard::{Admitted, Guard};
+pub use limits::RouteLimit;
 pub use publisher::Publisher;
 pub use status::{
-    DecisionReport, InstanceReport, NoteReport, ProblemReport, RevisionReport, ServiceReport, VersionReport,
-    rfc3339, service_reports,
+    DecisionReport, InstanceReport, MirrorReport, NoteReport, ProblemReport, RevisionReport, ServiceReport,
+    VersionReport, mirror_reports, rfc3339, service_reports,
 };

@@ -6,10 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::generation::{Generation, Live, ServiceRuntime};
 use super::guard::Admitted;
+use super::limits;
+use super::mirrors::{Reach, Resolving};
+use crate::limits::Limits;
 use crate::metrics::{Metrics, OTHER_PROBLEMS};
+use crate::mirror::Mirrors;
 use crate::pools::Registry;
 use graygate_rules::compile::{CompiledService, Memory, ReadFile, Renewed, Stale, compile_next};
-use graygate_rules::decide::ServicePlan;
+use graygate_rules::decide::{ServicePlan, Trust};
 use graygate_rules::documents::{DocumentId, Kind, Raw};
 use graygate_rules::spec::ServiceSpec;
 use graygate_rules::vocab::{Name, Place, Problem};
@@ -20,6 +24,11 @@ pub struct Publisher {
     registry: Arc<Registry>,
     metrics: Metrics,
     memory: Memory,
+    trust: Option<Arc<Trust>>,
+    /// Of files that the process file names.
+    of_files: Vec<Problem>,
+    limits: Arc<Limits>,
+    mirrors: Mirrors,
     problems: BTreeMap<Problem, SystemTime>,
     /// Generations that ran before. A request may hold one longer than this does; as long as it does, this holds it
     /// too, so that taking ten thousand rules apart is never left to a request.
@@ -33,6 +42,10 @@ impl Publisher {
             registry,
             metrics,
             memory: Memory::default(),
+            trust: None,
+            of_files: Vec::new(),
+            limits: Arc::new(Limits::new(Instant::now())),
+            mirrors: Mirrors::default(),
             problems: BTreeMap::new(),
             retired: Vec::new(),
         }
@@ -41,6 +54,13 @@ impl Publisher {
     /// Starts from the last good documents of an earlier life, so that a broken one is held back now too.
     pub fn remember(&mut self, memory: Memory) {
         self.memory = memory;
+    }
+
+    /// What is believed of requests from the next generation on, where that is not what the process began with, and what
+    /// is wrong with the files it comes from.
+    pub fn believe(&mut self, trust: Arc<Trust>, problems: Vec<Problem>) {
+        self.trust = Some(trust);
+        self.of_files = problems;
     }
 
     /// Puts what was admitted in force.
@@ -54,13 +74,27 @@ impl Publisher {
         self.live.offer(admitted.offered);
         self.metrics.set_offered(admitted.offered);
         let compiled = compile_next(set, std::mem::take(&mut self.memory), read_file);
-        self.note_problems(&compiled.problems, now);
+        let problems = [compiled.problems, self.of_files.clone()].concat();
+        self.note_problems(&problems, now);
         let services = self.resolve(&compiled.snapshot.services, compiled.services);
+        let route_limits = limits::resolve(&compiled.snapshot, &self.limits, &self.metrics);
+        let snapshot = &compiled.snapshot;
+        let (mirrors, metrics) = (&self.mirrors, &self.metrics);
+        let reach = |service: &Arc<ServiceRuntime>| Reach {
+            pools: service.pools.clone(),
+            peers: service.peers.clone(),
+        };
+        let reach: Vec<Reach> = services.iter().map(reach).collect();
+        let shadows = Resolving { snapshot, services: &reach, mirrors, metrics }.shadows();
         let generation = Arc::new(Generation {
             revision: set.revision,
             since: now,
             snapshot: compiled.snapshot,
             services,
+            trust: self.trust.clone(),
+            route_limits,
+            limits: self.limits.clone(),
+            shadows,
             problems: self.problems.iter().map(|(problem, since)| (problem.clone(), *since)).collect(),
             counts: compiled.counts,
         });
@@ -68,7 +102,7 @@ impl Publisher {
         self.retired.extend(self.live.running());
         self.live.replace(generation.clone());
         self.metrics.set_running(set.revision);
-        self.metrics.set_problems(documents_with_problems(&compiled.problems));
+        self.metrics.set_problems(documents_with_problems(&problems));
         self.metrics.set_list_members(&generation.counts.list_members);
         tracing::info!(
             revision = set.revision,
@@ -97,6 +131,8 @@ impl Publisher {
     pub fn applied(&mut self, took: Duration, now: Instant) {
         self.metrics.applied(took);
         self.metrics.sweep(now);
+        self.limits.sweep();
+        self.mirrors.sweep();
         // A handle that nothing else holds cannot be taken up again.
         self.retired.retain(|generation| Arc::strong_count(generation) > 1);
     }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::generation::{Generation, Live};
+use crate::mirror::Shadow;
 use graygate_rules::compile::notes;
 use graygate_rules::decide::{Outcome, RulePlan, ServicePlan};
 use graygate_rules::vocab::{InstanceState, Label, Problem, Revision};
@@ -69,6 +70,36 @@ pub struct InstanceReport {
     pub state: &'static str,
     pub weight: u32,
     pub tags: BTreeMap<String, String>,
+}
+
+/// A mirror and the copies on their way.
+#[derive(Serialize)]
+pub struct MirrorReport {
+    /// The document that says it, and the service whose requests are copied.
+    of: String,
+    service: String,
+    to: String,
+    version: String,
+    under_way: u32,
+    max: u32,
+}
+
+/// Every mirror, in the order of their documents.
+pub fn mirror_reports(generation: &Generation) -> Vec<MirrorReport> {
+    let report = |shadow: &Shadow| {
+        let (origin, mirror) = (shadow.origin(), shadow.mirror());
+        MirrorReport {
+            of: origin.document.to_string(),
+            service: origin.service.to_string(),
+            to: mirror.service.to_string(),
+            version: mirror.version.to_string(),
+            under_way: shadow.under_way(),
+            max: mirror.max,
+        }
+    };
+    let mut reports: Vec<MirrorReport> = generation.shadows.iter().map(report).collect();
+    reports.sort_by(|a, b| (&a.of, &a.service).cmp(&(&b.of, &b.service)));
+    reports
 }
 
 impl RevisionReport {

@@ -3,6 +3,7 @@
 //! Handles are resolved when a generation is made; a request counts with them and never comes here.
 //! Never: a label value from a request, a process-wide instance, or the text of the page.
 
+mod mirror;
 mod version;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use graygate_rules::vocab::{
 };
 use graygate_telemetry::{Counter, Family, FamilyKind, Gauge, Histogram, Registry, Series, Table, View};
 
+pub use mirror::MirrorMetrics;
 pub use version::{InFlight, VersionMetrics};
 
 /// Problems of what is no document of any kind.
@@ -34,6 +36,9 @@ struct Families {
     fallbacks: Arc<Family<Counter>>,
     ejections: Arc<Family<Counter>>,
     retries_suppressed: Arc<Family<Counter>>,
+    limited: Arc<Family<Counter>>,
+    mirrors: mirror::MirrorFamilies,
+    rescues: Arc<Family<Counter>>,
     unrouted: Arc<Family<Counter>>,
     connections: Arc<Family<Gauge>>,
     connections_refused: Arc<Family<Counter>>,
@@ -66,6 +71,17 @@ impl Metrics {
                 "graygate_retries_suppressed_total",
                 "Retries not made because too many were made lately.",
                 &["service"],
+            ),
+            mirrors: mirror::MirrorFamilies::new(registry),
+            rescues: registry.rare_counter(
+                "graygate_assets_rescued_total",
+                "Files that the decided version did not have and another one did.",
+                &["service", "from", "to"],
+            ),
+            limited: counter(
+                "graygate_limited_total",
+                "Requests refused because a limit was reached.",
+                &["service", "route"],
             ),
             decisions: registry.rare_counter(
                 "graygate_decisions_total",
@@ -143,6 +159,21 @@ impl Metrics {
     /// `graygate_retries_suppressed_total`: retries not made, because the service had made too many lately.
     pub fn retries_suppressed(&self, service: &str) -> Arc<Counter> {
         self.0.retries_suppressed.with(&[service])
+    }
+
+    /// `graygate_limited_total`: refused for a limit of this route or of its service, which is empty for a redirect.
+    pub fn limited(&self, service: &str, route: &str) -> Arc<Counter> {
+        self.0.limited.with(&[service, route])
+    }
+
+    /// `graygate_mirrored_total` and `graygate_mirror_duration_seconds`.
+    pub fn mirror(&self, service: &str, to: &str, version: &str) -> MirrorMetrics {
+        self.0.mirrors.of(service, to, version)
+    }
+
+    /// `graygate_assets_rescued_total`: decided `from`, found at `to`.
+    pub fn rescue(&self, service: &str, from: &str, to: &str) -> Arc<Counter> {
+        self.0.rescues.with(&[service, from, to])
     }
 
     /// `graygate_unrouted_total`: answered before a service was known. The reason is a word of the program's own.

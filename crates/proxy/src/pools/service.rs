@@ -112,6 +112,34 @@ impl ServicePools {
         Ok(Picked { instance, version, fallback: walk.left.filter(|_| decided != Some(version)), in_flight })
     }
 
+    /// An available instance of this version alone, for what is no request of a user: it takes no place there, and is
+    /// not reported to.
+    pub fn available(&self, version: usize, now: Instant) -> Option<&Arc<Instance>> {
+        let pool = self.own_pool(version).filter(|pool| pool.is_available(now))?;
+        match pool.offer(Asked { tried: &Tried::default(), hash_key: None, fail_open: false, now }) {
+            Offer::Instance(instance) => Some(instance),
+            Offer::Spent | Offer::Dark | Offer::Empty => None,
+        }
+    }
+
+    /// An instance of this version alone for a request that is not on its way along a fallback chain.
+    pub fn pick_alone(&self, version: usize, now: Instant) -> Result<Picked<'_>, NoInstance> {
+        let instance = self.available(version, now).ok_or(NoInstance::None)?;
+        let in_flight = self.pick_again(instance).ok_or(NoInstance::Overloaded)?;
+        Ok(Picked { instance, version, fallback: None, in_flight })
+    }
+
+    /// A further place at an instance that was picked before.
+    pub fn pick_again(&self, instance: &Arc<Instance>) -> Option<InFlight> {
+        InFlight::take(instance, self.spec.max_connections)
+    }
+
+    /// The pool of a version without its fallbacks, unless the version is closed.
+    fn own_pool(&self, version: usize) -> Option<&Pool> {
+        let own = self.chains.get(version)?.first()?;
+        own.open.as_deref().filter(|_| !own.is_closed)
+    }
+
     /// Whether a failed try may be followed by another pick; to be asked once for each.
     ///
     /// Every extra try is taken from the service's budget, so that an outage is not multiplied. With the budget spent,

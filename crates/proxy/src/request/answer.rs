@@ -9,6 +9,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
+use crate::limits::Refusal;
 use crate::responses::{error_header, grpc_error_header, is_grpc};
 use graygate_rules::decide::CookieChange;
 use graygate_rules::vocab::ErrorReason;
@@ -44,6 +45,17 @@ pub async fn error(session: &mut Session, reason: ErrorReason) -> Result<()> {
     }
     let header = error_header(reason)?;
     send(session, header, Bytes::from_static(reason.line().as_bytes())).await
+}
+
+/// Answers that a limit is reached, and when to come again.
+pub async fn limited(session: &mut Session, refusal: Refusal) -> Result<()> {
+    let reason = ErrorReason::RateLimited;
+    let (mut header, body) = match is_grpc(session.req_header()) {
+        true => (grpc_error_header(reason)?, ""),
+        false => (error_header(reason)?, reason.line()),
+    };
+    header.insert_header(header::RETRY_AFTER, refusal.seconds())?;
+    send(session, header, Bytes::from_static(body.as_bytes())).await
 }
 
 /// Answers with a redirect.

@@ -11,6 +11,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use super::answer::has_begun;
 use super::context::{Attempt, AttemptState, Passage};
 use super::observed;
+use super::rescue;
 use crate::edge::{ConnectionState, Waits, connection, waits};
 use crate::pools::Retry;
 use graygate_rules::vocab::{ErrorReason, StatusClass, TryOutcome};
@@ -76,6 +77,12 @@ pub fn answered(passage: &mut Passage, status: u16, now: Instant) {
     passage.upstream = Some(took);
 }
 
+/// An answer that is not given to the client: the instance did well, and nothing more is read of it.
+pub fn turned_away(passage: &mut Passage, status: u16, now: Instant) {
+    answered(passage, status, now);
+    settle(passage, None, now);
+}
+
 /// The request is over: a try that nothing was heard of is counted, and one that kept its promise counts as good.
 pub fn end(passage: &mut Passage, now: Instant) {
     conclude(passage, TryOutcome::ClientGone, now);
@@ -108,7 +115,7 @@ pub fn failed_to_connect(passage: &mut Passage, mut error: Box<Error>, now: Inst
         }
         _ => conclude(passage, outcome, now),
     }
-    error.set_retry(may_retry(passage, now));
+    error.set_retry(rescue::goes_on(passage, now) || may_retry(passage, now));
     error
 }
 
@@ -135,6 +142,9 @@ pub fn failed_after_sending(
     mut error: Box<Error>,
     reused: bool,
 ) -> Box<Error> {
+    if rescue::is_elsewhere(&error) {
+        return error;
+    }
     let now = Instant::now();
     tracing::debug!(%error, "a try failed");
     if waits(session).is_some_and(Waits::take_late) {
@@ -165,7 +175,7 @@ pub fn failed_after_sending(
     if *error.esource() == ErrorSource::Upstream {
         settle(passage, Some(outcome), now);
     }
-    error.set_retry(repeatable && may_retry(passage, now));
+    error.set_retry(repeatable && (rescue::goes_on(passage, now) || may_retry(passage, now)));
     error
 }
 

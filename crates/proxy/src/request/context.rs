@@ -11,9 +11,10 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::live::{Generation, ServiceRuntime};
 use crate::metrics;
+use crate::mirror::Copying;
 use crate::observe::Sighting;
 use crate::pools::{InFlight, Instance, Walk};
-use graygate_rules::decide::{Admitted, Choice, Edit, RouteId, ServicePlan};
+use graygate_rules::decide::{Admitted, Choice, Edit, RouteId, ServicePlan, VersionId};
 use graygate_rules::vocab::{ErrorReason, FallbackReason, Reason, Timeouts};
 
 /// One request.
@@ -95,6 +96,41 @@ pub struct Passage {
     pub upgrades: bool,
     /// Where the service is asked about.
     pub observed: Option<Box<Sighting>>,
+    /// The copy of the request that goes to another pool.
+    pub copying: Option<Box<Copying>>,
+    /// Of a request for a file of a page.
+    pub rescue: Option<Box<Rescue>>,
+}
+
+/// How far the search for a file has come.
+#[derive(Default)]
+pub struct Rescue {
+    pub asked: Asked,
+    /// How many of the other versions had their turn.
+    pub passed: usize,
+    /// Tries that the walk along the fallback chain knows nothing of.
+    pub tries: u32,
+    pub first: Option<First>,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Default)]
+pub enum Asked {
+    /// The decided version, along its fallback chain.
+    #[default]
+    Own,
+    Other(VersionId),
+    /// No other version has it.
+    Back,
+    /// The answer is the client's, whatever it is.
+    Over,
+}
+
+/// Who was asked first.
+pub struct First {
+    pub instance: Arc<Instance>,
+    pub version: VersionId,
+    pub fallback: Option<FallbackReason>,
 }
 
 /// The bytes of a request's body.
@@ -206,6 +242,11 @@ impl Context {
 }
 
 impl Passage {
+    /// Tries at instances so far.
+    pub fn tries(&self) -> u32 {
+        self.walk.tries() + self.rescue.as_ref().map_or(0, |rescue| rescue.tries)
+    }
+
     /// The rules of the decided service.
     pub fn plan(&self) -> Option<&ServicePlan> {
         self.generation.snapshot.service(self.choice.service)

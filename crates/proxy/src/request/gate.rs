@@ -19,7 +19,7 @@ use super::answer::is_interim;
 use super::context::Context;
 use super::intake::{Intake, Verdict};
 use super::settings::Settings;
-use super::{answer, attempt, headers, observed, peer, report};
+use super::{answer, attempt, headers, observed, peer, report, rescue};
 use crate::edge::{WRITE_STALL, connection, waits};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -81,6 +81,10 @@ impl ProxyHttp for Gate {
             Verdict::Proxy => return Ok(false),
             Verdict::Redirect(status, location) => answer::redirect(session, status, &location).await?,
             Verdict::Override(change) => answer::change_override(session, &change).await?,
+            Verdict::Limited(refusal) => {
+                context.error = Some(ErrorReason::RateLimited);
+                answer::limited(session, refusal).await?;
+            }
             Verdict::Error(reason) => {
                 context.error = Some(reason);
                 answer::error(session, reason).await?;
@@ -112,6 +116,9 @@ impl ProxyHttp for Gate {
             let error = Error::explain(ErrorType::HTTPStatus(413), "the request body is too large");
             return Err(error.into_down());
         }
+        if let Some(copying) = &mut passage.copying {
+            copying.pass(body.as_deref().unwrap_or_default(), end);
+        }
         Ok(())
     }
 
@@ -141,7 +148,11 @@ impl ProxyHttp for Gate {
         let passage = context.routed()?;
         passage.body.begin_try();
         passage.upgrades = request.headers.contains_key(header::UPGRADE);
-        headers::edit_request(&self.settings, session, request, passage)
+        headers::edit_request(&self.settings, session, request, passage)?;
+        if passage.copying.is_some() {
+            headers::copy_request(&self.settings, request, passage)?;
+        }
+        Ok(())
     }
 
     fn error_while_proxy(
@@ -178,7 +189,15 @@ impl ProxyHttp for Gate {
             return Err(error.into_up());
         }
         let now = Instant::now();
-        attempt::answered(passage, response.status.as_u16(), now);
+        let status = response.status.as_u16();
+        if passage.rescue.is_some() && rescue::turns_away(session, passage, status, now) {
+            // What a version has to say ends with its own answer.
+            observed::answered(passage, response, now);
+            attempt::turned_away(passage, status, now);
+            rescue::go_on(passage, now);
+            return Err(rescue::elsewhere());
+        }
+        attempt::answered(passage, status, now);
         observed::answered(passage, response, now);
         if let Some(waits) = waits(session) {
             waits.response_began();

@@ -11,7 +11,7 @@ use super::context::Passage;
 use super::settings::{RespondVersion, Settings};
 use super::trace;
 use crate::edge::connection;
-use graygate_rules::decide::{Admitted, Edit, remove_attribute, set_baggage};
+use graygate_rules::decide::{Admitted, Edit, MIRROR_HEADER, remove_attribute, set_baggage};
 
 const REASON_HEADER: HeaderName = HeaderName::from_static("x-gray-reason");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -54,6 +54,37 @@ pub fn edit_request(
     {
         run(&edit, request);
     }
+    Ok(())
+}
+
+/// Makes of what the upstream gets what a copy is; for another try the copy begins again.
+pub fn copy_request(settings: &Settings, request: &RequestHeader, passage: &mut Passage) -> Result<()> {
+    let own = passage.plan().and_then(|plan| plan.version(passage.choice.version?));
+    let own: Vec<HeaderName> =
+        own.iter().flat_map(|version| &version.request_headers).map(|(name, _)| name.clone()).collect();
+    let Some(copying) = &mut passage.copying else { return Ok(()) };
+    if !copying.is_fresh() {
+        copying.begin_again();
+        return Ok(());
+    }
+    let mut copy = request.clone();
+    for name in &own {
+        copy.remove_header(name);
+    }
+    let told = &copying.shadow().told;
+    for (name, value) in &told.headers {
+        copy.insert_header(name.clone(), value.clone())?;
+    }
+    copy.insert_header(settings.trust.version_header.clone(), told.word.clone())?;
+    if settings.trust.baggage
+        && let Some(edit) = set_baggage(&copy.headers, told.word.to_str().ok())
+    {
+        run(&edit, &mut copy);
+    }
+    copy.insert_header(MIRROR_HEADER, HeaderValue::from_static("1"))?;
+    let length = request.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+    copying.begin(copy, length);
     Ok(())
 }
 

@@ -20,14 +20,16 @@ use super::peer::pick;
 use super::settings::Settings;
 use super::trace;
 use crate::edge::authority;
+use crate::limits::Refusal;
 use crate::live::{Generation, Live};
+use crate::mirror::Copying;
 use crate::observe::{Observer, Sighting};
 use crate::pools::Walk;
 use graygate_rules::decide::{
     self, Admission, Arrival, Choice, CookieChange, Decision, Groups, Overrides, Path, Peer, Request,
-    RouteId, Routed, Scratch, ServicePlan, Target, edits, hash, location, rewrite, without_parameter,
+    RouteId, Routed, Scratch, Seen, ServicePlan, Target, edits, hash, location, rewrite, without_parameter,
 };
-use graygate_rules::vocab::{Attribute, ErrorReason, Label, Reason, Timeouts};
+use graygate_rules::vocab::{Attribute, ErrorReason, Label, Reason, Share, Timeouts};
 
 /// What is done with a request.
 pub enum Verdict {
@@ -35,8 +37,13 @@ pub enum Verdict {
     Redirect(u16, String),
     /// The same page again, with or without a tester's word.
     Override(CookieChange),
+    /// A limit is reached.
+    Limited(Refusal),
     Error(ErrorReason),
 }
+
+/// Rolls of the dice that says which requests are copied.
+const BUCKETS: u16 = Share::ALL.hundredths();
 
 /// Buffers of one serving thread, reused from request to request.
 #[derive(Default)]
@@ -100,16 +107,18 @@ impl Intake<'_> {
             now: time::OffsetDateTime::from(begun.time).unix_timestamp_nanos(),
             fresh_identity: fresh.as_deref(),
         };
-        let Admission { admitted, request } = arrival.admit(&self.settings.trust, &mut buffers.arrival);
+        let believed = generation.as_ref().and_then(|generation| generation.trust.as_deref());
+        let trust = believed.unwrap_or(&self.settings.trust);
+        let Admission { admitted, request } = arrival.admit(trust, &mut buffers.arrival);
         let admission = AdmittedRequest { admitted, request_id, trace };
         *stage = Stage::Admitted(admission.clone());
-        let Some(generation) = generation else { return Verdict::Error(ErrorReason::NoService) };
+        let Some(generation) = &generation else { return Verdict::Error(ErrorReason::NoService) };
         let undecided = Undecided {
             admission,
             generation,
             authority: target.authority,
             length: declared_length(head),
-            overrides: &self.settings.trust.overrides,
+            overrides: &trust.overrides,
             body_limit: self.settings.limits.body.0,
             observer: self.observer,
             begun: begun.instant,
@@ -177,7 +186,7 @@ fn target(request: &RequestHeader) -> TargetParts<'_> {
 /// A request that was let in, with the rules that decide it.
 struct Undecided<'r> {
     admission: AdmittedRequest,
-    generation: Arc<Generation>,
+    generation: &'r Arc<Generation>,
     /// Of a target that is a whole URL.
     authority: Option<&'r [u8]>,
     /// The declared length of its body.
@@ -191,7 +200,7 @@ struct Undecided<'r> {
 
 impl Undecided<'_> {
     fn decide(self, request: Request<'_>, scratch: &mut Scratch) -> (Stage, Verdict) {
-        let generation = self.generation.clone();
+        let generation = self.generation;
         let decision = generation.snapshot.decide(&request, scratch);
         if let Some(change) = self.override_of(&request, decision) {
             return (self.answered(None, Reason::Override), Verdict::Override(change));
@@ -201,15 +210,22 @@ impl Undecided<'_> {
             Decision::NoService(routed, _) => {
                 self.refuse(Some(routed.id), Reason::NoService, ErrorReason::NoService)
             }
-            Decision::Redirect(routed) => match redirect(&routed, &request) {
-                Ok(verdict) => (self.answered(Some(routed.id), Reason::Redirect), verdict),
-                Err(error) => self.refuse(Some(routed.id), Reason::BadRequest, error),
-            },
+            Decision::Redirect(routed) => {
+                let seen = Seen { request: &request, hidden: None };
+                let verdict = match self.refusal(&routed, seen, scratch) {
+                    Some(refusal) => Ok(Verdict::Limited(refusal)),
+                    None => redirect(&routed, &request),
+                };
+                match verdict {
+                    Ok(verdict) => (self.answered(Some(routed.id), Reason::Redirect), verdict),
+                    Err(error) => self.refuse(Some(routed.id), Reason::BadRequest, error),
+                }
+            }
             Decision::Version(routed, choice) => {
-                let (route, length) = (routed.id, self.length);
+                let route = routed.id;
                 let found = Found { undecided: &self, routed, choice, request };
                 match found.passage(scratch) {
-                    Ok(passage) => enter(passage, length),
+                    Ok(passage) => found.enter(passage, scratch),
                     Err(error) => self.refuse(Some(route), Reason::BadRequest, error),
                 }
             }
@@ -222,9 +238,14 @@ impl Undecided<'_> {
         self.overrides.change_of(request).filter(|_| is_routed)
     }
 
+    /// What a limit of the route, or of its service, says to a request that came too early.
+    fn refusal(&self, routed: &Routed<'_>, seen: Seen<'_>, scratch: &mut Scratch) -> Option<Refusal> {
+        self.generation.limit(routed.id)?.pass(seen, scratch, Instant::now()).err()
+    }
+
     fn answered(self, route: Option<RouteId>, reason: Reason) -> Stage {
         let Undecided { admission, generation, .. } = self;
-        Stage::Answered(Answered { admission, generation, route, reason })
+        Stage::Answered(Answered { admission, generation: generation.clone(), route, reason })
     }
 
     fn refuse(self, route: Option<RouteId>, reason: Reason, error: ErrorReason) -> (Stage, Verdict) {
@@ -239,16 +260,6 @@ fn redirect(routed: &Routed<'_>, request: &Request<'_>) -> Result<Verdict, Error
     Ok(Verdict::Redirect(redirect.status, location))
 }
 
-/// Picks the first instance, so that a request no instance can take is answered on a connection that stays.
-fn enter(mut passage: Box<Passage>, length: u64) -> (Stage, Verdict) {
-    passage.runtime.decided(&passage.choice);
-    let verdict = match length > passage.body.limit {
-        true => Verdict::Error(ErrorReason::BodyTooLarge),
-        false => pick(&mut passage, Instant::now()).map_or_else(Verdict::Error, |()| Verdict::Proxy),
-    };
-    (Stage::Routed(passage), verdict)
-}
-
 /// A request whose service and version are decided.
 struct Found<'a> {
     undecided: &'a Undecided<'a>,
@@ -258,8 +269,29 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// Picks the first instance, so that a request no instance can take is answered on a connection that stays.
+    fn enter(&self, mut passage: Box<Passage>, scratch: &mut Scratch) -> (Stage, Verdict) {
+        passage.runtime.decided(&passage.choice);
+        let plan = passage.plan();
+        let is_limited = self.routed.route.limit.is_some() || plan.is_some_and(|plan| plan.limit.is_some());
+        let verdict = if self.undecided.length > passage.body.limit {
+            Verdict::Error(ErrorReason::BodyTooLarge)
+        } else if let Some(refusal) = is_limited.then(|| self.refusal(plan, scratch)).flatten() {
+            Verdict::Limited(refusal)
+        } else {
+            pick(&mut passage, Instant::now()).map_or_else(Verdict::Error, |()| Verdict::Proxy)
+        };
+        (Stage::Routed(passage), verdict)
+    }
+
+    /// What limits this request, if it came too early.
+    fn refusal(&self, plan: Option<&ServicePlan>, scratch: &mut Scratch) -> Option<Refusal> {
+        let hidden = plan.and_then(|plan| plan.hidden(&self.request));
+        self.undecided.refusal(&self.routed, Seen { request: &self.request, hidden }, scratch)
+    }
+
     fn passage(&self, scratch: &mut Scratch) -> Result<Box<Passage>, ErrorReason> {
-        let (choice, request, generation) = (self.choice, &self.request, &self.undecided.generation);
+        let (choice, request, generation) = (self.choice, &self.request, self.undecided.generation);
         let plan = generation.snapshot.service(choice.service).ok_or(ErrorReason::Internal)?;
         let runtime = generation.service(choice.service).ok_or(ErrorReason::Internal)?.clone();
         let groups = Groups::of(&self.routed, request.path.view);
@@ -274,7 +306,9 @@ impl Found<'_> {
             true => plan.with_hashed(None, request, scratch, |value| u64::from(hash(b"", value))),
             false => None,
         };
-        let observed = self.sighting(plan, scratch).filter(|_| pin.is_none());
+        // Copies of requests and those of developers say nothing of what users meet.
+        let is_user = pin.is_none() && !self.undecided.admission.admitted.mirrored;
+        let observed = if is_user { self.sighting(plan, scratch) } else { None };
         let in_flight = runtime.version(choice.version).begin();
         let deadline = deadline(request.headers);
         let target = self.target(plan.hidden(request), rewritten.path.as_deref());
@@ -304,6 +338,8 @@ impl Found<'_> {
             stale: 0,
             upgrades: false,
             observed,
+            copying: self.copying(plan),
+            rescue: plan.assets.as_ref().filter(|assets| assets.covers(request)).map(|_| Box::default()),
         }))
     }
 
@@ -312,6 +348,22 @@ impl Found<'_> {
         let Undecided { observer, begun, .. } = *self.undecided;
         let (choice, request) = (&self.choice, &self.request);
         observed::Decided { observer, plan, choice, request, begun }.sighting(scratch)
+    }
+
+    /// The copy that is made of the request, if one is. A copy is not copied again, and neither is what becomes another
+    /// protocol.
+    fn copying(&self, plan: &ServicePlan) -> Option<Box<Copying>> {
+        let rule = self.choice.rule.and_then(|id| plan.rules.get(id));
+        let is_mirrored =
+            self.routed.route.mirror.is_some() || rule.is_some_and(|rule| rule.mirror.is_some());
+        let is_copy = || self.undecided.admission.admitted.mirrored;
+        let switches =
+            || self.request.headers.contains_key(header::UPGRADE) || self.request.method == "CONNECT";
+        if !is_mirrored || is_copy() || switches() {
+            return None;
+        }
+        let shadow = self.undecided.generation.shadows.of(self.routed.id, &self.choice)?;
+        shadow.wants(rand::random_range(0..BUCKETS)).then(|| Box::new(Copying::of(shadow.clone())))
     }
 
     /// Path and query for the upstream.

@@ -14,6 +14,7 @@ use pingora::{Error, ErrorType, Result};
 use super::attempt::conclude;
 use super::context::{Attempt, AttemptState, Context, Passage};
 use super::observed;
+use super::rescue;
 use crate::pools::NoInstance;
 use graygate_rules::spec::Wire;
 use graygate_rules::vocab::{ErrorReason, TryOutcome};
@@ -26,6 +27,12 @@ pub fn pick(passage: &mut Passage, now: Instant) -> Result<(), ErrorReason> {
     // The slot of the failed try is given back first, or the request would count twice.
     if let Some(attempt) = &mut passage.attempt {
         attempt.slot = None;
+    }
+    if passage.rescue.is_some()
+        && let Some(attempt) = rescue::pick(passage, now)
+    {
+        passage.attempt = Some(attempt);
+        return Ok(());
     }
     let pools = passage.runtime.pools.clone();
     let picked = pools.pick(&mut passage.walk, now).map_err(|none| match none {

@@ -14,10 +14,15 @@ use graygate_telemetry::{AccessLog, ClientText, Entry, ServedBy};
 /// What a client that left before its answer counts as, after nginx.
 const CLIENT_CLOSED: u16 = 499;
 
-pub fn finish(metrics: &Metrics, log: Option<&AccessLog>, session: &Session, context: &Context) {
+pub fn finish(metrics: &Metrics, log: Option<&AccessLog>, session: &Session, context: &mut Context) {
     let written = session.response_written().map(|response| response.status.as_u16());
     let status = written.unwrap_or(CLIENT_CLOSED);
     let took = Instant::now().saturating_duration_since(context.begun.instant);
+    if let (Some(copying), Some(status)) =
+        (context.passage_mut().and_then(|passage| passage.copying.as_mut()), written)
+    {
+        copying.answered(status);
+    }
     match context.passage() {
         Some(passage) => {
             passage.runtime.version(passage.choice.version).finished(StatusClass::of(status), took);
@@ -79,7 +84,7 @@ fn write(log: &AccessLog, session: &Session, context: &Context, ending: Ending) 
             .zip(address.as_deref())
             .map(|(instance, address)| ServedBy { version: instance.version().as_str(), address }),
         fallback: passage.and_then(|passage| passage.fallback),
-        tries: passage.map_or(0, |passage| passage.walk.tries()),
+        tries: passage.map_or(0, Passage::tries),
         error: context.error.map(ErrorReason::as_str),
         request_id: admission
             .map(|admission| &admission.request_id)

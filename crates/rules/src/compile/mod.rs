@@ -6,6 +6,7 @@
 //! good version in force; what refers to something missing is inert as a whole. Pure: no IO, no clock. Start at
 //! [`compile_next`].
 
+mod assets;
 mod condition;
 mod findings;
 mod index;

@@ -47,6 +47,7 @@ pub struct Parsed {
 pub struct Order {
     pub priority: i32,
     pub names_services: bool,
+    pub has_mirror: bool,
 }
 
 impl Memory {
@@ -129,9 +130,11 @@ impl Parsed {
     fn of(raw: &Arc<Raw>, document: Document, last: Option<Parsed>) -> Parsed {
         let before = last.and_then(|last| last.resolved.into_inner().or(last.before));
         let order = match &document {
-            Document::Rule(rule) => {
-                Some(Order { priority: rule.priority, names_services: rule.services.is_some() })
-            }
+            Document::Rule(rule) => Some(Order {
+                priority: rule.priority,
+                names_services: rule.services.is_some(),
+                has_mirror: rule.mirror.is_some(),
+            }),
             _ => None,
         };
         Parsed { raw: raw.clone(), document: Arc::new(document), order, resolved: OnceLock::new(), before }

@@ -137,5 +137,6 @@ fn plan(resolved: &ResolvedRule<'_>, rule: &Rule, versions: &VersionTable) -> Ru
         ends: rule.ends.map(|time| time.unix_timestamp_nanos()),
         when: when.clone(),
         outcome,
+        mirror: rule.mirror.clone().map(Box::new),
     }
 }

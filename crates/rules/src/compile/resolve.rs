@@ -13,6 +13,7 @@ use super::findings::Findings;
 use super::lists::Lists;
 use super::parse::{self, Order, Parsed};
 use super::resolved::Resolved;
+use super::route::NO_SHADOW;
 use super::services::Services;
 use crate::decide::Indexed;
 use crate::documents::{Document, DocumentId, Kind, Rule};
@@ -86,19 +87,29 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn rule<'m>(&mut self, id: &DocumentId, parsed: &'m Parsed) -> Option<ResolvedRule<'m>> {
-        let Order { priority, names_services } = parsed.order?;
+        let Order { priority, names_services, has_mirror } = parsed.order?;
         let services = if names_services { rule(parsed)?.services.as_deref() } else { None };
         let mut dangling = self.missing_services(services);
         let (resolved, is_new) = match parsed.resolved.get() {
             Some(resolved) => (Cow::Borrowed(resolved), false),
             None => (self.resolve(id, parsed, &mut dangling)?, true),
         };
+        let shadow = if has_mirror { self.missing_shadow(rule(parsed)?) } else { None };
         let inert = dangling.first().map(|first| first.message.clone());
         let mut findings = self.findings.of(id);
         for found in dangling {
             findings.add(&found.field, found.message, "the rule is inert until then");
         }
+        if let Some(message) = shadow {
+            findings.add("mirror.service", message, NO_SHADOW);
+        }
         Some(ResolvedRule { parsed, services, resolved, is_new, inert, priority })
+    }
+
+    /// What is wrong with a mirror; the rule decides all the same.
+    fn missing_shadow(&self, rule: &Rule) -> Option<String> {
+        let service = &rule.mirror.as_ref()?.service;
+        (!self.services.has(service)).then(|| format!("the service `{service}` does not exist"))
     }
 
     fn missing_services(&self, services: Option<&[Name]>) -> Vec<Dangling> {

@@ -13,7 +13,10 @@ use crate::decide::{
 use crate::documents::{
     self, Condition, Document, HostPattern, Kind, PathPattern, Route, Target, TimeoutOverrides,
 };
-use crate::vocab::{Name, Timeouts};
+use crate::vocab::{Mirror, Name, Timeouts};
+
+/// What follows from a mirror that leads nowhere.
+pub(super) const NO_SHADOW: &str = "nothing is copied until then";
 
 /// What routes refer to.
 pub struct Referred<'a> {
@@ -70,21 +73,32 @@ fn expand(route: &Route, id: usize) -> impl Iterator<Item = Candidate> {
     };
     let paths: Vec<PathMatch> = match &route.paths {
         None => vec![PathMatch::Any],
-        Some(paths) => paths
-            .iter()
-            .map(|path| match path {
-                PathPattern::Exact(path) => PathMatch::Exact(path.clone()),
-                PathPattern::Prefix(prefix) => PathMatch::Prefix(prefix.clone()),
-                PathPattern::Regex(pattern) => PathMatch::Regex(pattern.regex.clone()),
-            })
-            .collect(),
+        Some(paths) => paths.iter().map(path_match).collect(),
     };
     hosts.into_iter().flat_map(move |host| {
         paths.clone().into_iter().map(move |path| Candidate { route: id, host: host.clone(), path })
     })
 }
 
+pub(super) fn path_match(path: &PathPattern) -> PathMatch {
+    match path {
+        PathPattern::Exact(path) => PathMatch::Exact(path.clone()),
+        PathPattern::Prefix(prefix) => PathMatch::Prefix(prefix.clone()),
+        PathPattern::Regex(pattern) => PathMatch::Regex(pattern.regex.clone()),
+    }
+}
+
 impl Referred<'_> {
+    /// Where copies go. A shadow that is not there changes nothing for its users: the route stays.
+    fn mirror(&self, route: &Route, findings: &mut DocumentFindings<'_>) -> Option<Box<Mirror>> {
+        let mirror = route.mirror.as_ref()?;
+        if !self.services.iter().any(|service| service.name == mirror.service) {
+            let message = format!("the service `{}` does not exist", mirror.service);
+            findings.add("mirror.service", message, NO_SHADOW);
+        }
+        Some(Box::new(mirror.clone()))
+    }
+
     /// The route, unless it is inert: then it is a problem and never matches.
     fn plan(&self, name: Name, route: &Route, mut findings: DocumentFindings<'_>) -> Option<RoutePlan> {
         let service = match &route.target {
@@ -115,6 +129,8 @@ impl Referred<'_> {
             response_headers: route.response_headers.clone(),
             timeouts: timeouts(route.timeouts, service.map(|(_, service)| service)),
             max_body: route.max_body.map(|size| size.0),
+            limit: route.limit.clone().map(Box::new),
+            mirror: self.mirror(route, &mut findings),
             pin: service.and_then(|(_, service)| service.pin.as_ref()).map(|pin| pin.attribute.clone()),
         })
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use http::HeaderValue;
 
+use super::assets;
 use super::findings::Findings;
 use super::index::Indexes;
 use super::plan::{self, Planned};
@@ -118,6 +119,8 @@ impl NamedService<'_> {
             balances_by_identity: service.balance == Balance::Hash,
             failures: service.errors.clone(),
             warm_up: service.warm_up,
+            limit: service.limit.clone(),
+            assets: service.assets.as_ref().map(|assets| assets::plan(assets, service, self.versions)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Documents in, decisions and problems out: every table feeds texts as operators write them.
 
+mod beyond;
 mod conditions;
 mod held_back;
 mod order;
@@ -125,6 +126,7 @@ impl Ask {
             inherited: self.inherited,
             now: self.now,
             tester: None,
+            places: None,
             fresh_identity: self.fresh,
         };
         let decision = compiled.snapshot.decide(&request, &mut scratch);

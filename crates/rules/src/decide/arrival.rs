@@ -64,7 +64,7 @@ pub struct Buffers {
 impl<'a> Arrival<'a> {
     /// Settles what is believed, hides what is not, and normalises host and path. The headers that arrived stay as they
     /// are: whoever sends them on has to run [`Admitted::edits`] on them.
-    pub fn admit(self, trust: &Trust, buffers: &'a mut Buffers) -> Admission<'a> {
+    pub fn admit(self, trust: &'a Trust, buffers: &'a mut Buffers) -> Admission<'a> {
         let admitted = trust.believe(self.peer, self.headers);
         let request = self.normalise(&admitted, trust, buffers);
         Admission { admitted, request }
@@ -73,7 +73,7 @@ impl<'a> Arrival<'a> {
     fn normalise(
         self,
         admitted: &Admitted,
-        trust: &Trust,
+        trust: &'a Trust,
         buffers: &'a mut Buffers,
     ) -> Result<Request<'a>, BadArrival> {
         let Buffers { path, host, headers, inherited, word } = buffers;
@@ -104,6 +104,7 @@ impl<'a> Arrival<'a> {
             client: admitted.client,
             pins_trusted: admitted.version_trusted,
             inherited: inherited.as_ref().and_then(|version| version.to_str().ok()),
+            places: trust.places.as_deref(),
             tester,
             now: self.now,
             fresh_identity: self.fresh_identity,
@@ -127,6 +128,7 @@ mod tests {
             version_header: HeaderName::from_static("x-gray-version"),
             baggage: true,
             overrides: Overrides::default(),
+            places: None,
         }
     }
 
@@ -167,7 +169,8 @@ mod tests {
             let arrival =
                 Arrival { version, authority: authority.map(str::as_bytes), ..arrival(headers, "1.1.1.1") };
             let mut buffers = Buffers::default();
-            let admission = arrival.admit(&trust(), &mut buffers);
+            let trust = trust();
+            let admission = arrival.admit(&trust, &mut buffers);
             let found = admission.request.map(|request| (request.host, request.port));
             assert_eq!(found.map_err(|reason| reason.to_string()), expected, "{version:?} {authority:?}");
         }
@@ -184,7 +187,8 @@ mod tests {
             ("1.1.1.1", None, None, "k=v"),
         ] {
             let mut buffers = Buffers::default();
-            let Admission { admitted, request } = arrival(&headers, address).admit(&trust(), &mut buffers);
+            let trust = trust();
+            let Admission { admitted, request } = arrival(&headers, address).admit(&trust, &mut buffers);
             let request = request.unwrap();
             assert_eq!(request.inherited, inherited, "{address}");
             assert_eq!(request.pins_trusted, inherited.is_some(), "{address}");
@@ -205,7 +209,8 @@ mod tests {
         headers.insert("x-forwarded-for", HeaderValue::from_static("1.2.3.4"));
         let climbing = Arrival { path: b"/../x", ..arrival(&headers, "10.0.0.1") };
         let mut buffers = Buffers::default();
-        let admission = climbing.admit(&trust(), &mut buffers);
+        let trust = trust();
+        let admission = climbing.admit(&trust, &mut buffers);
         assert_eq!(admission.request.unwrap_err(), BadArrival::Path(BadPath::Climbs));
         assert_eq!(admission.admitted.client.to_string(), "1.2.3.4");
     }

@@ -5,6 +5,7 @@
 //! alive. Start at [`Snapshot::decide`].
 
 mod arrival;
+mod assets;
 mod bucket;
 mod candidate;
 mod condition;
@@ -14,6 +15,7 @@ mod members;
 mod overrides;
 mod path;
 mod pattern;
+mod places;
 mod request;
 mod rewrite;
 mod route;
@@ -26,6 +28,7 @@ mod trust;
 mod version;
 
 pub use arrival::{Admission, Arrival, BadArrival, Buffers};
+pub use assets::AssetsPlan;
 pub use bucket::{bucket, hash};
 pub use candidate::{Candidate, HostMatch, PathMatch, RouteId};
 pub use condition::{Condition, Predicate, Test};
@@ -34,12 +37,14 @@ pub use list::{Hashed, NetworkSet, ValueSet};
 pub use overrides::{BadGrant, BadKeys, CookieChange, Grant, OVERRIDE_COOKIE, OVERRIDE_PARAMETER, Overrides};
 pub use path::{BadPath, Host, Path, PathBuffer, normalise_host};
 pub use pattern::Pattern;
+pub use places::{BadPlaces, Places};
 pub use request::{Request, Seen, cookies, decode_parameter, parameters, without_parameter};
 pub use rewrite::{BadTarget, Edit, Groups, Rewritten, apply, edits, location, rewrite};
 pub use route::{PathRewrite, Redirect, RoutePlan, Routed, Routes, ServiceTarget, Target};
 pub use rule::{Outcome, RELEASE, RulePlan, Standing, VersionId, index_from, index_rules, reached};
-pub use service::{Choice, IssueCookie, Pin, ServiceId, ServicePlan, VersionPlan};
+pub use service::{Choice, IssueCookie, Pin, ServiceId, ServicePlan, VersionPlan, first_value};
 pub use snapshot::{Decision, Snapshot};
 pub use tester::Tester;
 pub use text::fold;
-pub use trust::{Admitted, Peer, Trust, remove_attribute, set_baggage};
+pub use trust::{Admitted, MIRROR_HEADER, Peer, Trust, remove_attribute, set_baggage};
+pub use version::Version;

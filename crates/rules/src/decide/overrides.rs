@@ -99,6 +99,11 @@ impl Overrides {
         Ok(Overrides { keys })
     }
 
+    /// How many keys words may be signed with.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Makes a word, signed with the first key.
     pub fn sign(&self, grant: &Grant) -> Result<String, BadGrant> {
         let key = self.keys.first().ok_or(BadGrant::NoKey)?;
@@ -301,6 +306,7 @@ mod tests {
             pins_trusted: false,
             inherited: None,
             tester: None,
+            places: None,
             now: 400 * NANOS + 5,
             fresh_identity: None,
         };

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, header};
 
 use super::path::Path;
+use super::places::Places;
 use super::tester::Tester;
 use crate::vocab::Attribute;
 
@@ -28,6 +29,8 @@ pub struct Request<'a> {
     pub pins_trusted: bool,
     /// The version a trusted peer has decided before.
     pub inherited: Option<&'a str>,
+    /// Where addresses are; `None`: nobody knows.
+    pub places: Option<&'a Places>,
     /// A word that puts its bearer into a version.
     pub tester: Option<Tester<'a>>,
     /// Nanoseconds since 1970, for rules with a window.
@@ -104,6 +107,9 @@ fn any_value(
             let _ = write!(values.value, "{}", request.client);
             test(&values.value, folded)
         }
+        Attribute::Geo(field) => request.places.is_some_and(|places| {
+            places.write(request.client, *field, &mut values.value) && test(&values.value, folded)
+        }),
     }
 }
 

@@ -9,7 +9,7 @@ use super::condition::Condition;
 use super::index::{PatternSets, RouteIndex, Scratch};
 use super::request::{Request, Seen, Values};
 use super::service::ServiceId;
-use crate::vocab::{Attribute, HeaderEdits, Name, Template, Timeouts};
+use crate::vocab::{Attribute, HeaderEdits, Limit, Mirror, Name, Template, Timeouts};
 
 /// All routes of a generation.
 #[derive(Default, Debug)]
@@ -33,6 +33,9 @@ pub struct RoutePlan {
     pub timeouts: Timeouts,
     /// Bytes; overrules the process's limit.
     pub max_body: Option<u64>,
+    /// Rare, and so behind a pointer, as is the next.
+    pub limit: Option<Box<Limit>>,
+    pub mirror: Option<Box<Mirror>>,
     /// Attributes of pins that conditions must not see from untrusted clients: the target service's.
     pub pin: Option<Attribute>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::condition::Remainder;
 use super::index::{Indexed, PatternSets, RuleIndex, RuleKey, Scratch};
 use super::request::{Seen, Values};
-use crate::vocab::{Attribute, Name, Share};
+use crate::vocab::{Attribute, Mirror, Name, Share};
 
 /// Index into [`ServicePlan::versions`](super::ServicePlan::versions).
 pub type VersionId = usize;
@@ -22,6 +22,8 @@ pub struct RulePlan {
     pub ends: Option<i128>,
     pub when: Option<Arc<Indexed>>,
     pub outcome: Outcome,
+    /// Where copies of its requests go; rare, and so behind a pointer.
+    pub mirror: Option<Box<Mirror>>,
 }
 
 /// Whether a rule takes part at all.

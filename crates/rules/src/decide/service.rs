@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::assets::AssetsPlan;
 use super::bucket::bucket;
 use super::index::{RuleId, RuleIndex, Scratch};
 use super::request::{Request, Seen, Values};
 use super::rule::{Outcome, RELEASE, RulePlan, VersionId};
-use crate::vocab::{Attribute, Bucket, Failures, Label, Name, Reason, Timeouts};
+use crate::vocab::{Attribute, Bucket, Failures, Label, Limit, Name, Reason, Timeouts};
 
 /// Index into [`Snapshot::services`](super::Snapshot::services).
 pub type ServiceId = usize;
@@ -39,6 +40,8 @@ pub struct ServicePlan {
     pub failures: Failures,
     /// How long after its first request an instance's times are not compared.
     pub warm_up: Duration,
+    pub limit: Option<Limit>,
+    pub assets: Option<AssetsPlan>,
 }
 
 #[derive(Clone, Debug)]
@@ -211,6 +214,16 @@ impl ServicePlan {
         let seen = Seen { request, hidden: None };
         with_identity(std::slice::from_ref(&pin.attribute), seen, &mut scratch.values, read)
     }
+}
+
+/// Calls `read` with the first value of these attributes that is there and not empty: what a limit tells clients apart by.
+pub fn first_value<T>(
+    attributes: &[Attribute],
+    seen: Seen<'_>,
+    scratch: &mut Scratch,
+    read: impl FnOnce(&[u8]) -> T,
+) -> Option<T> {
+    with_identity(attributes, seen, &mut scratch.values, read)
 }
 
 /// Calls `read` with the first value that is there and not empty: of the first attribute that has one, its first.

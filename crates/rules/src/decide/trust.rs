@@ -4,11 +4,13 @@
 //! same request. Owns the removal of what an untrusted peer must not say.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::list::NetworkSet;
 use super::overrides::Overrides;
+use super::places::Places;
 use super::request::cookies;
 use super::rewrite::Edit;
 use crate::vocab::{Attribute, Name, read_address};
@@ -16,6 +18,8 @@ use crate::vocab::{Attribute, Name, read_address};
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 const BAGGAGE: &str = "baggage";
+/// Says that a request is the copy of another one.
+pub const MIRROR_HEADER: &str = "x-graygate-mirror";
 /// The member of W3C baggage that carries the version.
 const BAGGAGE_MEMBER: &str = "gray.version";
 
@@ -26,7 +30,7 @@ const FORWARDED: &str = "x-forwarded-";
 const SET_ANYWAY: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
 
 /// Who is believed what.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Trust {
     /// Peers that may set `X-Forwarded-*`.
     pub forwarded: NetworkSet,
@@ -37,6 +41,8 @@ pub struct Trust {
     pub baggage: bool,
     /// Who signs testers' words.
     pub overrides: Overrides,
+    /// Where clients' addresses are.
+    pub places: Option<Arc<Places>>,
 }
 
 /// What is believed of one request.
@@ -50,6 +56,8 @@ pub struct Admitted {
     pub forwarded_trusted: bool,
     /// Whether the peer may set versions and pins.
     pub version_trusted: bool,
+    /// Whether a trusted peer says that this is the copy of another request.
+    pub mirrored: bool,
     /// The version a trusted peer decided before: always a [`Name`].
     pub inherited: Option<HeaderValue>,
     /// What has to be done to the headers before anything looks at them; nearly always nothing.
@@ -98,7 +106,8 @@ impl Trust {
                 None
             }
         };
-        Admitted { client, scheme, forwarded_trusted, version_trusted, inherited, edits }
+        let mirrored = version_trusted && headers.contains_key(MIRROR_HEADER);
+        Admitted { client, scheme, forwarded_trusted, version_trusted, mirrored, inherited, edits }
     }
 
     /// Whether an application behind would believe what an untrusted peer says in this header. Many read `_` as `-`:
@@ -107,6 +116,9 @@ impl Trust {
         let name = name.as_str();
         let is_of_the_way = |name: &str| name.starts_with(FORWARDED) || OF_THE_WAY.contains(&name);
         let version = self.version_header.as_str();
+        if name == MIRROR_HEADER {
+            return !version_trusted;
+        }
         if !name.contains('_') && !version.contains('_') {
             return !forwarded_trusted && is_of_the_way(name) && !SET_ANYWAY.contains(&name);
         }
@@ -241,6 +253,7 @@ mod tests {
             version_header: HeaderName::from_static("x-gray-version"),
             baggage,
             overrides: Overrides::default(),
+            places: None,
         }
     }
 

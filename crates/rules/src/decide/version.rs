@@ -43,6 +43,11 @@ impl<'v> Version<'v> {
         fits.then_some(Version { numbers: read_parts(numbers)?, pre: pre.unwrap_or_default() })
     }
 
+    /// What orders versions roughly: their numbers, and of the same ones a pre-release before its release.
+    pub fn age(&self) -> ([u64; 3], bool) {
+        (self.numbers, self.pre.is_empty())
+    }
+
     /// A pre-release is in a range only where the range names a pre-release of the same numbers.
     pub fn is_in(&self, range: &VersionReq) -> bool {
         let names_it = |comparator: &Comparator| {

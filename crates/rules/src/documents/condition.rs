@@ -251,7 +251,8 @@ pub fn read_attribute(field: &Field<'_>) -> Option<Attribute> {
         let help = match did_you_mean(word, Attribute::WORDS).filter(|near| *near != word) {
             Some(near) => format!("did you mean `{near}`?"),
             None => {
-                "attributes are header:<name>, cookie:<name>, query:<name>, path, host, method, scheme and ip"
+                "attributes are header:<name>, cookie:<name>, query:<name>, path, host, method, scheme, ip, \
+                 geo:country, geo:region, geo:city and geo:asn"
                     .into()
             }
         };

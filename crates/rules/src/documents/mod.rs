@@ -4,13 +4,16 @@
 //! are problems with a place; nothing is skipped in silence. Owns: the raw [`DocumentSet`], the parsed
 //! [`Document`], and the reader of operators' text. Never: IO, references between documents (the compiler's work).
 
+mod assets;
 mod closure;
 mod condition;
 mod discover;
 pub mod edit;
 pub mod fields;
 mod instance;
+mod limit;
 mod list;
+mod mirror;
 pub mod plan;
 mod print;
 mod route;
@@ -20,6 +23,7 @@ mod set;
 pub mod text;
 pub mod write;
 
+pub use assets::Assets;
 pub use closure::Closure;
 pub use condition::{Condition, Match, Operator, Pattern, read_attribute};
 pub use discover::{Discover, Weighing};

@@ -7,7 +7,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::condition::{Condition, PATTERNS, Pattern};
 use super::fields::{Emptiness, Field, Map};
-use crate::vocab::{ByteSize, HeaderEdits, Name, Part, Template, Timeouts};
+use super::{limit, mirror};
+use crate::vocab::{ByteSize, HeaderEdits, Limit, Mirror, Name, Part, Template, Timeouts};
 
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -24,6 +25,8 @@ pub struct Route {
     pub response_headers: HeaderEdits,
     pub timeouts: TimeoutOverrides,
     pub max_body: Option<ByteSize>,
+    pub limit: Option<Limit>,
+    pub mirror: Option<Mirror>,
 }
 
 /// Lower case, without a port or trailing dot.
@@ -120,6 +123,13 @@ impl Route {
             map.or("response_headers", HeaderEdits::default(), |f| read_edits(f, &context));
         let timeouts = map.or("timeouts", TimeoutOverrides::default(), TimeoutOverrides::read);
         let max_body = map.get("max_body").and_then(|f| f.size());
+        let limit = map.get("limit").and_then(|f| limit::read(&f));
+        let mirror = map.get("mirror").and_then(|f| match &target {
+            Some(Target::Redirect(_)) => {
+                f.wrong("a redirect has no request to copy: nothing goes upstream", "")
+            }
+            _ => mirror::read(&f),
+        });
         map.note_unknown();
         Some(Route {
             hosts,
@@ -132,6 +142,8 @@ impl Route {
             response_headers,
             timeouts,
             max_body,
+            limit,
+            mirror,
         })
     }
 }
@@ -346,7 +358,7 @@ fn read_host_template(field: &Field<'_>, context: &PathContext) -> Option<Templa
     }
 }
 
-fn read_paths(field: &Field<'_>) -> Option<Vec<PathPattern>> {
+pub(super) fn read_paths(field: &Field<'_>) -> Option<Vec<PathPattern>> {
     let paths = field.list_of(Emptiness::Refused, read_path)?;
     let patterns = paths.iter().filter(|path| matches!(path, PathPattern::Regex(_))).count();
     match patterns {

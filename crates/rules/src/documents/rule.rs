@@ -5,7 +5,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::condition::{Condition, read_attribute};
 use super::fields::{Emptiness, Field};
-use crate::vocab::{Attribute, Name, Share};
+use super::mirror;
+use crate::vocab::{Attribute, Mirror, Name, Share};
 
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -22,6 +23,7 @@ pub struct Rule {
     pub by: Option<Vec<Attribute>>,
     /// `None`: the rule's name.
     pub salt: Option<String>,
+    pub mirror: Option<Mirror>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +44,7 @@ impl Rule {
         let when = map.get("when").and_then(|f| Condition::read_when(&f));
         let by = map.get("by").and_then(|f| f.list_of(Emptiness::Refused, read_attribute));
         let salt = map.get("salt").and_then(|f| f.text().map(str::to_string));
+        let mirror = map.get("mirror").and_then(|f| mirror::read(&f));
         let outcome = match map.one_of(&["version", "split"]) {
             Some(("version", f)) => f.name().map(Outcome::Version),
             Some((_, f)) => read_split(&f).map(Outcome::Split),
@@ -53,7 +56,7 @@ impl Rule {
         {
             map.wrong::<()>("`ends` is not after `starts`", "the rule would never match");
         }
-        Some(Rule { services, priority, enabled, starts, ends, when, outcome: outcome?, by, salt })
+        Some(Rule { services, priority, enabled, starts, ends, when, outcome: outcome?, by, salt, mirror })
     }
 }
 

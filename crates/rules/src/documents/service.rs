@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::assets::Assets;
 use super::condition::read_attribute;
 use super::discover::Discover;
 use super::fields::{Emptiness, Field};
 use super::instance::Instance;
+use super::limit;
 use super::route::{TimeoutOverrides, header_name};
-use crate::vocab::{Attribute, Failures, Label, Name, Share, StatusMatch, parse_duration};
+use crate::vocab::{Attribute, Failures, Label, Limit, Name, Share, StatusMatch, parse_duration};
 
 /// Most further tries; more would only multiply an outage.
 const RETRY_LIMIT: i64 = 8;
@@ -50,6 +52,8 @@ pub struct Service {
     pub warm_up: Duration,
     /// Further request headers by decided version.
     pub version_headers: Vec<(Name, Vec<(HeaderName, HeaderValue)>)>,
+    pub limit: Option<Limit>,
+    pub assets: Option<Assets>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -169,6 +173,8 @@ impl Service {
             warm_up: map
                 .or("warm_up", WARM_UP, |f| f.parsed("a duration like `30s`, or `0s`", parse_duration)),
             version_headers: map.or("version_headers", Vec::new(), |f| read_named(f, read_headers)),
+            limit: map.get("limit").and_then(|f| limit::read(&f)),
+            assets: map.get("assets").and_then(|f| Assets::read(&f)),
             tls,
         };
         map.note_unknown();

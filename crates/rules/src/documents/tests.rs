@@ -1,5 +1,7 @@
 //! Every field, operator and mistake of the contract, as operators write them.
 
+mod beyond;
+
 use std::time::Duration;
 
 use super::*;

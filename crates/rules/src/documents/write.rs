@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Document;
+use super::assets::Assets;
 use super::closure::Closure;
 use super::condition::{Condition, Match, Operator};
 use super::discover::{Discover, Weighing};
@@ -25,7 +26,9 @@ use super::service::{
     Balance, Fallback, HealthCheck, HealthCheckKind, Outlier, Protocol, Service, Tls, WARM_UP,
 };
 use super::text::{Node, Value};
-use crate::vocab::{Comparison, Failures, HeaderEdits, StatusMatch, Template, format_duration};
+use crate::vocab::{
+    Comparison, Failures, HeaderEdits, Limit, Mirror, Name, Share, StatusMatch, Template, format_duration,
+};
 
 /// The document's text: YAML, or of a list its lines. `None` of a plan: people write those, and no program does.
 pub fn write(document: &Document) -> Option<String> {
@@ -119,6 +122,7 @@ fn of_rule(rule: &Rule) -> Value {
     }
     map.put_some("by", rule.by.as_ref().map(texts));
     map.put_some("salt", rule.salt.as_ref().map(text));
+    map.put_some("mirror", rule.mirror.as_ref().map(of_mirror));
     map.map()
 }
 
@@ -226,6 +230,8 @@ fn of_service(service: &Service) -> Value {
     let headers = service.version_headers.iter();
     let headers = headers.map(|(version, headers)| (version, of_headers(headers)));
     map.put_filled("version_headers", self::map(headers));
+    map.put_some("limit", service.limit.as_ref().map(of_limit));
+    map.put_some("assets", service.assets.as_ref().map(of_assets));
     map.map()
 }
 
@@ -346,6 +352,36 @@ fn of_route(route: &Route) -> Value {
     map.put_filled("response_headers", of_edits(&route.response_headers));
     map.put_filled("timeouts", of_timeouts(route.timeouts));
     map.put_some("max_body", route.max_body.map(text));
+    map.put_some("limit", route.limit.as_ref().map(of_limit));
+    map.put_some("mirror", route.mirror.as_ref().map(of_mirror));
+    map.map()
+}
+
+fn of_limit(limit: &Limit) -> Value {
+    let mut map = Entries::default();
+    map.put("rate", text(limit.rate));
+    map.put_some("burst", (limit.burst != limit.rate.count()).then(|| number(limit.burst)));
+    map.put_some("by", limit.by.as_ref().map(texts));
+    map.map()
+}
+
+fn of_mirror(mirror: &Mirror) -> Value {
+    let mut map = Entries::default();
+    map.put("service", text(&mirror.service));
+    map.put_some("version", (mirror.version.as_str() != Name::RELEASE).then(|| text(&mirror.version)));
+    map.put_some("share", (mirror.share != Share::ALL).then(|| text(format!("{}%", mirror.share))));
+    map.put_some("body", (mirror.body != Mirror::BODY).then(|| text(mirror.body)));
+    map.put_some("max", (mirror.max != Mirror::MAX).then(|| number(mirror.max)));
+    map.map()
+}
+
+fn of_assets(assets: &Assets) -> Value {
+    let mut map = Entries::default();
+    map.put("paths", list(assets.paths.iter().map(of_path)));
+    map.put_some(
+        "on",
+        (assets.statuses != Assets::STATUSES).then(|| list(assets.statuses.iter().map(number))),
+    );
     map.map()
 }
 

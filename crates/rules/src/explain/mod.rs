@@ -3,18 +3,20 @@
 //! Answers: route, version, reason and rule of a request that is only described, over running or drafted documents.
 //! Never: pools, metrics, IO, a clock. Start at [`Explainer::explain`].
 
+mod beyond;
 mod question;
 
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use beyond::{LimitReport, MirrorReport};
 pub use question::{BadQuestion, Question};
 
 use self::question::{Url, header_map};
 use crate::decide::{
     Admission, Admitted, Arrival, Buffers, Choice, Decision, Groups, Outcome, Peer, RELEASE, Request, Routed,
-    Scratch, ServiceId, ServicePlan, Snapshot, Target, Trust, VersionId, location, rewrite,
+    Scratch, Seen, ServiceId, ServicePlan, Snapshot, Target, Trust, VersionId, location, rewrite,
 };
 use crate::vocab::{Name, Reason};
 
@@ -38,6 +40,14 @@ pub struct Explanation {
     pub trace: Vec<TraceStep>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// What the request has to pass.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorReport>,
+    /// Of a request for a file of a page: the versions asked for it where the decided one does not have it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub assets: Vec<String>,
 }
 
 #[derive(Serialize, Debug)]
@@ -64,6 +74,9 @@ impl Explanation {
             pin: None,
             trace: Vec::new(),
             location: None,
+            limits: Vec::new(),
+            mirror: None,
+            assets: Vec::new(),
         }
     }
 }
@@ -121,6 +134,12 @@ impl Explainer<'_> {
                     Ok(location) => Explanation {
                         route: route_name(&routed),
                         location: Some(location),
+                        limits: beyond::limits(
+                            &routed,
+                            None,
+                            Seen { request: &request, hidden: None },
+                            &mut scratch,
+                        ),
                         ..answer(redirect.status, Reason::Redirect)
                     },
                     Err(_) => Explanation { route: route_name(&routed), ..refused },
@@ -173,6 +192,10 @@ impl Decided<'_> {
         answer.bucket = choice.bucket.map(|bucket| bucket.number());
         answer.identity = plan.with_hashed(by, request, scratch, lossy);
         answer.pin = plan.pinned(request, scratch, lossy);
+        answer.limits = beyond::limits(&self.routed, Some(plan), plan.sees(request), scratch);
+        answer.mirror = beyond::mirror(&self.routed, rule.map(|rule| (&rule.name, rule.mirror.as_deref())));
+        let assets = plan.assets.as_ref().filter(|assets| assets.covers(request));
+        answer.assets = assets.map(|assets| beyond::others(assets, plan, choice.version)).unwrap_or_default();
         answer.chain = self.chain();
         answer.trace = match choice.reason {
             Reason::Inherited => Vec::new(),

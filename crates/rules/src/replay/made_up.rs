@@ -71,7 +71,11 @@ impl Crowd {
                 Attribute::Cookie(name) => cookies.push(format!("{name}={identity}")),
                 Attribute::Query(name) => parameters.push(format!("{}={identity}", encoded(name))),
                 Attribute::Ip => client = IpAddr::V6(documentation_address(number)),
-                Attribute::Path | Attribute::Host | Attribute::Method | Attribute::Scheme => {}
+                Attribute::Path
+                | Attribute::Host
+                | Attribute::Method
+                | Attribute::Scheme
+                | Attribute::Geo(_) => {}
             }
         }
         let line = HeaderValue::from_str(&cookies.join("; ")).ok().filter(|line| !line.is_empty());

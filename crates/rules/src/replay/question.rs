@@ -72,7 +72,8 @@ impl Question {
             fresh_identity: None,
         };
         let mut buffers = Buffers::default();
-        let Ok(request) = arrival.admit(&nobody(), &mut buffers).request else { return Got::default() };
+        let nobody = nobody();
+        let Ok(request) = arrival.admit(&nobody, &mut buffers).request else { return Got::default() };
         let choice = match &self.about {
             About::Route => match snapshot.decide(&request, scratch) {
                 Decision::Version(_, choice) => Some(choice),
@@ -94,6 +95,7 @@ fn nobody() -> Trust {
         version_header: HeaderName::from_static("x-gray-version"),
         baggage: false,
         overrides: Overrides::default(),
+        places: None,
     }
 }
 

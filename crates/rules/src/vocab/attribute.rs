@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use super::name::Label;
 
-/// `header:<name>`, `cookie:<name>`, `query:<name>`, `path`, `host`, `method`, `scheme` or `ip`.
+/// `header:<name>`, `cookie:<name>`, `query:<name>`, `path`, `host`, `method`, `scheme`, `ip` or `geo:<field>`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Attribute {
     /// Header names compare without case, which `HeaderName` takes care of.
@@ -19,12 +19,40 @@ pub enum Attribute {
     Method,
     Scheme,
     Ip,
+    /// Where the client's address is.
+    Geo(GeoField),
+}
+
+/// What a database of places says of an address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum GeoField {
+    /// ISO 3166-1, two letters.
+    Country,
+    /// The largest subdivision, as ISO 3166-2 says it behind the country.
+    Region,
+    /// In English.
+    City,
+    /// The number of the autonomous system, in digits.
+    Asn,
+}
+
+impl GeoField {
+    pub const ALL: [GeoField; 4] = [GeoField::Country, GeoField::Region, GeoField::City, GeoField::Asn];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GeoField::Country => "country",
+            GeoField::Region => "region",
+            GeoField::City => "city",
+            GeoField::Asn => "asn",
+        }
+    }
 }
 
 impl Attribute {
     /// The selectors without a name, and the prefixes of those with one: for suggestions.
-    pub const WORDS: [&'static str; 8] =
-        ["header", "cookie", "query", "path", "host", "method", "scheme", "ip"];
+    pub const WORDS: [&'static str; 9] =
+        ["header", "cookie", "query", "path", "host", "method", "scheme", "ip", "geo"];
 
     pub fn parse(text: &str) -> Option<Attribute> {
         if let Some((kind, name)) = text.split_once(':') {
@@ -35,6 +63,7 @@ impl Attribute {
                 "header" => HeaderName::from_bytes(name.as_bytes()).ok().map(Attribute::Header),
                 "cookie" if !name.contains([';', '=', ' ', ',']) => Some(Attribute::Cookie(name.into())),
                 "query" => Some(Attribute::Query(name.into())),
+                "geo" => GeoField::ALL.into_iter().find(|field| field.as_str() == name).map(Attribute::Geo),
                 _ => None,
             };
         }
@@ -60,6 +89,7 @@ impl fmt::Display for Attribute {
             Attribute::Method => f.write_str("method"),
             Attribute::Scheme => f.write_str("scheme"),
             Attribute::Ip => f.write_str("ip"),
+            Attribute::Geo(field) => write!(f, "geo:{}", field.as_str()),
         }
     }
 }
@@ -76,6 +106,10 @@ mod tests {
             ("query:a:b", Some("query:a:b")),
             ("path", Some("path")),
             ("ip", Some("ip")),
+            ("geo:country", Some("geo:country")),
+            ("geo:asn", Some("geo:asn")),
+            ("geo:continent", None),
+            ("geo", None),
             ("header:", None),
             ("header", None),
             ("header:a b", None),

@@ -9,6 +9,8 @@ mod decimal;
 mod edits;
 mod failures;
 mod kind;
+mod limit;
+mod mirror;
 mod name;
 mod problem;
 mod quantity;
@@ -17,15 +19,19 @@ mod template;
 mod timeouts;
 
 pub use address::{canonical_net, read_address};
-pub use attribute::Attribute;
+pub use attribute::{Attribute, GeoField};
 pub use decimal::{Comparison, Decimal};
 pub use edits::HeaderEdits;
 pub use failures::{Failures, GRPC_STATUS, StatusMatch};
 pub use kind::{DocumentId, Kind};
+pub use limit::Limit;
+pub use mirror::Mirror;
 pub use name::{Label, Name};
 pub use problem::{Place, Problem, did_you_mean};
-pub use quantity::{Bucket, ByteSize, Share, format_duration, parse_duration};
-pub use reason::{ErrorReason, FallbackReason, InstanceState, Reason, StatusClass, TryOutcome};
+pub use quantity::{Bucket, ByteSize, Rate, Share, format_duration, parse_duration};
+pub use reason::{
+    ErrorReason, FallbackReason, InstanceState, MirrorOutcome, Reason, StatusClass, TryOutcome,
+};
 pub use template::{Part, Template};
 pub use timeouts::Timeouts;
 

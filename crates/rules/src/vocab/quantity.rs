@@ -34,7 +34,7 @@ impl Share {
     }
 
     /// Hundredths of a percent, 0 to 10,000.
-    pub fn hundredths(self) -> u16 {
+    pub const fn hundredths(self) -> u16 {
         self.0
     }
 
@@ -127,6 +127,45 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
+/// So many requests in a stretch of time: `100/s`, `600/m`, `1000/h`, `5000/d`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    count: u32,
+    /// The unit's letter; one of [`Rate::UNITS`].
+    unit: &'static str,
+    per: Duration,
+}
+
+impl Rate {
+    /// A request a nanosecond: more than any clock here could tell apart.
+    const LIMIT: u64 = 1_000_000_000;
+    const UNITS: [&'static str; 4] = ["s", "m", "h", "d"];
+
+    pub fn parse(text: &str) -> Option<Rate> {
+        let (count, unit) = text.split_once('/')?;
+        let unit = Self::UNITS.into_iter().find(|known| *known == unit)?;
+        let millis = DURATION_UNITS.iter().find(|(known, _)| *known == unit)?.1;
+        let count = parse_digits(count).filter(|count| (1..=Self::LIMIT).contains(count))?;
+        Some(Rate { count: u32::try_from(count).ok()?, unit, per: Duration::from_millis(millis) })
+    }
+
+    /// Requests in one unit of time.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// The distance of two requests at this rate.
+    pub fn interval(self) -> Duration {
+        self.per / self.count.max(1)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, self.unit)
+    }
+}
+
 fn parse_digits(text: &str) -> Option<u64> {
     // `u64::from_str` would accept a leading `+`.
     text.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
@@ -160,6 +199,33 @@ mod tests {
         assert_eq!(Share::parse_percent("50%"), Share::parse("50"));
         assert_eq!(Share::parse_percent("50"), None);
         assert_eq!(Share::parse("2.5").map(|s| s.to_string()).as_deref(), Some("2.5"));
+    }
+
+    #[test]
+    fn rates_read_and_print() {
+        for (text, nanos) in [
+            ("100/s", Some(10_000_000)),
+            ("1/s", Some(1_000_000_000)),
+            ("600/m", Some(100_000_000)),
+            ("1000/h", Some(3_600_000_000)),
+            ("1/d", Some(86_400_000_000_000)),
+            ("1000000000/s", Some(1)),
+            ("1000000001/s", None),
+            ("0/s", None),
+            ("100", None),
+            ("100/ms", None),
+            ("100/w", None),
+            ("1.5/s", None),
+            ("-1/s", None),
+            ("/s", None),
+            ("100/", None),
+        ] {
+            let read = Rate::parse(text);
+            assert_eq!(read.map(|rate| rate.interval().as_nanos()), nanos, "{text}");
+            if let Some(rate) = read {
+                assert_eq!(rate.to_string(), text);
+            }
+        }
     }
 
     #[test]

@@ -85,6 +85,24 @@ words! {
 }
 
 words! {
+    /// What became of a copy of a request.
+    MirrorOutcome {
+        /// With the status of the real answer, or there was none to compare it with.
+        Answered => "answered",
+        /// With another status than the real answer's.
+        Differs => "differs",
+        /// No connection, a broken one, or no whole answer in time.
+        Failed => "failed",
+        /// Not sent: no instance of the version is available.
+        NoInstance => "no_instance",
+        /// Not sent: as many as may be are under way.
+        OverBudget => "over_budget",
+        /// Not sent: the body is too long.
+        TooLarge => "too_large",
+    }
+}
+
+words! {
     /// The class of a status code.
     StatusClass {
         Informational => "1xx",
@@ -114,6 +132,7 @@ words! {
         NoRoute => "no_route",
         Timeout => "timeout",
         BodyTooLarge => "body_too_large",
+        RateLimited => "rate_limited",
         HeadersTooLarge => "headers_too_large",
         Internal => "internal",
         UpstreamError => "upstream_error",
@@ -132,6 +151,7 @@ impl ErrorReason {
             ErrorReason::NoRoute => 404,
             ErrorReason::Timeout => 408,
             ErrorReason::BodyTooLarge => 413,
+            ErrorReason::RateLimited => 429,
             ErrorReason::HeadersTooLarge => 431,
             ErrorReason::Internal => 500,
             ErrorReason::UpstreamError => 502,
@@ -147,6 +167,7 @@ impl ErrorReason {
             ErrorReason::NoRoute => "no route for this request\n",
             ErrorReason::Timeout => "the request did not arrive in time\n",
             ErrorReason::BodyTooLarge => "the request body is too large\n",
+            ErrorReason::RateLimited => "too many requests in too short a time\n",
             ErrorReason::HeadersTooLarge => "the request headers are too large\n",
             ErrorReason::Internal => "internal error\n",
             ErrorReason::UpstreamError => "the upstream failed\n",

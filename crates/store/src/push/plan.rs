@@ -4,6 +4,7 @@
 //! the store get there?
 //! Owns: the comparison and its order. Never: talks to etcd; it works on a listing.
 
+use super::owned::is_owned;
 use super::split::{Part, owner, split};
 use crate::commit::{CHANGE_LIMIT, Version, weight};
 use crate::etcd::{Listing, Prefix, Slot};
@@ -89,6 +90,8 @@ pub struct Plan {
     pub differences: BTreeMap<DocumentId, Difference>,
     /// Documents that are only in the store and stay there.
     pub kept: Vec<DocumentId>,
+    /// Documents of the directory that the program writes, here or in the store; they are never touched.
+    pub owned: Vec<DocumentId>,
     /// Keys below the prefix that are no documents; they are never touched.
     pub strays: Vec<Problem>,
 }
@@ -100,16 +103,22 @@ impl Plan {
 
     /// The difference between `local` and `stored`, or every reason why `local` cannot be written.
     pub(super) fn of(local: &DocumentSet, stored: Stored, surplus: Surplus) -> Result<Plan, Vec<Problem>> {
-        let wanted = wanted(local, &stored)?;
-        let mut plan =
-            Plan { steps: Vec::new(), differences: BTreeMap::new(), kept: Vec::new(), strays: stored.strays };
+        let (local, program) = hands_alone(local, &stored);
+        let wanted = wanted(&local, &stored)?;
+        let mut plan = Plan {
+            steps: Vec::new(),
+            differences: BTreeMap::new(),
+            kept: Vec::new(),
+            owned: program,
+            strays: stored.strays,
+        };
         let owned: BTreeSet<_> = stored.documents.keys().map(owner).collect();
         for (id, body) in &wanted {
             plan.put(id, body, stored.documents.get(id), &owned);
         }
         for (id, document) in &stored.documents {
-            if !wanted.contains_key(id) {
-                plan.surplus(id, document, local, surplus);
+            if !wanted.contains_key(id) && !is_owned(id, &document.body) {
+                plan.surplus(id, document, &local, surplus);
             }
         }
         plan.steps.sort_by_key(|step| (step.body.is_none(), turn(step)));
@@ -176,6 +185,18 @@ impl Plan {
         }
         transactions
     }
+}
+
+/// The local documents without those that the program writes, and these: by what stands here, or by what stands in the
+/// store under the same name.
+fn hands_alone(local: &DocumentSet, stored: &Stored) -> (DocumentSet, Vec<DocumentId>) {
+    let is_programs = |id: &DocumentId, body: &[u8]| {
+        is_owned(id, body) || stored.documents.get(id).is_some_and(|stored| is_owned(id, &stored.body))
+    };
+    let mut hands = local.clone();
+    hands.documents.retain(|id, raw| !is_programs(id, &raw.body));
+    let program = local.documents.keys().filter(|id| !hands.documents.contains_key(id)).cloned().collect();
+    (hands, program)
 }
 
 /// Every key the store should have, with its bytes.
@@ -252,6 +273,9 @@ impl fmt::Display for Plan {
         for id in &self.kept {
             writeln!(f, "  {id} is only in etcd and stays; --prune removes it")?;
         }
+        for id in &self.owned {
+            writeln!(f, "  {id} is written by the program and stays as it is in etcd")?;
+        }
         for stray in &self.strays {
             writeln!(f, "  {stray}")?;
         }
@@ -307,6 +331,35 @@ mod tests {
         let plan =
             Plan::of(&here, stored(&[("rules/a", "1"), ("rules/b", "2"), ("rules/c", "3")]), Surplus::Prune);
         assert_eq!(told(&plan.unwrap()), "nothing to write");
+    }
+
+    #[test]
+    fn what_the_program_writes_is_never_touched() {
+        const BY_REGISTRY: &str = "{address: '10.0.0.1:80', version: v1, by: nacos}";
+        const BY_PLAN: &str = "{service: s, version: gray, because: 'plan `p`: errors'}";
+        let there = || {
+            stored(&[
+                ("rules/plan.p.share", "split: {gray: 50}"),
+                ("rules/z", "9"),
+                ("closures/s.gray", BY_PLAN),
+                ("closures/s.beta", "{service: s, version: beta}"),
+                ("instances/s/1", BY_REGISTRY),
+            ])
+        };
+        let plan = Plan::of(&local(&[]), there(), Surplus::Prune).unwrap();
+        assert_eq!(told(&plan), "- rules/z; - closures/s.beta");
+        // Neither an old copy of it nor a hand's document of the same name is written over it.
+        let here = local(&[
+            ("rules/plan.p.share", "split: {gray: 10}"),
+            ("rules/plan.old.share", "split: {gray: 10}"),
+            ("closures/s.gray", "{service: s, version: gray, because: by hand}"),
+            ("instances/s/2", BY_REGISTRY),
+        ]);
+        let plan = Plan::of(&here, there(), Surplus::Keep).unwrap();
+        assert_eq!(plan.steps, []);
+        let owned: Vec<_> = plan.owned.iter().map(DocumentId::to_string).collect();
+        assert_eq!(owned, ["rules/plan.old.share", "rules/plan.p.share", "instances/s/2", "closures/s.gray"]);
+        assert!(told(&plan).contains("closures/s.gray is written by the program"), "{}", told(&plan));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! Owns: when that is safe. Files are replaced one by one, each in one rename. A directory that holds anything the
 //! store does not hold is refused, because the outcome would be neither the one nor the other: empty it, or push
-//! first. Instances under a lease are left out, as in a file they would outlive their lease.
+//! first. Instances under a lease are left out, as in a file they would outlive their lease, and so is
+//! what the program writes, which would be what it was once.
 //! Never: deletes a document.
 
+use super::owned::is_owned;
 use super::plan::Stored;
 use super::split::owner;
 use crate::SourceError;
@@ -30,6 +32,8 @@ pub struct Pulled {
     pub unchanged: usize,
     /// Instances that live by a lease and were left out.
     pub leased: usize,
+    /// Documents that the program writes and that were left out.
+    pub owned: usize,
     /// Keys that are no documents and were left out.
     pub strays: Vec<Problem>,
 }
@@ -60,12 +64,11 @@ pub async fn pull(settings: &EtcdSettings, directory: &Path) -> Result<Pulled, P
 fn write(directory: &Path, stored: Stored, revision: Revision) -> Result<Pulled, PullError> {
     let leased = stored.documents.values().filter(|document| document.leased).count();
     let strays = stored.strays;
-    let documents = joined(
-        stored
-            .documents
-            .into_iter()
-            .filter_map(|(id, document)| (!document.leased).then_some((id, document.body))),
-    );
+    let lasting = stored.documents.into_iter().filter(|(_, document)| !document.leased);
+    let (program, hands): (Vec<_>, Vec<_>) =
+        lasting.map(|(id, document)| (id, document.body)).partition(|(id, body)| is_owned(id, body));
+    let owned = program.len();
+    let documents = joined(hands.into_iter());
     let present = present(directory)?;
     refuse_others(directory, &present, &documents)?;
     let mut written = Vec::new();
@@ -76,7 +79,7 @@ fn write(directory: &Path, stored: Stored, revision: Revision) -> Result<Pulled,
             written.push(id.clone());
         }
     }
-    Ok(Pulled { revision, unchanged: documents.len() - written.len(), written, leased, strays })
+    Ok(Pulled { revision, unchanged: documents.len() - written.len(), written, leased, owned, strays })
 }
 
 /// The documents as they are in a directory: the parts of a split list together are one file.

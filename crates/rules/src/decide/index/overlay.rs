@@ -442,6 +442,7 @@ mod tests {
                 ends: None,
                 when,
                 outcome: Outcome::Version(0),
+                mirror: None,
             }
         }
 
@@ -455,6 +456,7 @@ mod tests {
                 ends: rule.ends,
                 when: rule.when.clone(),
                 outcome: Outcome::Version(1),
+                mirror: None,
             };
             match self.below(16) {
                 0..4 => rules[from] = Arc::new(self.rule()),
@@ -517,6 +519,7 @@ mod tests {
             inherited: None,
             now: dice.below(4) as i128,
             tester: None,
+            places: None,
             fresh_identity: None,
         };
         let seen = Seen { request: &request, hidden: hidden.as_ref() };

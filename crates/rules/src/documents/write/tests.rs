@@ -41,7 +41,18 @@ fn every_field_is_written() {
              exists: false}, {attribute: 'query:q', semver: '>=7.1, <8, v7.*'}, {attribute: method, above: -1.50}, \
              {attribute: scheme, in_list: l}, {attribute: path, prefix: \"\\u2028\\n\\t\\\"\\\\\\x01\"}]}}",
         ),
-        ("routes/r", "{redirect: {scheme: https}}"),
+        ("routes/r", "{redirect: {scheme: https}, limit: {rate: 1/h}}"),
+        (
+            "routes/r",
+            "{service: s, limit: {rate: 100/s, burst: 200, by: ['header:a', ip]}, \
+             mirror: {service: t, version: v2, share: 2.5%, body: 1MiB, max: 1}}",
+        ),
+        ("rules/r", "{version: gray, mirror: {service: t}}"),
+        (
+            "services/s",
+            "{limit: {rate: 600/m, burst: 1}, assets: {paths: [{prefix: /}, {regex: '.*[.]js'}], on: [404]}}",
+        ),
+        ("services/s", "{assets: {paths: [{exact: /a}], on: [404, 410]}}"),
         (
             "routes/r",
             "{hosts: ['*.a.test', b.test, '[::1]'], paths: [{prefix: /}, {prefix: /a/}, {exact: /b}, \

@@ -122,6 +122,7 @@ impl Filter {
             outcome: Outcome::Version(version.clone()),
             by: None,
             salt: None,
+            mirror: None,
         };
         (name.to_owned(), rule)
     }

@@ -149,6 +149,7 @@ pub fn answer(snapshot: &Snapshot, question: &str) -> String {
         version_header: HeaderName::from_static("x-gray-version"),
         baggage: false,
         overrides: Overrides::default(),
+        places: None,
     };
     let mut buffers = Buffers::default();
     let Ok(request) = arrival.admit(&trust, &mut buffers).request else { return "400".into() };
