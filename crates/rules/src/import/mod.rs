@@ -6,6 +6,7 @@
 //! Start at [`import`].
 
 mod apisix;
+mod beside;
 mod condition;
 mod drafts;
 pub mod hospital;

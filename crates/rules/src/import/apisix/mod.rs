@@ -184,7 +184,7 @@ fn write_route(route: &Object, objects: &Objects, drafts: &mut Drafts) {
         upstream::settings(upstream, (&service_name, &mut draft), &mut differences, drafts);
         documents.push(format!("services/{service_name}"));
     }
-    let left_out = plugins::apply(&plugins, &mut draft);
+    let left_out = plugins::apply(&plugins, &mut draft, &mut differences, drafts);
     timeouts(node, &mut draft);
     documents.insert(0, drafts.add(Kind::Route, &name, draft));
     drafts.judged(&said, differences, documents);

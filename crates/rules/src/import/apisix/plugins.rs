@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::super::beside;
 use super::super::condition::Condition;
 use super::super::drafts::Drafts;
 use super::super::pattern::{named_groups, replacement, whole};
-use super::super::terms::redirect_to;
+use super::super::terms::{attribute_of, redirect_to};
 use super::super::tree::Tree;
 use super::super::yaml::Yaml;
 use super::Objects;
@@ -30,7 +31,12 @@ pub fn of<'n>(route: &'n Node, service: Option<&'n Node>, objects: &'n Objects) 
 }
 
 /// Writes what the plugins say into the route; what has no place, and why.
-pub fn apply<'n>(plugins: &Plugins<'n>, route: &mut Yaml) -> Vec<(&'n str, String)> {
+pub fn apply<'n>(
+    plugins: &Plugins<'n>,
+    route: &mut Yaml,
+    differences: &mut Vec<String>,
+    drafts: &mut Drafts,
+) -> Vec<(&'n str, String)> {
     let mut left_out = Vec::new();
     for (name, plugin) in plugins {
         let written = match *name {
@@ -38,10 +44,13 @@ pub fn apply<'n>(plugins: &Plugins<'n>, route: &mut Yaml) -> Vec<(&'n str, Strin
             "proxy-rewrite" => rewrite(plugin, route),
             "response-rewrite" => response(plugin, route),
             "real-ip" => Err("`trust` of the process file says who is believed".into()),
-            "limit-count" | "limit-req" | "limit-conn" => {
-                Err("write `limit` into the route or the service".into())
+            "limit-count" | "limit-req" if route.get("limit").is_some() => {
+                Err("a route has one limit, which another plugin is".into())
             }
-            "proxy-mirror" => Err("write `mirror` into the route".into()),
+            "limit-count" => limit_count(plugin).map(|found| found.put(route, differences)),
+            "limit-req" => limit_req(plugin).map(|found| found.put(route, differences)),
+            "limit-conn" => Err("`max_connections` of the service bounds requests under way".into()),
+            "proxy-mirror" => mirror(plugin, route, differences, drafts),
             "prometheus" | "request-id" => Ok(()),
             _ => Err("it has no meaning here".into()),
         };
@@ -50,6 +59,77 @@ pub fn apply<'n>(plugins: &Plugins<'n>, route: &mut Yaml) -> Vec<(&'n str, Strin
         }
     }
     left_out
+}
+
+/// A limit and what differs.
+struct Limited {
+    limit: Yaml,
+    differences: Vec<String>,
+}
+
+impl Limited {
+    fn put(self, route: &mut Yaml, differences: &mut Vec<String>) {
+        route.set("limit", self.limit);
+        differences.extend(self.differences);
+    }
+}
+
+/// So many in a window: an even rate of the same, all of which may come at once.
+fn limit_count(plugin: &Node) -> Result<Limited, String> {
+    let number = |key| plugin.number_at(key).and_then(|number| u64::try_from(number).ok()).filter(|n| *n > 0);
+    let (count, window) = number("count").zip(number("time_window")).ok_or("its numbers cannot be read")?;
+    let rate = beside::rate(count, window).ok_or("it is no whole number of requests in any unit")?;
+    let mut differences = vec!["a window of its own becomes an even rate".to_string()];
+    if plugin.text_at("policy").is_some_and(|policy| policy != "local") {
+        differences.push("each proxy counts for itself".into());
+    }
+    differences.extend(beside::other_status(number("rejected_code").unwrap_or(503)));
+    Ok(Limited { limit: beside::limit(rate, count, key(plugin)?), differences })
+}
+
+/// A leaky bucket: what is over the rate, and in the bucket, is let through at once here.
+fn limit_req(plugin: &Node) -> Result<Limited, String> {
+    let number = |key| plugin.number_at(key).and_then(|number| u64::try_from(number).ok());
+    let count = number("rate").filter(|count| *count > 0).ok_or("its rate is no whole number")?;
+    let rate = beside::rate(count, 1).ok_or("its rate is no whole number")?;
+    let mut differences: Vec<String> =
+        beside::other_status(number("rejected_code").unwrap_or(503)).into_iter().collect();
+    if plugin.text_at("nodelay").as_deref() != Some("true") && number("burst").is_some_and(|burst| burst > 0)
+    {
+        differences.push("what is within the burst is not delayed".into());
+    }
+    Ok(Limited { limit: beside::limit(rate, number("burst").unwrap_or(0) + 1, key(plugin)?), differences })
+}
+
+/// What clients are told apart by; `None`: nothing.
+fn key(plugin: &Node) -> Result<Option<String>, String> {
+    let key = plugin.text_at("key").unwrap_or_else(|| "remote_addr".into());
+    match plugin.text_at("key_type").as_deref() {
+        Some("constant") => Ok(None),
+        None | Some("var") => {
+            let known = attribute_of(&format!("${key}"));
+            known.map(Some).ok_or_else(|| format!("`{key}` is no attribute of a request"))
+        }
+        Some(other) => Err(format!("`key_type: {other}` cannot be said here")),
+    }
+}
+
+fn mirror(
+    plugin: &Node,
+    route: &mut Yaml,
+    differences: &mut Vec<String>,
+    drafts: &mut Drafts,
+) -> Result<(), String> {
+    if plugin.at("path").is_some() {
+        return Err("a copy keeps the path of its request".into());
+    }
+    let host = plugin.text_at("host").unwrap_or_default();
+    let share = plugin.text_at("sample_ratio").and_then(|ratio| ratio.parse::<f64>().ok());
+    let share = share.map(|ratio| (ratio * 10_000.0).round() as u64);
+    let found = beside::shadow(&host, drafts).ok_or_else(|| format!("`{host}` is no plain URL"))?;
+    route.set("mirror", beside::mirror(&found.0, "release", share));
+    differences.extend(found.1);
+    Ok(())
 }
 
 fn rewrite(plugin: &Node, route: &mut Yaml) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::beside;
 use super::super::condition::Condition;
 use super::super::drafts::Drafts;
 use super::super::terms::{attribute_of, redirect_to, size};
@@ -221,10 +222,29 @@ fn become_of(
             }
             Became::Written(vec!["others get 404 instead of 403, or the next route that fits".into()])
         }
-        name if name.starts_with("limit-") => left_out("write `limit` into the route or the service"),
+        "limit-rpm" if says("limit-rps").is_some() => left_out("a route has one limit, which `limit-rps` is"),
+        "limit-rps" => rate(value, 1, &says, (target, drafts)),
+        "limit-rpm" => rate(value, 60, &says, (target, drafts)),
+        "limit-burst-multiplier" if says("limit-rps").or_else(|| says("limit-rpm")).is_some() => {
+            Became::Already
+        }
+        "limit-whitelist" | "limit-allowlist" => {
+            left_out("write a further route with `when` and `cidr`, and without `limit`")
+        }
+        "limit-connections" => left_out("`limits.connections_per_ip` of the process file counts connections"),
+        name if name.starts_with("limit-") => left_out("it limits no number of requests"),
         name if name.starts_with("auth-") => left_out("requests are not authenticated here"),
         name if name.ends_with("-snippet") => left_out("it is text of nginx's own configuration"),
-        name if name.starts_with("mirror-") => left_out("write `mirror` into the route"),
+        "mirror-target" => match beside::shadow(value, drafts) {
+            Some((service, differences)) => {
+                target.set_routes(drafts, "mirror", &beside::mirror(&service, "release", None));
+                Became::Written(differences)
+            }
+            None => Became::LeftOut(format!("`{value}` is no URL that a copy keeps its path at")),
+        },
+        "mirror-request-body" if is("on") => Became::Already,
+        "mirror-request-body" => left_out("requests are copied with their bodies, up to `body` of `mirror`"),
+        "mirror-host" => left_out("a copy has the Host of its request"),
         name if name.contains("cors") => {
             left_out("CORS headers are the application's; `response_headers` can add fixed ones")
         }
@@ -257,6 +277,29 @@ fn seconds(value: &str, timeout: &str, target: &Target<'_>, drafts: &mut Drafts)
         }
         _ => Became::LeftOut("it is no number of seconds".into()),
     }
+}
+
+/// A rate for each client address, with nginx's burst on top of the one request that is due.
+fn rate(
+    value: &str,
+    seconds: u64,
+    says: &dyn Fn(&str) -> Option<String>,
+    (target, drafts): (&Target<'_>, &mut Drafts),
+) -> Became {
+    /// As the controller multiplies where nothing is written.
+    const MULTIPLIER: u64 = 5;
+    let count = value.parse::<u64>().ok().filter(|count| *count > 0);
+    let Some((count, rate)) = count.and_then(|count| Some((count, beside::rate(count, seconds)?))) else {
+        return Became::LeftOut("it is no number of requests".into());
+    };
+    let multiplier = says("limit-burst-multiplier").and_then(|text| text.parse().ok()).unwrap_or(MULTIPLIER);
+    let burst = count.saturating_mul(multiplier).saturating_add(1);
+    target.set_routes(drafts, "limit", &beside::limit(rate, burst, Some("ip".into())));
+    let mut differences: Vec<String> = beside::other_status(503).into_iter().collect();
+    if target.routes.len() > 1 {
+        differences.push("each route has a limit of its own".into());
+    }
+    Became::Written(differences)
 }
 
 fn set_host(route: &mut Yaml, host: &str) {

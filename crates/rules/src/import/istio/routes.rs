@@ -1,5 +1,6 @@
 //! The routes of a VirtualService, as routes and rules.
 
+use super::super::beside;
 use super::super::condition::Condition;
 use super::super::drafts::Drafts;
 use super::super::pattern::whole;
@@ -109,7 +110,8 @@ fn write_rules(
     for (number, entry) in entries.iter().enumerate() {
         let scope = host_condition(hosts, services, (host, object));
         let place = RulePlace { name: rule_name(object, number), service: &service, number };
-        match write_rule(entry, &place, scope, (services, drafts)) {
+        let copies = copies(entry, object, (services, drafts));
+        match write_rule(entry, &place, (scope, copies.as_ref()), (services, drafts)) {
             Ok((rule, differences)) => {
                 let documents = [Some(route.clone()), rule].into_iter().flatten().collect();
                 drafts.judged(&entry.said, differences, documents);
@@ -118,6 +120,34 @@ fn write_rules(
         }
         extras(entry, drafts);
     }
+}
+
+/// Where copies of an entry's requests go; what is said of it stands in the report.
+fn copies(
+    entry: &Entry<'_>,
+    object: &Object,
+    (services, drafts): (&mut Services<'_>, &mut Drafts),
+) -> Option<Yaml> {
+    let several = entry.node.at("mirrors").map(Tree::items).unwrap_or_default();
+    let (destination, share) = match several.first() {
+        Some(first) => (first.at("destination")?, first.at("percentage")),
+        None => (entry.node.at("mirror")?, entry.node.at("mirrorPercentage")),
+    };
+    let said = format!("{}, mirror", entry.said);
+    for _ in several.iter().skip(1) {
+        drafts.left_out(format!("{said}, further ones"), "a route or rule has one mirror");
+    }
+    let share = share.and_then(|share| share.text_at("value")).and_then(|value| value.parse::<f64>().ok());
+    let host = host_of(&destination.text_at("host").unwrap_or_default(), &object.namespace);
+    let service = services.write(&host, drafts);
+    let version = services.word(&host, destination.text_at("subset").as_deref());
+    let share = share.map(|percent| (percent * 100.0).round() as u64);
+    drafts.judged(
+        said,
+        vec!["the Host stays as it is, without `-shadow`".into()],
+        vec![format!("services/{service}")],
+    );
+    Some(beside::mirror(&service, &version, share))
 }
 
 fn rule_name(object: &Object, number: usize) -> String {
@@ -154,7 +184,7 @@ struct RulePlace<'p> {
 fn write_rule(
     entry: &Entry<'_>,
     place: &RulePlace<'_>,
-    scope: Condition,
+    (scope, copies): (Condition, Option<&Yaml>),
     (services, drafts): (&Services<'_>, &mut Drafts),
 ) -> Result<(Option<String>, Vec<String>), String> {
     let main = entry.to.first().map(|found| found.to.host.as_str()).unwrap_or_default();
@@ -176,7 +206,9 @@ fn write_rule(
     let whole =
         words.iter().zip(&shares).find(|(_, share)| **share == 10_000).map(|((word, _), _)| word.as_str());
     let (key, outcome) = match whole {
-        Some("release") if entry.when == Condition::Always => return Ok((None, differences)),
+        Some("release") if entry.when == Condition::Always && copies.is_none() => {
+            return Ok((None, differences));
+        }
         Some(word) => ("version", Yaml::text(word)),
         None => {
             differences.push("random per request becomes sticky per user".to_string());
@@ -197,6 +229,9 @@ fn write_rule(
     document.set("priority", Yaml::number(priority));
     Condition::all([scope, entry.when.clone()]).put(&mut document);
     document.set(key, outcome);
+    if let Some(copies) = copies {
+        document.set("mirror", copies.clone());
+    }
     Ok((Some(drafts.add(Kind::Rule, &place.name, document)), differences))
 }
 
@@ -234,7 +269,10 @@ fn write_routes(
                 documents.push(format!("services/{service}"));
                 let scope = host_condition(hosts, services, (&main, object));
                 let place = RulePlace { name: rule_name(object, number), service: &service, number };
-                write_rule(entry, &place, scope, (services, drafts)).map(|(rule, found)| {
+                if let Some(copies) = copies(entry, object, (services, drafts)) {
+                    route.set("mirror", copies);
+                }
+                write_rule(entry, &place, (scope, None), (services, drafts)).map(|(rule, found)| {
                     documents.extend(rule);
                     differences.extend(found);
                 })
@@ -341,8 +379,6 @@ fn settings(node: &Node, route: &mut Yaml, differences: &mut Vec<String>) -> Res
 fn extras(entry: &Entry<'_>, drafts: &mut Drafts) {
     for (key, why) in [
         ("fault", "faults are not injected here"),
-        ("mirror", "write `mirror` into the route"),
-        ("mirrors", "write `mirror` into the route"),
         ("corsPolicy", "CORS headers are the application's; `response_headers` can add fixed ones"),
         ("retries", "`retries` of the service says how many further tries there are; the default is 1"),
     ] {

@@ -3,10 +3,11 @@
 //! nginx takes `=` first, then the longest prefix if it is `^~`, then patterns in their order, then the longest prefix.
 //! Here prefixes come before patterns, so where a file has patterns the classes get priorities.
 
+use super::super::beside;
 use super::super::condition::Condition;
 use super::super::drafts::Drafts;
 use super::super::pattern::{found_anywhere, named_groups, replacement, whole};
-use super::super::terms::size;
+use super::super::terms::{attribute_of, size};
 use super::super::yaml::Yaml;
 use super::Http;
 use super::server::{Server, is_default, returned, set_if, settings_of_server};
@@ -131,6 +132,14 @@ impl<'d> Scope<'_, 'd> {
             return Ok((route, differences, Vec::new()));
         }
         let (choices, pass) = passed.ok_or("it passes nothing to an upstream")?;
+        match self.mirror(location, &variables, (&mut *services, &mut *drafts)) {
+            None => {}
+            Some(Ok((mirror, found))) => {
+                route.set("mirror", mirror);
+                differences.extend(found);
+            }
+            Some(Err(why)) => drafts.left_out(format!("{said}, mirror"), why),
+        }
         rewrite(location, pass, path, (&mut route, &mut differences))?;
         self.host(location, pass, &mut route, &mut differences);
         let tls = pass.first().starts_with("https://") || pass.first().starts_with("grpcs://");
@@ -251,14 +260,81 @@ impl<'d> Scope<'_, 'd> {
                 differences.push(format!("without `{}`", directive.name));
             }
             "allow" | "deny" => return Err("write `when` with `cidr` into the route".into()),
-            name if name.starts_with("limit_") => {
-                return Err("write `limit` into the route or the service".into());
+            "limit_req" => {
+                let (limit, found) = self.limit(directive)?;
+                route.set("limit", limit);
+                differences.extend(found);
             }
-            "mirror" => return Err("write `mirror` into the route".into()),
+            "limit_conn" => {
+                return Err("`max_connections` of the service bounds requests under way".into());
+            }
+            name if name.starts_with("limit_") => return Err("it limits no number of requests".into()),
+            // Read where the location is known to pass requests on.
+            "mirror" => {}
             name if name.contains("_by_lua") => return Err("it is a program".into()),
             _ => return Err("it has no meaning here".into()),
         }
         Ok(())
+    }
+
+    /// `limit_req` with its zone's rate and key.
+    fn limit(&self, directive: &Directive) -> Result<(Yaml, Vec<String>), String> {
+        let named = |directive: &Directive, key: &str| {
+            let found = directive.arguments.iter().find_map(|word| word.strip_prefix(key));
+            found.map(str::to_string)
+        };
+        let zone = named(directive, "zone=").ok_or("it names no zone")?;
+        let is_it = |other: &&&Directive| {
+            let name = named(other, "zone=").unwrap_or_default();
+            other.name == "limit_req_zone" && name.split(':').next() == Some(&zone)
+        };
+        let defined = self.http.others.iter().find(is_it).ok_or("its zone is defined nowhere")?;
+        let key = attribute_of(defined.first());
+        let key = key.ok_or_else(|| format!("`{}` is no attribute of a request", defined.first()))?;
+        let rate = named(defined, "rate=").unwrap_or_default();
+        let (count, seconds) = match (rate.strip_suffix("r/s"), rate.strip_suffix("r/m")) {
+            (Some(count), _) => (count, 1),
+            (_, Some(count)) => (count, 60),
+            _ => return Err("its zone has no rate".into()),
+        };
+        let rate = count.parse().ok().and_then(|count| beside::rate(count, seconds));
+        let rate = rate.ok_or("its zone has no rate")?;
+        let burst: u64 = named(directive, "burst=").and_then(|burst| burst.parse().ok()).unwrap_or(0);
+        let mut differences: Vec<String> = beside::other_status(503).into_iter().collect();
+        if burst > 0 && !directive.arguments.iter().any(|word| word == "nodelay") {
+            differences.push("what is within the burst is not delayed".into());
+        }
+        differences.push("each route has a limit of its own".into());
+        Ok((beside::limit(rate, burst.saturating_add(1), Some(key)), differences))
+    }
+
+    /// `mirror` of a location: to what the location it names passes requests.
+    fn mirror(
+        &self,
+        location: &Directive,
+        variables: &Variables<'d>,
+        (services, drafts): Written<'_, 'd>,
+    ) -> Option<Result<(Yaml, Vec<String>), String>> {
+        let named =
+            |directives: &'d [Directive]| directives.iter().rev().find(|found| found.name == "mirror");
+        let own = location.inside().iter().rev().find(|found| found.name == "mirror");
+        let uri = own.or_else(|| named(self.inherited))?.first();
+        if uri == "off" {
+            return None;
+        }
+        let is_it = |found: &&Directive| {
+            found.name == "location" && found.arguments.last().is_some_and(|path| path == uri)
+        };
+        let target_of = self.inherited.iter().find(is_it);
+        let pass = target_of.and_then(|found| found.inside().iter().find(|inner| inner.name == "proxy_pass"));
+        let Some(pass) = pass else { return Some(Err(format!("no location `{uri}` passes copies on"))) };
+        if !pass.first().ends_with("$request_uri") {
+            return Some(Err("a copy keeps the path of its request".into()));
+        }
+        let written = target(pass, variables).and_then(|choices| {
+            services.write(&service_name(pass), &choices, 80, drafts).map(|(service, _)| service)
+        });
+        Some(written.map(|service| (beside::mirror(&service, "release", None), Vec::new())))
     }
 
     /// Which Host the upstream gets: the name in `proxy_pass`, unless a header says otherwise.

@@ -1,6 +1,6 @@
 //! Routes of APISIX as people write them.
 
-use super::shapes;
+use super::{has, shapes};
 use crate::import::Source;
 
 /// One route in the standalone file, with these fields beside its uri and upstream.
@@ -178,14 +178,36 @@ routes:
 
     what_has_no_place: "\
 routes:
-  - {id: 1, uri: /*, upstream: {nodes: {\"10.0.0.1:80\": 1}}, plugins: {key-auth: {}, limit-count: {count: 1, time_window: 1}, cors: {_meta: {disable: true}}}}
+  - {id: 1, uri: /*, upstream: {nodes: {\"10.0.0.1:80\": 1}}, plugins: {key-auth: {}, limit-conn: {conn: 1}, cors: {_meta: {disable: true}}}}
   - {id: 2, uri: /two, status: 0, upstream: {nodes: {\"10.0.0.1:80\": 1}}}
   - {id: 3, uri: /three, filter_func: 'function(vars) return true end', upstream: {nodes: {\"10.0.0.1:80\": 1}}}
   - {id: 4, uri: /four}
 consumers: [{username: x}]
 ",
         ["GET a.test/two" => "route-1/release"],
-        ["plugin key-auth: it has no meaning here", "plugin limit-count: write `limit`", "left out  route 2: it is disabled there", "left out  route 3: `filter_func` is a program", "left out  route 4: it has no upstream in the files", "left out  sample, consumers"];
+        ["plugin key-auth: it has no meaning here", "plugin limit-conn: `max_connections`", "left out  route 2: it is disabled there", "left out  route 3: `filter_func` is a program", "left out  route 4: it has no upstream in the files", "left out  sample, consumers"];
+
+    a_window_becomes_a_rate: "\
+routes:
+  - {id: 1, uri: /*, upstream: {nodes: {\"10.0.0.1:80\": 1}}, plugins: {limit-count: {count: 2, time_window: 60, rejected_code: 429, key: remote_addr, policy: redis}}}
+",
+        ["GET a.test/" => "route-1/release"], ["close     route 1: a window of its own becomes an even rate; each proxy counts for itself"];
+
+    a_bucket_becomes_a_limit: "\
+routes:
+  - {id: 1, uri: /*, upstream: {nodes: {\"10.0.0.1:80\": 1}}, plugins: {limit-req: {rate: 5, burst: 3, key: http_x_user, key_type: var}}}
+  - {id: 3, uri: /three, upstream: {nodes: {\"10.0.0.1:80\": 1}}, plugins: {limit-req: {rate: 5, burst: 3}, limit-count: {count: 1, time_window: 1}}}
+  - {id: 2, uri: /two, upstream: {nodes: {\"10.0.0.1:80\": 1}}, plugins: {limit-req: {rate: 5, burst: 0, key: consumer_name, key_type: var}}}
+",
+        ["GET a.test/" => "route-1/release"],
+        ["close     route 1: 429 in place of 503; what is within the burst is not delayed", "plugin limit-", "a route has one limit", "`consumer_name` is no attribute of a request"];
+
+    copies_of_a_share: "\
+routes:
+  - {id: 1, uri: /*, upstream: {nodes: {\"10.0.0.1:80\": 1}}, plugins: {proxy-mirror: {host: 'http://127.0.0.1:9797', sample_ratio: 0.25}}}
+  - {id: 2, uri: /two, upstream: {nodes: {\"10.0.0.1:80\": 1}}, plugins: {proxy-mirror: {host: 'http://127.0.0.1:9797', path: /other}}}
+",
+        ["GET a.test/" => "route-1/release"], ["same      route 1", "left out  route 2, plugin proxy-mirror: a copy keeps the path of its request"];
 
     shared_plugins: "\
 plugin_configs: [{id: p, plugins: {traffic-split: {rules: [{match: [{vars: [[http_x, ==, y]]}], weighted_upstreams: [{upstream: {name: v2, nodes: {\"10.0.0.2:80\": 1}}}]}]}}}]
@@ -198,4 +220,13 @@ routes: [{id: 1, uri: /*, plugin_config_id: p, upstream: {nodes: {\"10.0.0.1:80\
 
     broken_text: "routes: [",
         ["GET a.test/" => "404"], ["left out  sample: it is neither YAML nor JSON"];
+}
+
+#[test]
+fn limits_and_copies_are_written_as_fields_of_the_route() {
+    let text = "routes: [{id: 1, uri: /*, upstream: {nodes: {\"10.0.0.1:80\": 1}}, plugins: {limit-req: {rate: 5, burst: 3, \
+                key: remote_addr, nodelay: true}, proxy-mirror: {host: 'http://127.0.0.1:9797', sample_ratio: 0.25}}}]";
+    has(Source::Apisix, text, "routes/route-1", "limit: {rate: 5/s, burst: 4, by: [ip]}");
+    has(Source::Apisix, text, "routes/route-1", "mirror: {service: mirror-127.0.0.1, share: 25%}");
+    has(Source::Apisix, text, "services/mirror-127.0.0.1", "  - {address: 127.0.0.1:9797, version: release}");
 }

@@ -1,6 +1,6 @@
 //! Ingress objects as people write them.
 
-use super::shapes;
+use super::{has, shapes};
 use crate::import::Source;
 
 /// A main Ingress for `shop.test` and its canary with these annotations, which is what most have.
@@ -303,11 +303,30 @@ spec:
     grpc: one!("/", "Prefix", "backend-protocol: GRPC"),
         ["POST web.test/pkg.Service/Call" => "web/release"], ["same      Ingress default/web, backend-protocol: GRPC"];
 
-    what_has_no_place: one!("/", "Prefix", "auth-url: http://auth/check", "configuration-snippet: |\n      more_set_headers \"a: b\";", "limit-rps: \"5\"", "enable-cors: \"true\"", "mirror-target: http://m", "canary-weight: \"5\"", "proxy-body-size: \"0\""),
+    what_has_no_place: one!("/", "Prefix", "auth-url: http://auth/check", "configuration-snippet: |\n      more_set_headers \"a: b\";", "limit-rate: \"5\"", "enable-cors: \"true\"", "mirror-target: http://m/$other", "canary-weight: \"5\"", "proxy-body-size: \"0\""),
         ["GET web.test/" => "web/release"],
         ["left out  Ingress default/web, auth-url: http://auth/check: requests are not authenticated here",
          "configuration-snippet: more_set_headers \"a: b\";: it is text of nginx's own configuration",
          "enable-cors: true: CORS headers", "the Ingress is no canary", "1 same, 0 close, 8 left out"];
+
+    limits_of_a_second: one!("/", "Prefix", "limit-rps: \"10\"", "limit-burst-multiplier: \"2\""),
+        ["GET web.test/" => "web/release"],
+        ["close     Ingress default/web, limit-rps: 10: 429 in place of 503 [routes/web"];
+
+    limits_of_a_minute_and_others: one!("/", "Prefix", "limit-rpm: \"300\"", "limit-connections: \"5\"", "limit-whitelist: 10.0.0.0/8", "limit-rate-after: \"1\""),
+        ["GET web.test/" => "web/release"],
+        ["close     Ingress default/web, limit-rpm: 300", "limit-connections: 5: `limits.connections_per_ip`", "limit-whitelist: 10.0.0.0/8: write a further route", "limit-rate-after: 1: it limits no number of requests"];
+
+    one_limit_a_route: one!("/", "Prefix", "limit-rps: \"1\"", "limit-rpm: \"30\""),
+        ["GET web.test/" => "web/release"], ["left out  Ingress default/web, limit-rpm: 30: a route has one limit"];
+
+    copies_to_a_host: one!("/", "Prefix", "mirror-target: https://test.example$request_uri", "mirror-request-body: \"off\"", "mirror-host: test.example"),
+        ["GET web.test/" => "web/release"],
+        ["close     Ingress default/web, mirror-target: https://test.example$request_uri: write the addresses of `test.example` below `instances/mirror-test.example/`",
+         "mirror-request-body: off: requests are copied with their bodies", "mirror-host: test.example: a copy has the Host of its request"];
+
+    copies_to_an_address: one!("/", "Prefix", "mirror-target: http://10.0.0.9:8080/$request_uri"),
+        ["GET web.test/" => "web/release"], ["same      Ingress default/web, mirror-target: http://10.0.0.9:8080/$request_uri"];
 
     default_backend: "\
 apiVersion: networking.k8s.io/v1
@@ -373,4 +392,12 @@ spec: {rules: [{host: a.test, http: {paths: [{path: /, pathType: Prefix, backend
         ["GET a.test/x" => "x/release"],
         ["left out  Deployment default/x: only Ingress, Service", "left out  sample:7: it is no YAML", "left out  sample:8: it is no Kubernetes object",
          "left out  Ingress default/a, a.test/: its backend is no Service"];
+}
+
+#[test]
+fn limits_and_copies_are_written_as_fields_of_the_route() {
+    let limited = one!("/", "Prefix", "limit-rps: \"10\"");
+    has(Source::IngressNginx, limited, "routes/web", "limit: {rate: 10/s, burst: 51, by: [ip]}");
+    let copied = one!("/", "Prefix", "mirror-target: http://10.0.0.9:8080");
+    has(Source::IngressNginx, copied, "routes/web", "mirror: {service: mirror-10.0.0.9}");
 }

@@ -1,6 +1,6 @@
 //! VirtualServices and DestinationRules as people write them.
 
-use super::shapes;
+use super::{has, shapes};
 use crate::import::Source;
 
 /// A VirtualService for `reviews` with these routes.
@@ -168,8 +168,15 @@ spec:
 ",
         ["GET r.test/x" => "ratings/v2=25%"], ["the header `x-b` gets a variable of Envoy", "left out  VirtualService default/r, http[0], headers of a destination"];
 
-    what_has_no_place: reviews!("fault: {delay: {percentage: {value: 100}, fixedDelay: 7s}}\n    retries: {attempts: 3}\n    mirror: {host: shadow}\n    corsPolicy: {}\n    route: [{destination: {host: reviews, subset: v1}}]"),
-        ["GET reviews/" => "reviews/release"], ["http[0], fault: faults are not injected here", "http[0], mirror: write `mirror`", "http[0], retries", "http[0], corsPolicy"];
+    what_has_no_place: reviews!("fault: {delay: {percentage: {value: 100}, fixedDelay: 7s}}\n    retries: {attempts: 3}\n    corsPolicy: {}\n    route: [{destination: {host: reviews, subset: v1}}]"),
+        ["GET reviews/" => "reviews/release"], ["http[0], fault: faults are not injected here", "http[0], retries", "http[0], corsPolicy"];
+
+    copies_of_a_share: reviews!("match: [{headers: {x-a: {exact: b}}}]\n    mirror: {host: shadow, subset: v3}\n    mirrorPercentage: {value: 12.5}\n    route: [{destination: {host: reviews, subset: v2}}]\n  - route: [{destination: {host: reviews, subset: v1}}]"),
+        ["GET reviews/ | x-a: b" => "reviews/v2", "GET reviews/" => "reviews/release"],
+        ["close     VirtualService default/reviews, http[0], mirror: the Host stays as it is, without `-shadow`"];
+
+    copies_of_everybody: reviews!("mirrors: [{destination: {host: shadow}, percentage: {value: 100}}, {destination: {host: other}}]\n    route: [{destination: {host: reviews, subset: v1}}]"),
+        ["GET reviews/" => "reviews/release"], ["http[0], mirror, further ones: a route or rule has one mirror"];
 
     hosts_as_versions: reviews!("route: [{destination: {host: reviews}, weight: 95}, {destination: {host: reviews-canary}, weight: 5}]"),
         ["GET reviews/" => "reviews/reviews-canary=5%"], [];
@@ -222,5 +229,18 @@ fn the_sample_of_the_book_is_read() {
         &[
             "close     DestinationRule default/reviews, reviews, loadBalancer: instances take turns instead of being drawn",
         ],
+    );
+}
+
+#[test]
+fn copies_are_written_where_it_is_decided() {
+    const COPY: &str = "mirror: {host: shadow, subset: v3}\n    mirrorPercentage: {value: 12.5}\n    ";
+    let text = "kind: VirtualService\nmetadata: {name: r}\nspec:\n  hosts: [r.test]\n  http:\n  - COPYroute: [{destination: {host: \
+                reviews, subset: v1}}]\n";
+    has(
+        Source::Istio,
+        &text.replace("COPY", COPY),
+        "rules/r-0",
+        "mirror: {service: shadow, version: v3, share: 12.5%}",
     );
 }

@@ -57,6 +57,19 @@ pub fn written(imported: &Imported) -> String {
     texts.chain([imported.report.to_string()]).collect()
 }
 
+/// Fields of one document as a test writes them.
+pub fn has(source: Source, text: &str, document: &str, line: &str) {
+    let imported = imported(source, text);
+    running(&imported);
+    let found = imported.documents.iter().find(|(id, _)| id.to_string() == document);
+    let found = found.unwrap_or_else(|| panic!("no {document} in\n{}", written(&imported))).1;
+    assert!(
+        found.lines().any(|found| found.replace('"', "") == line),
+        "no `{line}` in\n{}",
+        written(&imported)
+    );
+}
+
 pub fn check(source: Source, text: &str, asked: &[(&str, &str)], said: &[&str]) {
     let imported = imported(source, text);
     let snapshot = running(&imported);

@@ -1,6 +1,6 @@
 //! Configuration files of nginx as people write them.
 
-use super::{imported, shapes, written};
+use super::{has, imported, shapes, written};
 use crate::import::Source;
 
 /// Two upstreams and a server that passes everything to a variable, below its definition.
@@ -153,7 +153,27 @@ server { listen 80; server_name c.*; location / { proxy_set_header Host $host; p
         ["GET b.test/" => "b/release", "GET x.b.test/" => "b/release", "GET other.test/" => "a/release"], ["a host is a name or `*.name` here", "left out  line 4, server c.*: no host that can be named here leads to it"];
 
     headers_and_limits: locations!("location / { proxy_set_header X-App one; proxy_set_header X-Real-IP $remote_addr; proxy_set_header Accept-Encoding \"\"; add_header X-From edge; client_max_body_size 20m; proxy_read_timeout 90; proxy_connect_timeout 3s; limit_req zone=one; auth_basic x; proxy_pass http://app; }"),
-        ["GET l.test/" => "app/release"], ["X-Real-IP $remote_addr: the client's address stands in X-Forwarded-For", "limit_req zone=one: write `limit`", "auth_basic x: it has no meaning here"];
+        ["GET l.test/" => "app/release"], ["X-Real-IP $remote_addr: the client's address stands in X-Forwarded-For", "limit_req zone=one: its zone is defined nowhere", "auth_basic x: it has no meaning here"];
+
+    limits_by_zones: "limit_req_zone $binary_remote_addr zone=one:10m rate=10r/s;
+limit_req_zone $http_x_user zone=users:1m rate=30r/m;
+limit_req_zone $server_name zone=names:1m rate=1r/s;
+upstream app { server 10.0.0.1; }
+server { server_name l.test;
+location / { limit_req zone=one burst=5 nodelay; proxy_pass http://app; }
+location /users { limit_req zone=users burst=5; proxy_pass http://app; }
+location /names { limit_req zone=names; proxy_pass http://app; } }",
+        ["GET l.test/" => "app/release"],
+        ["429 in place of 503; each route has a limit of its own", "what is within the burst is not delayed", "`$server_name` is no attribute of a request"];
+
+    copies_by_a_location: "upstream app { server 10.0.0.1; } upstream test { server 10.0.0.2; }
+server { server_name l.test;
+location / { mirror /mirror; proxy_pass http://app; }
+location /other { mirror /gone; proxy_pass http://app; }
+location /none { mirror off; proxy_pass http://app; }
+location = /mirror { internal; proxy_pass http://test$request_uri; } }",
+        ["GET l.test/" => "app/release", "GET l.test/other" => "app/release"],
+        ["mirror: no location `/gone` passes copies on"];
 
     files_and_programs: locations!("location /static/ { root /var/www; }" "location / { try_files $uri @app; }" "location @app { proxy_pass http://app; }" "location /lua { content_by_lua_block { ngx.say(\"{}\") } }" "location /api { proxy_pass http://app; }"),
         ["GET l.test/api" => "app/release"], ["left out  l.test, location /static/ (line 3)", "named locations are reached from others only", "root /var/www"];
@@ -198,4 +218,13 @@ fn what_is_broken_is_told_with_its_line() {
 fn variables_that_lead_to_themselves_end() {
     let text = "map $http_x $a { default $b; } map $http_y $b { default $a; } server { location / { proxy_pass http://$a; } }";
     assert!(written(&imported(Source::Nginx, text)).contains("leads through too many variables"));
+}
+
+#[test]
+fn limits_and_copies_are_written_as_fields_of_the_route() {
+    let text = "limit_req_zone $binary_remote_addr zone=one:10m rate=30r/m; upstream app { server 10.0.0.1; } upstream test { server \
+                10.0.0.2; }\nserver { server_name l.test; location / { mirror /m; limit_req zone=one burst=5 nodelay; proxy_pass \
+                http://app; }\nlocation = /m { internal; proxy_pass http://test$request_uri; } }";
+    has(Source::Nginx, text, "routes/l.test-001", "limit: {rate: 30/m, burst: 6, by: [ip]}");
+    has(Source::Nginx, text, "routes/l.test-001", "mirror: {service: test}");
 }
