@@ -6,13 +6,17 @@
 //! [`rooms`].
 
 mod assets;
+mod configs;
 mod documents;
 mod editor;
 mod lists;
 mod merge;
+mod new_plan;
 mod now;
 mod operate;
 mod people;
+mod plan_marks;
+mod plans;
 mod shell;
 mod show;
 mod sign_in;
@@ -39,6 +43,10 @@ pub fn rooms() -> Router<Site> {
     Router::new()
         .route("/", get(now::overview))
         .route("/services/{name}", get(now::service))
+        .route("/plans", get(plans::list))
+        .route("/plans/new", get(new_plan::show).post(new_plan::act))
+        .route("/plans/{name}", get(plans::show).post(plans::act))
+        .route("/configs", get(configs::show))
         .route("/documents", get(documents::list))
         .route("/documents/{kind}/{name}", get(editor::show).post(editor::act))
         .route("/documents/{kind}/{name}/{part}", get(editor::show_part).post(editor::act_part))

@@ -8,6 +8,7 @@ use graygate_rules::documents::{Document, DocumentId, Kind, Outcome, Rule};
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::plan_marks::state_mark;
 use super::shell::{Page, Tab};
 use super::show::{count, known, millis, number, percent, rate, word};
 use super::visit::Visit;
@@ -23,6 +24,8 @@ const FLEET_PATIENCE: Duration = Duration::from_millis(400);
 const PROBLEMS_SHOWN: usize = 8;
 /// Services of the first page; the rest are found.
 const SERVICES_SHOWN: usize = 200;
+/// Plans under way that the first page names.
+const PLANS_SHOWN: usize = 20;
 /// An error share above this, of a version with requests, is told as wrong.
 const MANY_ERRORS: f64 = 0.02;
 /// Fewer requests in ten seconds say nothing.
@@ -80,6 +83,13 @@ impl Lived {
         self.sides.iter().filter_map(|side| number(&side.minute, "requests_per_second")).sum()
     }
 
+    /// Requests of one version a minute.
+    pub fn version_a_minute(&self, version: &str) -> u64 {
+        let own = self.sides.iter().filter(|side| side.version == version);
+        (own.filter_map(|side| number(&side.minute, "requests_per_second")).sum::<f64>() * 60.0).round()
+            as u64
+    }
+
     /// Requests of all versions a minute.
     pub fn all_a_minute(&self) -> u64 {
         (self.requests() * 60.0).round() as u64
@@ -128,7 +138,7 @@ pub async fn overview(visit: Visit) -> Result<Response> {
         div.board {
             section aria-labelledby="gray-title" {
                 h2 #gray-title { (lang.what_is_gray()) }
-                div #gray data-live="services document plan" { (gray(&visit, &services)) }
+                div #gray data-live="services document plan" { (gray(&visit, &services)) (running(&visit).await) }
             }
             div {
                 section aria-labelledby="wrong-title" {
@@ -169,6 +179,24 @@ fn gray(visit: &Visit, services: &[Lived]) -> Markup {
             @let touched: u64 = services.iter().map(Lived::gray_a_minute).sum();
             p { strong { (lang.touches(count(touched))) } }
         }
+    }
+}
+
+/// Plans under way, each in a line.
+async fn running(visit: &Visit) -> Markup {
+    let lang = visit.lang();
+    let plans = visit.control().plans_shown(&visit.who, None).await.unwrap_or_default();
+    let running = plans.iter().filter(|plan| plan.running.is_some());
+    html! {
+        h3 { (lang.plans_under_way()) }
+        ul.plans { @for plan in running.take(PLANS_SHOWN) {
+            li {
+                a.open href=(visit.at(&format!("/plans/{}", plan.name))) { (plan.name) } " " (state_mark(lang, plan)) " "
+                (percent(plan.share / 100.0)) " · " (lang.step()) " " (plan.steps_begun) "/" (plan.steps.len())
+                @if let Some(first) = plan.waiting_for.first() { " · " span.none lang="en" { (first) } }
+            }
+        } }
+        p { a href=(visit.at("/plans")) { (lang.all_plans()) } }
     }
 }
 

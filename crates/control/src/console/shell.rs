@@ -131,10 +131,25 @@ impl Visit {
                 }
             }
         }
+        waiting.items.extend(self.approvals().await);
         if let Ok((messages, _)) = control.messages(&self.who, (UNREAD_LOOKED, None)).await {
             waiting.unread = messages.iter().filter(|message| !message.read).count();
         }
         waiting
+    }
+}
+
+impl Visit {
+    /// Plans that wait for an approval this person may give.
+    async fn approvals(&self) -> Vec<(String, String)> {
+        if self.who.may_somewhere(Permission::Approve).is_err() {
+            return Vec::new();
+        }
+        let plans = self.control().plans_shown(&self.who, None).await.unwrap_or_default();
+        let waiting = plans
+            .iter()
+            .filter(|plan| plan.waiting_for.iter().any(|each| each.starts_with("approval of step")));
+        waiting.map(|plan| (format!("/plans/{}", plan.name), self.lang().approval_of(&plan.name))).collect()
     }
 }
 

@@ -65,7 +65,8 @@ impl Look {
     pub fn of(parts: &Parts) -> Look {
         let outer = parts.extensions.get::<OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
         let path = parts.uri.path().to_owned();
-        let prefix = outer.strip_suffix(path.as_str()).unwrap_or_default().to_owned();
+        // The first page is asked for with and without a slash behind the prefix.
+        let prefix = outer.strip_suffix(path.as_str()).unwrap_or(outer.trim_end_matches('/')).to_owned();
         let query: Vec<(String, String)> =
             form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         let asked = |key: &str| query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
@@ -199,6 +200,17 @@ pub struct Fields(Vec<(String, String)>);
 impl Fields {
     pub fn parse(body: &[u8]) -> Fields {
         Fields(form_urlencoded::parse(body).into_owned().collect())
+    }
+
+    /// What a form is to begin with.
+    pub fn of(fields: &[(&str, &str)]) -> Fields {
+        Fields(fields.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
+    /// The same with one field changed.
+    pub fn with(&self, name: &str, value: &str) -> Fields {
+        let others = self.0.iter().filter(|(key, _)| key != name).cloned();
+        Fields(others.chain([(name.to_owned(), value.to_owned())]).collect())
     }
 
     /// A field; empty where it was not sent.

@@ -11,5 +11,6 @@ mod live;
 mod load;
 mod pages;
 mod plain;
+mod plans;
 mod proxy;
 mod stage;

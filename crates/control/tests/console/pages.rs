@@ -6,8 +6,11 @@ use graygate_control::people::Role;
 use crate::browser::Browser;
 use crate::stage::Stage;
 
-pub const PAGES: [&str; 16] = [
+pub const PAGES: [&str; 19] = [
     "/",
+    "/plans",
+    "/plans/new",
+    "/configs",
     "/services/patient",
     "/documents",
     "/documents?kind=rule&filter=20",

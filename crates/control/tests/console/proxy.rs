@@ -74,7 +74,10 @@ async fn observations(
     Query(asked): Query<Vec<(String, String)>>,
 ) -> Json<Value> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let after = asked.iter().find(|(key, _)| key == "after").and_then(|(_, value)| value.parse::<u64>().ok());
+    let after = asked
+        .iter()
+        .find(|(key, _)| key == "after")
+        .and_then(|(_, value)| value.rsplit('.').next()?.parse::<u64>().ok());
     let from = after.unwrap_or(now - 60).max(now - 60);
     let row = |second: u64, version: &str, (requests, errors): (u64, u64)| {
         json!({"second": second, "service": "patient", "route": "portal", "rule": "30-share", "share": 20, "version": version,
@@ -86,7 +89,7 @@ async fn observations(
     });
     let edges: Vec<f64> = (0..=60).map(|k| 1.2f64.powi(k)).collect();
     Json(
-        json!({"proxy": "p1", "boot": "b1", "cursor": now.to_string(), "lost": 0, "now": now as f64, "counting_since": now - 60,
+        json!({"proxy": "p1", "boot": "b1", "cursor": format!("b1.{now}"), "lost": 0, "now": now, "counting_since": now - 60,
         "left_out": 0, "edges_ms": edges, "seconds": seconds.collect::<Vec<_>>()}),
     )
 }

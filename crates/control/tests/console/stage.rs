@@ -42,6 +42,8 @@ pub struct Stage {
     pub proxy: Proxy,
     more: String,
     running: Option<Running>,
+    /// How often it was started again.
+    starts: usize,
 }
 
 struct Running {
@@ -66,8 +68,14 @@ impl Stage {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let mut stage =
-            Stage { folder, address, proxy: Proxy::start().await, more: more.to_owned(), running: None };
+        let mut stage = Stage {
+            folder,
+            address,
+            proxy: Proxy::start().await,
+            more: more.to_owned(),
+            running: None,
+            starts: 0,
+        };
         stage.begin().await;
         stage
     }
@@ -83,7 +91,7 @@ impl Stage {
         let text = format!(
             "{listen}documents: {{directory: {:?}}}\nstate: {:?}\nproxies: [\"http://{}\"]\n{}",
             folder.join("documents").display().to_string(),
-            folder.join("state").display().to_string(),
+            folder.join(format!("state-{}", self.starts)).display().to_string(),
             self.proxy.address,
             more.replace("ADDRESS", &self.address.to_string()),
         );
@@ -96,13 +104,23 @@ impl Stage {
         self.running = Some(Running { control, end, serving });
     }
 
-    /// Ends the process, as far as pages can tell.
+    /// Ends the process, as far as pages can tell. What it kept goes on in another place: within one process, the first
+    /// holder of the place never lets go of it.
     pub async fn end(&mut self) {
         let running = self.running.take().unwrap();
         running.end.send_replace(true);
         running.serving.await.unwrap().unwrap();
-        // Connections that last are cut, as the end of a process cuts them.
-        drop(running.control);
+        let folder = self.folder.path();
+        let (old, new) = (
+            folder.join(format!("state-{}", self.starts)),
+            folder.join(format!("state-{}", self.starts + 1)),
+        );
+        std::fs::create_dir(&new).unwrap();
+        for entry in std::fs::read_dir(old).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), new.join(entry.file_name())).unwrap();
+        }
+        self.starts += 1;
     }
 
     pub fn control(&self) -> &Arc<Control> {
@@ -111,6 +129,10 @@ impl Stage {
 
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
