@@ -9,7 +9,7 @@ export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed \
-	loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools load-tools \
+	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
 # What `make fuzz` runs, and for how long each.
@@ -140,6 +140,15 @@ measure-soak: SOAK = --duration $(DURATION)
 # The book includes what is written here.
 measure-%:
 	target/release/loadtest $* $(SOAK) --envoy $(ENVOY) --out loadtest/results/$*.md $(LOADTEST)
+
+screenshots: cargo build-tools test-tools ## take the pictures of the console, into docs/control/images
+	@mkdir -p docs/control/images
+	GRAYGATE_SCREENSHOTS=$(CURDIR)/docs/control/images $(CARGO) test --locked -p graygate-control --test console load::pictures
+
+console-load: cargo build-tools test-tools ## measure the console's first load, into loadtest/results/console.md
+	GRAYGATE_CONSOLE_LOAD=$(CURDIR)/loadtest/results/console.md \
+		$(CARGO) test --locked -p graygate-control --test console load::the_first_load
+	@cat loadtest/results/console.md
 
 malformed: cargo build-tools ## write what each malformed request gets
 	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \

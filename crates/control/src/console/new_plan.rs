@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::shell::{Page, Tab};
-use super::show::{count, difference, number, percent, problems, refusal};
+use super::show::{count, difference, number, percent, problems, reason, refusal};
 use super::visit::{Fields, Form, Visit};
 use super::why::IDENTITIES;
 use crate::control::{Done, DryRun, Intent, Precondition, ReplayAsked, SampleAsked};
@@ -185,7 +185,7 @@ async fn page(
                 }
             }
             @if let Some(told) = told { (told) }
-            (super::documents::reason(lang, fields.get("reason")))
+            (reason(lang, fields.get("reason")))
             p.buttons {
                 (visit.guarded(forbidden.as_deref(), if hash.is_empty() { "main" } else { "" }, (lang.look_at_difference(), "do", "look")))
                 @if !hash.is_empty() { " " (visit.guarded(forbidden.as_deref(), "main", (lang.save_plan(), "do", "save"))) }
