@@ -36,7 +36,7 @@ pub fn state_mark(lang: Language, plan: &PlanShown) -> Markup {
         _ => ("bad", "■"),
     };
     html! {
-        span.state class=(class) { span.shape aria-hidden="true" { (shape) } " " (lang.state_name(&plan.state)) }
+        span class=(format!("state {class}")) { span.shape aria-hidden="true" { (shape) } " " (lang.state_name(&plan.state)) }
         @if plan.promoted { " " span.mark { (lang.promoted()) } }
         @if plan.edited { " " span.mark { (lang.edited()) } }
     }

@@ -323,7 +323,7 @@ fn action(visit: &Visit, read: &PlanRead, (plan, action): (&PlanShown, Action), 
         _ => "",
     };
     html! {
-        form.action class=(name) method="post" action=(visit.at(&format!("/plans/{}", plan.name))) {
+        form class=(format!("action {name}")) method="post" action=(visit.at(&format!("/plans/{}", plan.name))) {
             (visit.proof())
             input type="hidden" name="etag" value=(plan.etag);
             @if matches!(action, Action::Approve | Action::Reject) { input type="hidden" name="hash" value=(plan.hash); }
