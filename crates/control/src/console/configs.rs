@@ -25,7 +25,7 @@ pub async fn show(visit: Visit) -> Result<Response> {
     let main = html! {
         h1 { (lang.configs()) }
         p { (lang.configs_note()) }
-        div.scroll tabindex="0" role="region" aria-label=(lang.configs()) {
+        div.scroll tabindex="0" role="group" aria-label=(lang.configs()) {
             table.rows #configs data-live="document plan" {
                 caption.unseen { (lang.configs()) }
                 thead { tr {

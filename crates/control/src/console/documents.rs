@@ -66,7 +66,7 @@ pub async fn list(visit: Visit) -> Result<Response> {
         h1 { (lang.documents()) }
         (filters(&visit, kind))
         p #documents-count { (lang.documents_count(count(total as u64))) }
-        div.scroll tabindex="0" role="region" aria-label=(lang.documents()) {
+        div.scroll tabindex="0" role="group" aria-label=(lang.documents()) {
             table.rows #documents-table data-live="document" {
                 caption.unseen { (lang.documents()) }
                 thead { tr {

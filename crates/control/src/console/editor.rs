@@ -462,7 +462,7 @@ async fn history(visit: &Visit, id: &DocumentId) -> Markup {
             h2 #history-title { (lang.history()) }
             @if items.is_empty() { p.none { (lang.no_history()) } }
             @else {
-                div.scroll tabindex="0" role="region" aria-label=(lang.history()) { table {
+                div.scroll tabindex="0" role="group" aria-label=(lang.history()) { table {
                     caption.unseen { (lang.history()) }
                     thead { tr {
                         th scope="col" { (lang.time()) }

@@ -45,7 +45,7 @@ fn proxies(visit: &Visit, fleet: &Value) -> Markup {
         }
         @if proxies.is_empty() { p.none { (lang.no_proxies()) } }
         @else {
-            div.scroll tabindex="0" role="region" aria-label=(lang.fleet()) { table.rows {
+            div.scroll tabindex="0" role="group" aria-label=(lang.fleet()) { table.rows {
                 caption.unseen { (lang.fleet()) }
                 thead { tr {
                     th scope="col" { (lang.proxy()) } th scope="col" { (lang.state()) } th scope="col" { (lang.running()) }
@@ -120,7 +120,7 @@ pub async fn audit(visit: Visit) -> Result<Response> {
             label for="to" { (lang.until()) } input #to type="date" name="to" value=(visit.asked("to"));
             button type="submit" { (lang.filter()) }
         }
-        div.scroll tabindex="0" role="region" aria-label=(lang.audit()) { table.rows #records data-live="document plan message" {
+        div.scroll tabindex="0" role="group" aria-label=(lang.audit()) { table.rows #records data-live="document plan message" {
             caption.unseen { (lang.audit()) }
             thead { tr {
                 th.figure scope="col" { (lang.number()) } th scope="col" { (lang.time()) } th scope="col" { (lang.who()) }

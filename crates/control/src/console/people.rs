@@ -88,7 +88,7 @@ fn user_table(visit: &Visit, users: &[UserShown]) -> Markup {
     html! {
         section aria-labelledby="users-title" {
             h2 #users-title { (lang.users()) " (" (users.len()) ")" }
-            div.scroll tabindex="0" role="region" aria-label=(lang.users()) { table.rows {
+            div.scroll tabindex="0" role="group" aria-label=(lang.users()) { table.rows {
                 caption.unseen { (lang.users()) }
                 thead { tr { th scope="col" { (lang.name()) } th scope="col" { (lang.roles()) } th scope="col" { (lang.since()) } th scope="col" { (lang.change()) } } }
                 tbody { @for user in users {
@@ -137,7 +137,7 @@ fn token_table(visit: &Visit, tokens: &[TokenShown]) -> Markup {
             h2 #tokens-title { (lang.tokens()) " (" (tokens.len()) ")" }
             @if tokens.is_empty() { p.none { (lang.no_tokens()) } }
             @else {
-                div.scroll tabindex="0" role="region" aria-label=(lang.tokens()) { table.rows {
+                div.scroll tabindex="0" role="group" aria-label=(lang.tokens()) { table.rows {
                     caption.unseen { (lang.tokens()) }
                     thead { tr {
                         th scope="col" { (lang.name()) } th scope="col" { (lang.user()) } th scope="col" { (lang.role()) }

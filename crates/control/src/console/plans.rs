@@ -57,7 +57,7 @@ pub async fn list(visit: Visit) -> Result<Response> {
             button type="submit" { (lang.filter()) }
         }
         p { (lang.plans_count(total)) }
-        div.scroll tabindex="0" role="region" aria-label=(lang.plans()) {
+        div.scroll tabindex="0" role="group" aria-label=(lang.plans()) {
             table.rows #plans data-live="plan document services" {
                 caption.unseen { (lang.plans()) }
                 thead { tr {
@@ -427,7 +427,7 @@ fn side_by_side(visit: &Visit, plan: &PlanShown, services: &[Lived]) -> Markup {
     html! {
         @if own.is_empty() { p.none { (lang.no_figures()) } }
         @else {
-            div.scroll tabindex="0" role="region" aria-label=(lang.side_by_side()) { table {
+            div.scroll tabindex="0" role="group" aria-label=(lang.side_by_side()) { table {
                 caption.unseen { (lang.side_by_side()) }
                 thead { tr {
                     th scope="col" { (lang.service()) } th scope="col" { (lang.version()) } th.figure scope="col" { (lang.requests()) }

@@ -78,10 +78,10 @@ pub fn difference(lang: Language, diff: &str) -> Markup {
         div.diff role="group" aria-label=(lang.difference()) tabindex="0" {
             @for line in lines {
                 @match line.chars().next() {
-                    Some('+') => ins { (line) "\n" },
-                    Some('-') => del { (line) "\n" },
-                    Some('@') => span.place { (line) "\n" },
-                    _ => span { (line) "\n" },
+                    Some('+') => ins { (line) },
+                    Some('-') => del { (line) },
+                    Some('@') => span.place { (line) },
+                    _ => span { (line) },
                 }
             }
         }
