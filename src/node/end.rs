@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pingora::server::ShutdownWatch;
 
-use super::signals::SecondSignal;
+use super::second_signal::SecondSignal;
 
 /// Between two looks at whether the last connection has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);

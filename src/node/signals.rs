@@ -9,32 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::second_signal::SecondSignal;
 use super::succession::Listeners;
 use super::systemd::tell;
 use graygate_telemetry::AccessLog;
-
-/// SIGTERM and SIGINT, from the task that heard the first of them to the one that waits for a second. Listening again would miss one
-/// that comes before that.
-#[derive(Clone, Default)]
-pub struct SecondSignal(Arc<Mutex<Option<(Signal, Signal)>>>);
-
-impl SecondSignal {
-    /// Returns when SIGTERM or SIGINT comes once more; to be asked once, after the first.
-    pub async fn comes(&self) {
-        let heard = self.0.lock().take();
-        let Some((mut terminate, mut interrupt)) = heard else { return std::future::pending().await };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    }
-}
 
 /// Which signals end the process.
 pub struct Ending {
@@ -53,7 +36,7 @@ impl ShutdownSignalWatch for Ending {
         let shutdown = match kinds.map(signal) {
             [Ok(mut terminate), Ok(mut interrupt), Ok(quit)] => {
                 let shutdown = self.wait(&mut terminate, &mut interrupt, quit).await;
-                *self.second.0.lock() = Some((terminate, interrupt));
+                self.second.hear(terminate, interrupt);
                 shutdown
             }
             _ => UnixShutdownSignalWatch.recv().await,

@@ -8,7 +8,7 @@
 //! The file: `graygate-cache 1`, a line with checksum and length, then the payload: a line with revision, count and
 //! origin, and for each document a line with its format, length and identity, its bytes, and a line's end.
 
-use super::{Shutdown, ended};
+use super::update::{Shutdown, ended};
 use graygate_rules::documents::{DocumentId, DocumentSet, Format, Raw};
 use graygate_rules::vocab::Revision;
 use std::collections::BTreeMap;

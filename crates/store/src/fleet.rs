@@ -5,7 +5,8 @@
 //! cannot register serves as well as any other. Start at [`keep`] and [`look`].
 
 use super::etcd::{Backoff, Connection, EtcdSettings, Extent, Prefix};
-use super::{Fingerprint, Shutdown, SourceError, ended};
+use super::fingerprint::Fingerprint;
+use super::update::{Shutdown, SourceError, ended};
 use etcd_client::{GetOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions};
 use graygate_rules::vocab::Revision;
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::etcd::{Backoff, Connection, EtcdSettings};
-use super::{Shutdown, SourceError, ended};
+use super::update::{Shutdown, SourceError, ended};
 
 /// How long a leader that died without a word still counts as one. At least this: etcd counts in seconds, and below two
 /// of them a busy store takes leases away from the living.

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use super::directory::{self, DirectorySettings};
 use super::etcd::{self, EtcdSettings};
 use super::fleet::{self, Report};
-use super::{Shutdown, SourceError, SourceKind, SourceStatus, UpdateSender};
+use super::status::{SourceKind, SourceStatus};
+use super::update::{Shutdown, SourceError, UpdateSender};
 use graygate_rules::documents::DocumentSet;
 use graygate_rules::vocab::Counting;
 

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::clients::{Clients, counts};
-use super::{BESIDE_PART, CHOSEN_TOLERATE, DRAWN_PART, Second, Strata};
+use super::strata::{BESIDE_PART, CHOSEN_TOLERATE, DRAWN_PART, Second, Strata};
 use crate::blocks::{Block, Failing, Seen, Side, Stratum};
 use crate::odds::{ERROR_RATIOS, Events, Mixture, SECOND_CAP, beside_release};
 

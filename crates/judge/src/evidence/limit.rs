@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Second;
+use super::strata::Second;
 use crate::blocks::Total;
 use crate::odds::{Mixture, SECOND_CAP, above_limit, rates_above};
 

@@ -4,8 +4,10 @@
 //! may act, reasons, and what other documents forbid.
 
 use super::decide::{Decision, decide, gates};
+use super::seen::{Observed, Progress};
 use super::table::{Action, Rule, State, rule};
-use super::{Observed, Plan, Progress, Step, Waiting};
+use super::waiting::Waiting;
+use super::written::{Plan, Step};
 
 /// What follows.
 #[derive(Clone, Debug, PartialEq)]

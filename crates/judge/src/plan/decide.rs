@@ -7,9 +7,10 @@
 
 use std::time::Duration;
 
-use super::{
-    Disturbance, Observed, OnRegression, OnUnknown, Plan, Progress, Promotion, State, Step, Waiting, Window,
-};
+use super::seen::{Disturbance, Observed, Progress, Window};
+use super::table::State;
+use super::waiting::Waiting;
+use super::written::{OnRegression, OnUnknown, Plan, Promotion, Step};
 
 /// Proxies that take longer than this to follow a step are named.
 const FLEET_PATIENCE: Duration = Duration::from_secs(30);

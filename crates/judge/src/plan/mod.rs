@@ -6,175 +6,17 @@
 
 mod act;
 mod decide;
+mod seen;
 mod table;
 mod waiting;
+mod written;
 
 pub use act::{Done, Refusal, act};
 pub use decide::{Because, Decision, decide};
+pub use seen::{Disturbance, Instances, Observed, Progress, Window};
 pub use table::{Action, Rule, State, rule};
 pub use waiting::Waiting;
-
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
-/// Gray requests a step wants to have seen where nobody wrote how many.
-const REQUESTS: u64 = 100;
-/// The same of a step of chosen people alone: they may be three.
-const REQUESTS_OF_CHOSEN: u64 = 1;
-
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
-    pub steps: Vec<Step>,
-    pub on_regression: OnRegression,
-    pub on_unknown: OnUnknown,
-    /// How long guards go on after completion.
-    pub watch: Duration,
-    pub promote: Promotion,
-}
-
-/// One widening of the audience.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    pub audience: Audience,
-    pub hold: Duration,
-    pub min_requests: Option<u64>,
-    /// Asked before the step begins.
-    pub approval: bool,
-    pub tolerate: Option<f64>,
-}
-
-/// Whom a step adds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Audience {
-    /// People by name.
-    Chosen,
-    /// A share of everybody, in percent, with people by name or without.
-    Share(f64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnRegression {
-    Rollback,
-    Pause,
-}
-
-/// What a step does whose hold is over without proof or enough requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnUnknown {
-    Hold,
-    Advance,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Promotion {
-    Manual,
-    /// Once `watch` ended without regression.
-    Automatic,
-}
-
-impl Step {
-    pub fn is_everybody(&self) -> bool {
-        matches!(self.audience, Audience::Share(share) if share >= 100.0)
-    }
-
-    fn wanted_requests(&self) -> u64 {
-        self.min_requests.unwrap_or(match self.audience {
-            Audience::Chosen => REQUESTS_OF_CHOSEN,
-            Audience::Share(_) => REQUESTS,
-        })
-    }
-}
-
-/// What has happened in a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    pub state: State,
-    /// Steps that have begun.
-    pub begun: usize,
-    /// Time spent ACTIVE in the step at hand, or COMPLETED.
-    pub held: Duration,
-    /// The step whose beginning was approved.
-    pub approved: Option<usize>,
-    pub promoted: bool,
-}
-
-impl Progress {
-    pub fn draft() -> Self {
-        Self { state: State::Draft, begun: 0, held: Duration::ZERO, approved: None, promoted: false }
-    }
-
-    /// Time went by. It counts where something is held or watched.
-    pub fn hold(&mut self, time: Duration) {
-        let counts = match self.state {
-            State::Active => self.begun > 0,
-            State::Completed => true,
-            State::Draft | State::Paused | State::Rollback => false,
-        };
-        if counts {
-            self.held = self.held.saturating_add(time);
-        }
-    }
-
-    /// The step at hand, where one has begun.
-    pub fn step<'p>(&self, plan: &'p Plan) -> Option<&'p Step> {
-        plan.steps.get(self.begun.checked_sub(1)?)
-    }
-}
-
-/// What is seen at the moment. Names are told to people as they are.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Observed {
-    /// Guards that say regression.
-    pub regressions: Vec<String>,
-    pub instances: Instances,
-    /// Proxies that do not run the step's rules yet, and for how long that has been so.
-    pub behind: Vec<String>,
-    pub behind_for: Duration,
-    /// Living proxies that could not be asked for too long.
-    pub unreadable: Vec<String>,
-    /// Gray requests seen in this step.
-    pub gray_requests: u64,
-    /// Guards that are on and had nothing to compare in this step.
-    pub without_evidence: Vec<String>,
-    /// Lists the next step names that are missing or have problems.
-    pub lists: Vec<String>,
-    pub window: Window,
-    /// What somebody else did to what the plan stands on.
-    pub disturbed: Option<Disturbance>,
-}
-
-/// Which versions have an instance that takes requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Instances {
-    pub gray: bool,
-    pub release: bool,
-}
-
-/// Whether steps may begin now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Window {
-    Open,
-    /// And when it opens, as a text for people.
-    Closed(String),
-}
-
-/// A hand's change that a plan does not fight.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Disturbance {
-    /// A rule of the plan is not what the plan wrote.
-    Rules(Vec<String>),
-    DocumentDeleted,
-    /// The plan's version or `release` stands for something else now.
-    Alias(String),
-}
+pub use written::{Audience, OnRegression, OnUnknown, Plan, Promotion, Step};
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,8 +23,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-
-use super::Admin;
 
 /// Whose turn it is at the admin address: a process that takes over gets the listener, and the one before leaves it.
 #[derive(Clone)]
@@ -76,23 +75,28 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest head and piece of a body that is buffered.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// What is answered.
+pub trait Answers: Send + Sync + 'static {
+    fn respond(&self, request: Request<Incoming>) -> impl Future<Output = Response<Vec<u8>>> + Send;
+}
+
 /// The admin address, as a part of the process that nothing but its end stops.
-pub struct Listener {
-    admin: Arc<Admin>,
+pub struct Listener<A> {
+    answers: Arc<A>,
     address: SocketAddr,
     /// `None`: without TLS.
     tls: Option<Arc<ServerConfig>>,
     handoff: ListenerHandoff,
 }
 
-impl Listener {
+impl<A> Listener<A> {
     pub fn new(
-        admin: Admin,
+        answers: A,
         address: SocketAddr,
         tls: Option<Arc<ServerConfig>>,
         handoff: ListenerHandoff,
-    ) -> Listener {
-        Listener { admin: Arc::new(admin), address, tls, handoff }
+    ) -> Listener<A> {
+        Listener { answers: Arc::new(answers), address, tls, handoff }
     }
 
     /// Listens, once it is this process's turn; `None` where it never is.
@@ -130,7 +134,7 @@ impl Listener {
 }
 
 #[async_trait]
-impl BackgroundService for Listener {
+impl<A: Answers> BackgroundService for Listener<A> {
     async fn start(&self, _shutdown: ShutdownWatch) {
         let Some(listener) = self.listen().await else { return };
         tracing::info!(address = %self.address, "listening for questions");
@@ -146,27 +150,27 @@ impl BackgroundService for Listener {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            let (admin, tls) = (self.admin.clone(), self.tls.clone());
+            let (answers, tls) = (self.answers.clone(), self.tls.clone());
             tokio::spawn(async move {
                 let _place = place;
-                converse(stream, tls, admin).await;
+                converse(stream, tls, answers).await;
             });
         }
     }
 }
 
 /// One connection. How it ended is its client's business.
-async fn converse(stream: TcpStream, tls: Option<Arc<ServerConfig>>, admin: Arc<Admin>) {
-    let Some(tls) = tls else { return serve(stream, admin).await };
+async fn converse<A: Answers>(stream: TcpStream, tls: Option<Arc<ServerConfig>>, answers: Arc<A>) {
+    let Some(tls) = tls else { return serve(stream, answers).await };
     if let Ok(Ok(stream)) = tokio::time::timeout(TLS_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await {
-        serve(stream, admin).await;
+        serve(stream, answers).await;
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, admin: Arc<Admin>) {
+async fn serve<A: Answers>(stream: impl AsyncRead + AsyncWrite + Unpin, answers: Arc<A>) {
     let respond = service_fn(|request| {
-        let admin = admin.clone();
-        async move { Ok::<_, Infallible>(admin.respond(request).await.map(|body| Full::new(Bytes::from(body)))) }
+        let answers = answers.clone();
+        async move { Ok::<_, Infallible>(answers.respond(request).await.map(|body| Full::new(Bytes::from(body)))) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES);

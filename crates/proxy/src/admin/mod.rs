@@ -25,8 +25,10 @@ use crate::observe::{self, Observer};
 use graygate_rules::explain::{BadQuestion, Explanation, Question};
 use graygate_rules::vocab::Name;
 
+use listener::Answers;
 pub use listener::{Listener, ListenerHandoff};
 pub use status::SourceView;
+use status::Status;
 pub use token::Token;
 
 /// Largest question `/explain` reads, bytes.
@@ -90,7 +92,7 @@ fn get() -> String {
 
 type Answer = Response<Vec<u8>>;
 
-impl Admin {
+impl Answers for Admin {
     async fn respond(&self, request: Request<Incoming>) -> Answer {
         let method = request.method().clone();
         let path = request.uri().path().to_string();
@@ -122,6 +124,10 @@ impl Admin {
     fn may_ask(&self, path: &str, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         matches!(path, "/healthz" | "/readyz") || token.is_shown_in(headers)
+    }
+
+    fn status(&self) -> Status {
+        Status::of(&self.live, self.started, (self.source)(), (self.certificates)())
     }
 
     fn ready(&self) -> Answer {

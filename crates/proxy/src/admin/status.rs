@@ -5,10 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::Admin;
 use crate::limits::KEYS_LIMIT;
 use crate::live::{
-    MirrorReport, NoteReport, ProblemReport, RevisionReport, ServiceReport, mirror_reports, rfc3339,
+    Live, MirrorReport, NoteReport, ProblemReport, RevisionReport, ServiceReport, mirror_reports, rfc3339,
     service_reports,
 };
 use graygate_rules::documents::Kind;
@@ -87,27 +86,27 @@ struct DocumentsReport {
     instances: usize,
 }
 
-impl Admin {
-    pub(super) fn status(&self) -> Status {
-        let source = (self.source)();
-        let running = self.live.running();
+impl Status {
+    /// What is now; `held_back`: problems of certificates, which no document has.
+    pub fn of(live: &Live, started: SystemTime, source: SourceView, held_back: Vec<ProblemReport>) -> Status {
+        let running = live.running();
         let generation = running.as_deref();
         let trust = generation.and_then(|generation| generation.trust.as_deref());
         Status {
             version: env!("CARGO_PKG_VERSION"),
-            started: rfc3339(self.started),
+            started: rfc3339(started),
             source: SourceReport {
                 kind: source.kind,
                 up: source.up,
                 stale_seconds: source.stale.as_secs(),
                 from_cache: source.from_cache,
             },
-            revision: RevisionReport::of(&self.live),
+            revision: RevisionReport::of(live),
             problems: generation
                 .map(|g| g.problem_reports())
                 .into_iter()
                 .flatten()
-                .chain((self.certificates)())
+                .chain(held_back)
                 .collect(),
             notes: generation.map(|g| g.note_reports(SystemTime::now())).unwrap_or_default(),
             services: generation.map(|g| service_reports(g, Instant::now())).unwrap_or_default(),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::rotation::scatter;
+use super::candidate::scatter;
 use super::vitals::{EJECTION_STANDS, Standing, Vitals};
 use graygate_rules::spec::{InstanceSpec, OutlierSpec};
 use graygate_rules::vocab::{InstanceState, Label, Name, StatusClass, TryOutcome};

@@ -6,7 +6,7 @@
 //! when one of n leaves, its own keys move and few others: 1.0/n of all for 10 candidates, 1.6/n for 100.
 //! Never: knows health, pools or requests.
 
-use super::rotation::{Candidate, scatter};
+use super::candidate::{Candidate, scatter};
 
 /// Slots; prime, so that every step walks through all of them. One for every version of every proxy: another size
 /// would move almost every key.

@@ -10,6 +10,7 @@
 //! be one backend; it writes a weight as so many repeated slots; and it counts an instance as healthy before it was asked.
 
 mod budget;
+mod candidate;
 mod instance;
 mod maglev;
 mod peer;

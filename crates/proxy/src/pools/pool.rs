@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::candidate::{Candidate, scatter};
 use super::instance::Instance;
-use super::rotation::{Candidate, Rotation, scatter};
+use super::rotation::Rotation;
 use super::vitals::ServiceVitals;
 use super::walk::Tried;
 use graygate_rules::spec::Balance;

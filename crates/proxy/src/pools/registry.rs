@@ -11,9 +11,9 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::candidate::scatter;
 use super::instance::{EjectionGroup, Instance};
 use super::pool::Pool;
-use super::rotation::scatter;
 use super::service::{Group, Link, ServicePools};
 use super::vitals::{ServiceVitals, Vitals};
 use graygate_rules::spec::{HealthSpec, InstanceSpec, ServiceSpec, VersionSpec};

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::candidate::{Candidate, scatter};
 use super::instance::Instance;
 use super::maglev::MaglevTable;
 use super::vitals::{RECOVERY_STEPS, Standing};
@@ -34,18 +35,6 @@ pub(super) struct Rotation {
     turns: Vec<Turn>,
     /// Where requests are chosen for by a hash.
     maglev: Option<MaglevTable>,
-}
-
-/// An available instance.
-#[derive(Clone, Copy)]
-pub(super) struct Candidate {
-    /// Index into the pool's members.
-    pub member: u32,
-    /// Weight in recovery steps, reduced by the common divisor.
-    pub weight: u64,
-    /// The instance's id and hash key, copied so that choosing touches one piece of memory.
-    pub id: u64,
-    pub key: u64,
 }
 
 /// One turn; `at` is its place in the round, as a fraction of 2^32.
@@ -184,12 +173,4 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
         0 => a,
         _ => greatest_common_divisor(b, a % b),
     }
-}
-
-/// A well-mixed number from any other: the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-pub(super) fn scatter(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

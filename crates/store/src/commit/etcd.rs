@@ -11,10 +11,10 @@ use etcd_client::{
 };
 use tokio::sync::{Mutex, watch};
 
-use super::{Change, Commit, CommitError, Committed, Slot, Stored, Version};
+use super::change::{Change, Commit, CommitError, Committed, Slot, Stored, Version};
 use crate::etcd::{Backoff, Connection, EtcdSettings, Prefix};
 use crate::leader::Term;
-use crate::{Shutdown, SourceError, ended};
+use crate::update::{Shutdown, SourceError, ended};
 use graygate_rules::documents::DocumentId;
 use graygate_rules::vocab::Revision;
 

@@ -8,9 +8,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Change, Commit, CommitError, Committed, Order, Slot, Stored, Version};
-use crate::SourceError;
+use super::change::{Change, Commit, CommitError, Committed, Order, Slot, Stored, Version};
 use crate::directory::extensions;
+use crate::update::SourceError;
 use graygate_rules::documents::DocumentId;
 
 /// Holds writers apart; the dot keeps it from being taken for a document.

@@ -6,7 +6,10 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use graygate_rules::documents::DocumentId;
+
 use super::*;
+use crate::leader::Term;
 
 fn slot(name: &str) -> Slot {
     Slot::Document(DocumentId::parse(name).unwrap())

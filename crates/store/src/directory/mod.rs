@@ -9,7 +9,8 @@ mod scan;
 
 pub(crate) use layout::extensions;
 
-use super::{Shutdown, SourceError, SourceStatus, Update, UpdateSender, ended};
+use super::status::SourceStatus;
+use super::update::{Shutdown, SourceError, Update, UpdateSender, ended};
 use graygate_rules::documents::DocumentSet;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event};
 use scan::{Identity, Scan, Scanner};

@@ -5,8 +5,8 @@
 //! Never: waits for changes (see `mod.rs`) or decides what a path means (see `layout.rs`).
 
 use super::layout::{Place, place};
-use crate::SourceError;
 use crate::strays::{capped, stray};
+use crate::update::SourceError;
 use graygate_rules::documents::{DocumentId, DocumentSet, Format, Raw};
 use graygate_rules::vocab::Problem;
 use std::collections::{BTreeMap, HashMap};

@@ -7,7 +7,7 @@ use super::held::{Listed, Listing};
 use super::keyspace::{Part, Prefix};
 use super::mirror::{Extent, Mirror};
 use super::settings::{EtcdSettings, EtcdTls, Password};
-use crate::SourceError;
+use crate::update::SourceError;
 use etcd_client::{
     Certificate, Client, ConnectOptions, GetOptions, Identity, KeyValue, KvClient, LeaseClient, TlsOptions,
     WatchClient,

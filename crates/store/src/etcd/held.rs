@@ -4,7 +4,7 @@
 //! Owns: documents, strays and the revision of every key. Never: talks to etcd, or knows the time.
 
 use super::keyspace::{Prefix, Slot, format};
-use crate::Fingerprint;
+use crate::fingerprint::Fingerprint;
 use crate::strays::capped;
 use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use graygate_rules::vocab::{Problem, Revision};

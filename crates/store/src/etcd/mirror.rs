@@ -6,7 +6,7 @@
 
 use super::held::{Change, Held, Listed, Listing};
 use super::keyspace::{Part, Prefix};
-use crate::Update;
+use crate::update::Update;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -21,7 +21,8 @@ pub use keyspace::Part;
 pub(crate) use keyspace::{Prefix, Slot};
 pub use settings::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
 
-use super::{Shutdown, SourceError, SourceStatus, UpdateSender, ended};
+use super::status::SourceStatus;
+use super::update::{Shutdown, SourceError, UpdateSender, ended};
 use graygate_rules::documents::DocumentSet;
 use held::Held;
 pub(crate) use mirror::Extent;

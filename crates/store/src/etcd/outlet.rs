@@ -3,7 +3,8 @@
 //! Owns: when a line is logged about the store, which is once a change of its state and not once an attempt.
 //! Never: talks to etcd.
 
-use crate::{SourceStatus, Update, UpdateSender};
+use crate::status::SourceStatus;
+use crate::update::{Update, UpdateSender};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;

@@ -9,7 +9,7 @@ use super::keyspace::{Part, Prefix};
 use super::liveness::{Liveness, SILENCE_LIMIT, Step};
 use super::mirror::{Extent, Heard, Mirror, Stale};
 use super::outlet::WatchOutlet;
-use crate::SourceError;
+use crate::update::SourceError;
 use etcd_client::{WatchOptions, WatchResponse, WatchStream};
 use std::future::pending;
 use std::time::{Duration, Instant};

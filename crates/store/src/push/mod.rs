@@ -13,9 +13,9 @@ pub mod split;
 pub use plan::{Difference, Plan, Surplus};
 pub use pull::{PullError, Pulled, pull};
 
-use super::SourceError;
 use super::commit::{Change, Commit, CommitError, EtcdStore, Guard, Slot};
 use super::etcd::{Connection, EtcdSettings, Extent};
+use super::update::SourceError;
 use graygate_rules::documents::DocumentSet;
 use graygate_rules::vocab::{Problem, Revision};
 use plan::{Step, Stored};

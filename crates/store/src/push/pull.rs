@@ -9,9 +9,9 @@
 use super::owned::is_owned;
 use super::plan::Stored;
 use super::split::owner;
-use crate::SourceError;
 use crate::directory::{self, extensions};
 use crate::etcd::{Connection, EtcdSettings, Extent};
+use crate::update::SourceError;
 use graygate_rules::documents::{DocumentId, DocumentSet, Kind};
 use graygate_rules::vocab::{Problem, Revision};
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::pools::rotation::scatter;
+use crate::pools::candidate::scatter;
 
 fn ports(pools: &ServicePools, picks: usize) -> Vec<u16> {
     let now = Instant::now();
