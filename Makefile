@@ -97,7 +97,7 @@ fuzz: cargo build-tools fuzz-tools ## fuzz each target for SECONDS_EACH (60), or
 	done
 
 differential: cargo build-tools ## compare the fast decision with the slow, obvious one on a million random cases
-	GRAYGATE_CASES=1000000 $(CARGO) test --locked --release --test rules -- differential index
+	GRAYGATE_CASES=1000000 $(CARGO) test --locked --release --test rules -- differential:: index::
 
 availability: cargo build-tools ## measure what users notice of each fault of a gray version
 	@mkdir -p loadtest/results

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -12,9 +13,10 @@ use graygate_judge::guards::{
     Relative, SlowLimit, Switch,
 };
 use graygate_judge::{Guards, offline};
-use graygate_rules::documents::fields::{Field, Map, Notes};
+use graygate_rules::documents::fields::{Field, Notes};
+use graygate_rules::documents::plan::{self as written, Guard};
 use graygate_rules::documents::text::{self, Syntax};
-use graygate_rules::vocab::Problem;
+use graygate_rules::vocab::{Problem, Share};
 
 /// Judges the rows of standard input; 1 where a line could not be read.
 pub fn judge(arguments: JudgeArguments) -> anyhow::Result<ExitCode> {
@@ -52,70 +54,50 @@ fn read(field: &Field<'_>) -> Option<Guards> {
         map.note_unknown();
         return read(&guards?);
     }
-    let default = Guards::default();
-    // Numbers from elsewhere are no rows; an operator who has them in a plan need not take them out.
-    map.know(&["metrics"]);
-    let guards = Guards {
-        errors: relative(&mut map, "errors", (ERRORS_TOLERATE, ERRORS_ALPHA)),
-        latency: relative(&mut map, "latency", (LATENCY_TOLERATE, LATENCY_ALPHA)),
-        error_rate: switch(&mut map, "error_rate", Switch::Unwritten, limit),
-        latency_p99: switch(&mut map, "latency_p99", Switch::Unwritten, slow_limit),
-        fallback: switch(&mut map, "fallback", default.fallback.map_or(Switch::Off, Switch::On), limit).on(),
+    let written = written::Guards::read(field)?;
+    judged(&written).map_or_else(|problem| field.wrong(problem.to_string(), ""), Some)
+}
+
+/// The judge's guards of written ones. Numbers from elsewhere are no rows; an operator who has them in a plan need not
+/// take them out.
+fn judged(written: &written::Guards) -> Result<Guards, GuardProblem> {
+    let share = |on: &written::Limit<Share>| {
+        Limit::new(f64::from(on.above.hundredths()) / 10_000.0, on.alpha.unwrap_or(LIMIT_ALPHA))
     };
-    map.note_unknown();
-    Some(guards)
-}
-
-fn relative(map: &mut Map<'_>, key: &'static str, (tolerate, alpha): (f64, f64)) -> Option<Relative> {
-    let read = |field: &Field<'_>| {
-        let mut map = field.map()?;
-        let tolerate = map.or("tolerate", tolerate, number);
-        let alpha = map.or("alpha", alpha, number);
-        map.note_unknown();
-        good(field, Relative::new(tolerate, alpha))
+    let time = |on: &written::Limit<Duration>| {
+        SlowLimit::new(on.above.as_secs_f64() * 1_000.0, on.alpha.unwrap_or(LIMIT_ALPHA))
     };
-    let unwritten = Relative::new(tolerate, alpha).map_or(Switch::Off, Switch::On);
-    switch(map, key, unwritten, read).on()
+    Ok(Guards {
+        errors: relative(&written.errors, ERRORS_TOLERATE, ERRORS_ALPHA)?,
+        latency: relative(&written.latency, LATENCY_TOLERATE, LATENCY_ALPHA)?,
+        error_rate: switch(&written.error_rate, share)?,
+        latency_p99: switch(&written.latency_p99, time)?,
+        fallback: match switch(&written.fallback, share)? {
+            Switch::Unwritten => Guards::default().fallback,
+            written => written.on(),
+        },
+    })
 }
 
-fn limit(field: &Field<'_>) -> Option<Limit> {
-    let mut map = field.map()?;
-    let above = map.required("above").and_then(|above| above.percent());
-    let alpha = map.or("alpha", LIMIT_ALPHA, number);
-    map.note_unknown();
-    good(field, Limit::new(f64::from(above?.hundredths()) / 10_000.0, alpha))
-}
-
-fn slow_limit(field: &Field<'_>) -> Option<SlowLimit> {
-    let mut map = field.map()?;
-    let above = map.required("above").and_then(|above| above.duration());
-    let alpha = map.or("alpha", LIMIT_ALPHA, number);
-    map.note_unknown();
-    good(field, SlowLimit::new(above?.as_secs_f64() * 1000.0, alpha))
-}
-
-/// A guard that may be `off`.
-fn switch<T>(
-    map: &mut Map<'_>,
-    key: &'static str,
-    unwritten: Switch<T>,
-    read: impl FnOnce(&Field<'_>) -> Option<T>,
-) -> Switch<T> {
-    match map.get(key) {
-        None => unwritten,
-        Some(field) if field.is_text("off") => Switch::Off,
-        Some(field) => read(&field).map_or(Switch::Off, Switch::On),
+fn relative(
+    guard: &Guard<written::Relative>,
+    tolerate: f64,
+    alpha: f64,
+) -> Result<Option<Relative>, GuardProblem> {
+    match guard {
+        Guard::Off => Ok(None),
+        Guard::Unwritten => Relative::new(tolerate, alpha).map(Some),
+        Guard::On(on) => Relative::new(on.tolerate.unwrap_or(tolerate), on.alpha.unwrap_or(alpha)).map(Some),
     }
 }
 
-fn number(field: &Field<'_>) -> Option<f64> {
-    let text = field.number()?;
-    match text.parse() {
-        Ok(number) => Some(number),
-        Err(_) => field.wrong(format!("`{text}` is not a number like `1.2`"), ""),
-    }
-}
-
-fn good<T>(field: &Field<'_>, guard: Result<T, GuardProblem>) -> Option<T> {
-    guard.map_or_else(|problem| field.wrong(problem.to_string(), ""), Some)
+fn switch<W, T>(
+    guard: &Guard<W>,
+    judged: impl FnOnce(&W) -> Result<T, GuardProblem>,
+) -> Result<Switch<T>, GuardProblem> {
+    Ok(match guard {
+        Guard::Unwritten => Switch::Unwritten,
+        Guard::Off => Switch::Off,
+        Guard::On(on) => Switch::On(judged(on)?),
+    })
 }

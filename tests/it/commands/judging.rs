@@ -103,8 +103,8 @@ fn guards_with_problems_judge_nobody() {
     let cases = [
         ("error: off", "unknown field `error`; did you mean `errors`?"),
         ("errors: {tolerates: 2}", "unknown field `tolerates`"),
-        ("errors: {tolerate: 0.5}", "`tolerate` is from 1 to 100, `0.5` is not"),
-        ("errors: {alpha: 0}", "`alpha` is above 0 and at most 0.5, `0` is not"),
+        ("errors: {tolerate: 0.5}", "`0.5` is not from 1 to 100"),
+        ("errors: {alpha: 0}", "`0` is not above 0 and at most 0.5"),
         ("errors: on", "expected a map of fields, found the text `on`"),
         ("fallback: {above: 70%}", "`above` is more than 0 % and at most 63 %, `70 %` is not"),
         ("fallback: {}", "the field `above` is missing"),
