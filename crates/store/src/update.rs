@@ -1,6 +1,6 @@
 //! What a source tells, and why it cannot.
 //!
-//! Owns the newest complete set on its way to whoever runs it. Never: how it was read.
+//! Owns the newest complete set on its way to the publisher. Never: how it was read.
 
 use std::path::PathBuf;
 use std::sync::Arc;

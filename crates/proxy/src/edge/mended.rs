@@ -96,7 +96,7 @@ impl Mender {
         match (spelt.is_refused, spelt.is_request) {
             (false, _) => {}
             (true, true) => write_field(REFUSED.as_str().as_bytes(), b"", &mut spelt.block),
-            // Trailers have nobody to be answered to.
+            // No answer can follow a request that is under way.
             (true, false) => write_field(RESET.0, RESET.1, &mut spelt.block),
         }
         spelt.block
@@ -124,7 +124,7 @@ impl Mender {
     }
 }
 
-/// A block that is written anew.
+/// A block that is written again.
 #[derive(Default)]
 struct Spelt {
     block: Vec<u8>,
