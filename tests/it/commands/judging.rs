@@ -1,5 +1,6 @@
 //! `judge`: rows in, verdicts out, and the guards they are held to.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -77,7 +78,8 @@ fn guards_are_those_of_the_plan() {
         let said = judge(&["--guards", file, "--services", "patient,orders"], &input);
         assert_eq!(said.status, 0, "{said:?}");
         let guards = &lines(&said)[0]["guards"];
-        guards.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+        let names: BTreeSet<String> = guards.as_object().unwrap().keys().cloned().collect();
+        names.into_iter().collect::<Vec<_>>().join(" ")
     };
     let cases = [
         ("{}", "errors fallback latency"),
