@@ -1,7 +1,7 @@
 //! What one decision costs, from a request whose target is normal: by number and kind of rules, by number of routes,
 //! by where the match stands. `linear` asks one after another, in the same run, and is what the indexes are held
 //! against.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench has nobody to answer to")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench serves no client")]
 
 mod policies;
 
@@ -70,7 +70,7 @@ fn rules(criterion: &mut Criterion) {
             for (place, tenant, user) in [
                 ("first", "t0.x".to_string(), "u0-1".to_string()),
                 ("last", format!("t{last}.x"), format!("u{}-1", last % 10)),
-                ("none", if kind == "number" { "-1" } else { "nobody" }.into(), "u3-1".into()),
+                ("none", if kind == "number" { "-1" } else { "absent" }.into(), "u3-1".into()),
             ] {
                 if kind == "number" && place != "none" {
                     continue;

@@ -2,7 +2,7 @@
 //!
 //! `instructions` runs every case below valgrind, which counts only inside [`measured`], and prints a table.
 //! `instructions CASE SIZE` is one of these runs.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement has nobody to answer to")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement serves no client")]
 
 #[path = "../benches/policies/mod.rs"]
 mod policies;
@@ -103,10 +103,10 @@ fn run(case: &str, size: usize) {
         "decide, rules of texts" => decide(&with_rules(size, equality), "/", &tenant, &user),
         "decide, half of the rules patterns" => decide(&with_rules(size, half_regex), "/", &tenant, &user),
         "decide, rules of lists" => decide(&with_rules(size, list), "/", &tenant, &user),
-        "decide, no rule matches" => decide(&with_rules(size, half_regex), "/", "nobody", &user),
+        "decide, no rule matches" => decide(&with_rules(size, half_regex), "/", "absent", &user),
         "route by path" => decide(&routes(size), &format!("/p{last}/api/x"), &tenant, &user),
         "member of a list" => member(size, "m5"),
-        "no member of a list" => member(size, "nobody"),
+        "no member of a list" => member(size, "absent"),
         "normalise a plain path" => path("/portal/api/v1/patients/12345"),
         "normalise an encoded path" => path("/portal/%E7%94%A8%E6%88%B7/a%20b/12345"),
         "normalise a host" => {

@@ -1,6 +1,6 @@
 //! Documents with rules of one kind, and the request they are asked about: what the benches and the instruction counts
 //! have in common.
-#![allow(dead_code, clippy::unwrap_used, reason = "each user takes some of it, and has nobody to answer to")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each user takes some of it, and serves no client")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -91,7 +91,7 @@ pub fn ready(stage: &Stage, system: System, running: &mut Running) -> Result<()>
     let begun = Instant::now();
     while TcpStream::connect(stage.listen).is_err() {
         ensure!(running.0.try_wait()?.is_none(), "it ended by itself");
-        ensure!(begun.elapsed() < START_LIMIT, "nobody listens");
+        ensure!(begun.elapsed() < START_LIMIT, "no process listens");
         std::thread::sleep(Duration::from_millis(5));
     }
     if matches!(system, System::Graygate | System::GraygateLogging) {
@@ -106,7 +106,7 @@ pub fn ready(stage: &Stage, system: System, running: &mut Running) -> Result<()>
 pub fn answered(address: SocketAddr) -> Result<()> {
     let begun = Instant::now();
     while !ask(address, "/", "").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
-        ensure!(begun.elapsed() < START_LIMIT, "nobody answers on {address}");
+        ensure!(begun.elapsed() < START_LIMIT, "no process answers on {address}");
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())

@@ -1,5 +1,5 @@
 //! Mixed traffic for a long time while rules change, upstreams die and, in the second half, the proxy is upgraded every
-//! minute. Tells apart what failed though the contract promises to save it from what nobody promises; watches memory and
+//! minute. Tells apart what failed though the contract promises to save it from what it does not promise; watches memory and
 //! file handles.
 
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ pub fn soak(arguments: &Arguments, whole: Duration) -> Result<String> {
 fn told(whole: Duration, counts: &Counts, processes: &[Seen]) -> String {
     let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mut text = format!(
-        "\n{} s · {} requests · **{} failed that had to be saved** · {} failed that nobody promises to save · {} with the \
+        "\n{} s · {} requests · **{} failed that had to be saved** · {} failed that it does not promise to save · {} with the \
          wrong version · {} rule changes, each tenth broken · {} upstreams killed · {} upgrades\n\n\
          | process | lived s | MiB after {} s | at its end | most | file handles after {} s | at its end | most | ejections | retries its budget refused |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",

@@ -57,7 +57,7 @@ impl Stage {
         self.upstreams.into_iter().zip(["release"].into_iter().chain(VERSIONS))
     }
 
-    /// The first of each version where nobody asked for more; the others on further addresses of the loopback.
+    /// The first of each version where no more were asked for; the others on further addresses of the loopback.
     pub fn all_instances(&self) -> impl Iterator<Item = (SocketAddr, &'static str)> {
         self.versions().cycle().take(self.instances.max(3)).enumerate().map(|(n, (mut address, version))| {
             if n >= 3 {

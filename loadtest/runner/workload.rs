@@ -54,7 +54,7 @@ impl Workload {
 
     /// Regexes over the whole user agent.
     pub fn agents(&self) -> impl Iterator<Item = (String, &'static str)> {
-        (0..self.quarter()).map(|n| (format!("Mozilla.* Ward{n:05}/[2-9]\\.[0-9]+.*"), version(n)))
+        (0..self.quarter()).map(|n| (format!("Mozilla.* Model{n:05}/[2-9]\\.[0-9]+.*"), version(n)))
     }
 
     pub fn user(number: usize) -> String {
@@ -89,7 +89,7 @@ impl Workload {
                         request.expected = Some(version(rule));
                     }
                     5 => {
-                        let _ = write!(request.agent, " Ward{rule:05}/{}.{}", 2 + pick % 8, pick % 20);
+                        let _ = write!(request.agent, " Model{rule:05}/{}.{}", 2 + pick % 8, pick % 20);
                         request.expected = Some(version(rule));
                     }
                     _ => {}

@@ -24,7 +24,7 @@ pub fn control(config: &Config) -> anyhow::Result<ExitCode> {
         let plane = Plane::open(config, ended).await.map_err(anyhow::Error::msg)?;
         tracing::info!(address = %plane.address()?, "the control plane listens");
         let served = tokio::spawn(plane.serve(console::rooms()));
-        // Nobody listens where no service manager started the process.
+        // No listener is there where no service manager started the process.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tokio::select! {
             _ = terminate.recv() => {}

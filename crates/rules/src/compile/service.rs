@@ -167,7 +167,7 @@ impl NamedService<'_> {
         }
     }
 
-    /// Every word that leads to what a closed one does, but `release`, which answers everybody in the end.
+    /// Every word that leads to what a closed one does, but `release`, which answers every user in the end.
     fn closed(&self) -> Vec<VersionId> {
         let label = |version: &Name| self.version_spec(version).label;
         let closed: Vec<Name> = self.parts.closed.iter().map(|version| label(version)).collect();

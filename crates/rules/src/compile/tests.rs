@@ -74,7 +74,7 @@ struct Ask {
     fresh: Option<&'static str>,
 }
 
-/// `host/path?query`; a GET from 203.0.113.7 that nobody trusts.
+/// `host/path?query`; a GET from 203.0.113.7, which is not trusted.
 fn get(target: &str) -> Ask {
     let (rest, query) = match target.split_once('?') {
         Some((rest, query)) => (rest, Some(query.as_bytes().to_vec())),

@@ -1,7 +1,7 @@
 //! How bytes reach the instances of a service, and the files its `tls` names.
 //!
 //! Answers: who is believed, and what is shown? A file that is broken is a problem at its field and is held back alone:
-//! what was read last for that service stays in force. Nobody is trusted in its place.
+//! what was read last for that service stays in force. No other authority is trusted in its place.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Membership: sets of networks, and the door to sets of texts.
+//! Membership: sets of networks, and what stands for sets of texts.
 
 use std::net::IpAddr;
 

@@ -6,7 +6,7 @@
 //! texts themselves.
 //!
 //! A text that is no member is taken for one with a probability of a shard's members / 2^48: below 1.2e-10 a look-up,
-//! however many shards there are. The key is drawn for each set, so nobody outside can look for such a text.
+//! however many shards there are. The key is drawn for each set, so no client can look for such a text.
 
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use foldhash::quality::FoldHasher;
 /// A shard holds between half of this and this many on average: small enough to copy for a change of one, and large
 /// enough that the directory of shards stays in the cache beside everything else.
 const SHARD_MEMBERS: usize = 8_192;
-/// Averages may drift this many doublings away before the set has to be built anew.
+/// Averages may drift this many doublings away before the set has to be built again.
 const DRIFT: u32 = 2;
 /// More leading bits than this would leave fewer than `VALUE_BITS` behind them.
 const SHARD_BITS: u32 = u64::BITS - VALUE_BITS;
@@ -91,7 +91,7 @@ impl ValueSet {
     }
 
     /// This set without the members of some parts and with those of others. Costs as much as the parts differ. `None`
-    /// where its size has left what its shards were made for, and it should be built anew.
+    /// where its size has left what its shards were made for, and it should be built again.
     pub fn edited(
         &self,
         removed: impl IntoIterator<Item = Hashed>,
@@ -377,16 +377,19 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_grows_or_shrinks_much_has_to_be_built_anew() {
+    fn a_set_that_grows_or_shrinks_much_has_to_be_built_again() {
         let (few, many) = (texts(0..10), texts(10..SHARD_MEMBERS * 4));
         let small = ValueSet::of_parts([bytes(&few)]);
         let large = small.edited([], [small.hash_part(bytes(&many))]).unwrap();
         assert_eq!((large.shards(), large.len()), (1, SHARD_MEMBERS * 4));
         assert!(bytes(&few).chain(bytes(&many)).all(|text| large.contains(text)));
         assert!(large.edited([], [small.hash_part(bytes(&["new".into()]))]).is_none());
-        let anew = ValueSet::of_parts([bytes(&few), bytes(&many), bytes(&texts(50_000..80_000))]);
-        assert_eq!((anew.shards(), anew.edited([anew.hash_part(bytes(&many))], []).is_some()), (8, true));
-        assert!(anew.edited([anew.hash_part(bytes(&texts(10..80_000)))], []).is_none());
+        let rebuilt = ValueSet::of_parts([bytes(&few), bytes(&many), bytes(&texts(50_000..80_000))]);
+        assert_eq!(
+            (rebuilt.shards(), rebuilt.edited([rebuilt.hash_part(bytes(&many))], []).is_some()),
+            (8, true)
+        );
+        assert!(rebuilt.edited([rebuilt.hash_part(bytes(&texts(10..80_000)))], []).is_none());
     }
 
     /// How many lines the look-ups of members, and of others, look into, on average and at most.

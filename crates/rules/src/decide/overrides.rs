@@ -24,7 +24,7 @@ pub const OVERRIDE_PARAMETER: &str = "gg-override";
 const WORD_LIMIT: usize = 1024;
 /// Longest text inside it, which base64 makes a third longer.
 const TEXT_LIMIT: usize = 640;
-/// Shortest key: half of what the hash could use, and more than anybody guesses.
+/// Shortest key: half of what the hash could use, and more than any attacker guesses.
 const KEY_LENGTH: usize = 16;
 /// The key that signs, and the one before it, while words of that are still about.
 const KEYS: usize = 2;
@@ -237,7 +237,7 @@ mod tests {
         let expected = Some(("gray".to_string(), "李 of quality".to_string(), 1_000));
         assert_eq!(carried(&overrides, &cookie, 999), expected);
         assert_eq!(carried(&overrides, &cookie, 1_000), None);
-        assert_eq!(carried(&Overrides::default(), &cookie, 0), None, "nobody is asked without a key");
+        assert_eq!(carried(&Overrides::default(), &cookie, 0), None, "no cookie counts without a key");
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
         let word = overrides.sign(&grant(&[], 1_000)).unwrap();
         let (text, mac) = word.split_once('.').unwrap();
         let other = URL_SAFE_NO_PAD.encode("1 gray * 9000 li");
-        let foreign = keys("somebody else's key, quite long").sign(&grant(&[], 1_000)).unwrap();
+        let foreign = keys("another company's key, quite long").sign(&grant(&[], 1_000)).unwrap();
         let mut flipped = mac.to_string();
         let first = if flipped.remove(0) == 'A' { 'B' } else { 'A' };
         flipped.insert(0, first);

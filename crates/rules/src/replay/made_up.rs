@@ -1,4 +1,4 @@
-//! Users that nobody has seen: numbered identities for a service, spread over the addresses it is reached by.
+//! Users that no log has seen: numbered identities for a service, spread over the addresses it is reached by.
 //!
 //! What is hashed, by the service or by a rule of it, carries the number; nothing else of a user is made up, so a rule
 //! for chosen people finds none of them. Numbers are the same in every run: two runs of one draft can be compared.

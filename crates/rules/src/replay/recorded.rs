@@ -35,7 +35,7 @@ struct Line {
 pub fn recorded(line: &str) -> Option<Recorded> {
     let line: Line = serde_json::from_str(line).ok()?;
     let Line { method, path, host, client, user_agent } = line;
-    // A log that somebody cut down to method and path is still worth an answer.
+    // A log that was cut down to method and path is still worth an answer.
     let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical();
     (!method.is_empty()).then_some(Recorded { method, host, path, client, user_agent })
 }

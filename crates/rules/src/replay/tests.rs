@@ -47,7 +47,7 @@ fn by(moves: &Moves) -> Vec<String> {
 }
 
 #[test]
-fn nobody_moves_where_nothing_changes() {
+fn no_user_moves_where_nothing_changes() {
     let rules = [("rules/10", "services: [patient]\nsplit: {gray: 30}")];
     let moves = made_up(&rules, &rules, 500);
     assert_eq!((moves.requests, moves.moved), (1000, 0));
@@ -55,7 +55,7 @@ fn nobody_moves_where_nothing_changes() {
 }
 
 #[test]
-fn a_raised_share_moves_that_share_and_takes_nobody_out() {
+fn a_raised_share_moves_that_share_and_takes_no_user_out() {
     let share = |percent: u32| format!("services: [patient]\nsplit: {{gray: {percent}}}");
     let moves = made_up(&[("rules/10", &share(10))], &[("rules/10", &share(25))], 10_000);
     assert_eq!(moves.requests, 20_000, "ten thousand of each service");
@@ -131,7 +131,7 @@ fn what_is_no_request_is_counted_and_not_hidden() {
             "",
             "not json",
             r#"{"method":"","path":""}"#,
-            r#"{"method":"GET","path":"/patient","host":"h.test","client":"nobody"}"#,
+            r#"{"method":"GET","path":"/patient","host":"h.test","client":"unknown"}"#,
             r#"{"method":"GET","path":"/%zz","host":"h.test"}"#,
             r#"{"method":"GET","path":"/patient","host":"h.test"}"#,
         ],

@@ -18,7 +18,7 @@ pub fn tools() -> PathBuf {
     std::env::var("GRAYGATE_TOOLS").map_or_else(|_| home(), PathBuf::from).join("registries")
 }
 
-/// A port that is free, and stays so unless somebody is very quick.
+/// A port that is free, and stays so unless another process is very quick.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -186,7 +186,7 @@ fn lists_are_united_over_their_parts() {
         ("lists/users/one", "u2\nu1"),
         ("lists/users/two", "\tu3\t\nU4"),
         ("lists/users2", "u5"),
-        ("lists/empty", "# nobody\n"),
+        ("lists/empty", "# no member\n"),
     ];
     let first = good(&documents);
     for (user, expected) in [

@@ -50,8 +50,9 @@ fn chains_are_in_words_and_aliases_are_resolved_once() {
         let found = spec.versions.iter().find(|one| one.word.as_str() == word);
         found.unwrap_or_else(|| panic!("no version {word}")).label.to_string()
     };
-    for (word, worn) in [("release", "v1"), ("gray", "beta"), ("beta", "v3"), ("v1", "v1"), ("v3", "v3")] {
-        assert_eq!(label(word), worn, "{word}");
+    for (word, expected) in [("release", "v1"), ("gray", "beta"), ("beta", "v3"), ("v1", "v1"), ("v3", "v3")]
+    {
+        assert_eq!(label(word), expected, "{word}");
     }
     // On the left of `fallback` stands the decided word, not what it is an alias of.
     assert_eq!(chain(service, "release"), "release");
@@ -64,7 +65,7 @@ fn every_version_that_is_named_is_collected() {
     let compiled = good(&[
         (
             "services/s",
-            "aliases: {by-alias: worn}\nfallback: {left: [right], alone: none}\n\
+            "aliases: {by-alias: carried}\nfallback: {left: [right], alone: none}\n\
              version_headers: {headed: {x: y}}\ninstances: [{address: '10.0.0.1:80', version: inline}]",
         ),
         ("services/t", "{}"),
@@ -92,7 +93,7 @@ fn every_version_that_is_named_is_collected() {
             "registered",
             "right",
             "shared",
-            "worn"
+            "carried"
         ]
     );
     assert_eq!(words(1), ["release", "elsewhere", "shared"]);
@@ -217,7 +218,7 @@ fn instances_of_registries_come_after_those_of_hands() {
         ("instances/s/a.2", found(2, "of-a", "a")),
         ("instances/s/a.3", found(3, "of-a", "a")),
         ("instances/s/a.4", found(4, "of-a", "a")),
-        ("instances/s/gone.4", found(4, "of-nobody", "gone")),
+        ("instances/s/gone.4", found(4, "of-none", "gone")),
         ("instances/s/hand", "{address: '10.0.0.2:80', version: by-hand}".to_owned()),
         ("instances/s/z.2", found(2, "of-z", "z")),
         ("instances/s/z.3", found(3, "of-z", "z")),

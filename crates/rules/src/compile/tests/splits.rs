@@ -158,7 +158,7 @@ fn pins_are_hidden_from_untrusted_requests() {
 }
 
 #[test]
-fn an_absent_pin_exists_for_nobody_untrusted() {
+fn an_absent_pin_exists_for_no_untrusted_request() {
     let compiled = good(&[
         ("services/s", "pin: {attribute: 'cookie:dev', tag: dev}"),
         ("routes/r", "service: s"),
@@ -178,7 +178,7 @@ fn share(hundredths: u16) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Raising the first share takes nobody out of it, whatever stands behind.
+    /// Raising the first share takes no user out of it, whatever stands behind.
     #[test]
     fn raising_the_first_share_never_takes_a_user_out(
         low in 0u16..=10_000, high in 0u16..=10_000, second in 0u16..=10_000, first_user in 0u32..1_000_000,

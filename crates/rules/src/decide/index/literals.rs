@@ -240,7 +240,7 @@ fn characters(class: &Class, folds: bool) -> Option<Vec<Vec<u8>>> {
             }
         }
     }
-    // A class of nothing matches nothing; nobody needs a key for that.
+    // A class of nothing matches nothing; no key is needed for that.
     (!found.is_empty()).then_some(found)
 }
 

@@ -180,7 +180,7 @@ impl Names {
 struct Services<'o> {
     names: Names,
     objects: &'o [Object],
-    /// Who has no instance in the files: the backend's name, and the version its instances will wear.
+    /// Who has no instance in the files: the backend's name, and the version its instances will carry.
     without_instances: BTreeSet<(String, String, String)>,
 }
 

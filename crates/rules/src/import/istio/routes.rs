@@ -82,7 +82,7 @@ fn hosts(object: &Object) -> Vec<String> {
     hosts
 }
 
-/// The one host that every entry leads to, where an entry does nothing but choose and the last one takes everybody.
+/// The one host that every entry leads to, where an entry does nothing but choose and the last one takes every user.
 fn one_service(entries: &[Entry<'_>]) -> Option<String> {
     let host = entries.first()?.to.first()?.to.host.clone();
     let only_chooses = |entry: &Entry<'_>| {
@@ -154,7 +154,7 @@ fn rule_name(object: &Object, number: usize) -> String {
     format!("{}-{number}", object.name)
 }
 
-/// Rules belong to a service, whoever leads to it: where two VirtualServices do, each one's rules ask for its hosts.
+/// Rules belong to a service, whatever leads to it: where two VirtualServices do, each one's rules ask for its hosts.
 fn host_condition(hosts: &[String], services: &Services<'_>, (host, own): (&str, &Object)) -> Condition {
     let leads_there = |object: &Object| {
         let routes = object.root.down(&["spec", "http"]).map(Tree::items).unwrap_or_default();
@@ -180,7 +180,7 @@ struct RulePlace<'p> {
     number: usize,
 }
 
-/// The rule of an entry, unless everybody gets `release` by it as the last word; and what differs.
+/// The rule of an entry, unless every user gets `release` by it as the last word; and what differs.
 fn write_rule(
     entry: &Entry<'_>,
     place: &RulePlace<'_>,

@@ -60,7 +60,7 @@ pub fn apply(object: &Object, services: &Services<'_>, drafts: &mut Drafts) {
     }
 }
 
-/// The version that an endpoint with these labels wears: the subset whose labels it has.
+/// The version that an endpoint with these labels carries: the subset whose labels it has.
 pub fn version_of(labels: Option<&Node>, host: &str, objects: &[Object]) -> Option<String> {
     let rules = objects.iter().filter(|object| object.kind == "DestinationRule");
     for rule in rules {

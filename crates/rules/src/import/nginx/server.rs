@@ -90,9 +90,9 @@ pub fn is_default(server: &Directive, http: &Http<'_>) -> bool {
         listens(server)
             .any(|listen| listen.arguments.iter().any(|word| word == "default_server" || word == "default"))
     };
-    let anybody_says = http.servers.iter().any(|other| is_tls(other) == is_tls(server) && says(other));
+    let is_said = http.servers.iter().any(|other| is_tls(other) == is_tls(server) && says(other));
     let first = http.servers.iter().find(|other| is_tls(other) == is_tls(server));
-    match anybody_says {
+    match is_said {
         true => says(server),
         false => first.is_some_and(|first| std::ptr::eq(*first, server)),
     }

@@ -230,7 +230,7 @@ fn place_server(server: &Directive, (service, version, upstream): (&str, &str, &
     }
 }
 
-/// A rule for each choice before the one that is `release` for everybody left.
+/// A rule for each choice before the one that is `release` for every user left.
 fn write_rules(choices: &Choices, (service, word): (&str, &dyn Fn(&str) -> String), drafts: &mut Drafts) {
     for (number, (when, value)) in choices.0.iter().enumerate() {
         let (key, outcome) = match value {

@@ -2,7 +2,7 @@
 
 use super::super::drafts::Drafts;
 
-/// Blocks inside blocks: far more than anybody writes, and a bound on every recursion over them.
+/// Blocks inside blocks: far more than any operator writes, and a bound on every recursion over them.
 const DEPTH_LIMIT: usize = 32;
 
 /// A directive with its words; a block has further ones inside.

@@ -8,7 +8,7 @@ use super::super::terms::attribute_of;
 use super::super::yaml::Yaml;
 use super::syntax::Directive;
 
-/// Variables that lead to variables: more than anybody writes.
+/// Variables that lead to variables: more than any operator writes.
 const DEPTH_LIMIT: usize = 16;
 /// Choices of one variable, multiplied through the variables it is made of.
 const CHOICE_LIMIT: usize = 2_000;
@@ -24,7 +24,7 @@ pub enum Value {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Split {
     pub by: Vec<String>,
-    /// The variable that is drawn: what is hashed under different ones is drawn anew.
+    /// The variable that is drawn: what is hashed under different ones is drawn again.
     pub salt: String,
     /// Hundredths of a percent.
     pub shares: Vec<(u64, String)>,
@@ -37,7 +37,7 @@ pub struct Split {
 pub struct Choices(pub Vec<(Condition, Value)>);
 
 impl Choices {
-    /// Without what nobody reaches.
+    /// Without what no variable reaches.
     fn of(choices: impl IntoIterator<Item = (Condition, Value)>) -> Choices {
         let mut kept = Vec::new();
         for choice in choices {

@@ -85,7 +85,7 @@ shapes! { Source::Apisix;
     all_to_one: split!("[{weighted_upstreams: [{upstream: {name: v2, nodes: [{host: 10.0.0.2, port: 80, weight: 1}]}, weight: 10}, {weight: 0}]}]"),
         ["GET a.test/" => "shop/v2"], ["same      route 1 (shop), traffic-split rule 1"];
 
-    all_to_nobody: split!("[{weighted_upstreams: [{weight: 0}]}]"),
+    all_to_no_instance: split!("[{weighted_upstreams: [{weight: 0}]}]"),
         ["GET a.test/" => "shop/release"], ["all its weights are 0"];
 
     upstreams_by_id: "\

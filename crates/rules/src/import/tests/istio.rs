@@ -10,7 +10,7 @@ macro_rules! reviews {
     };
 }
 
-/// One condition that leads to `v2`, and everybody else to `v1`.
+/// One condition that leads to `v2`, and every other user to `v1`.
 macro_rules! asks {
     ($($found:expr),*) => {
         reviews!(concat!("match: [", $($found, ", ",)* "]\n    route: [{destination: {host: reviews, subset: v2}}]") "route: [{destination: {host: reviews, subset: v1}}]")
@@ -210,8 +210,8 @@ spec: {hosts: [a.test], tcp: [{route: [{destination: {host: db}}]}], http: [{del
 ",
         ["GET a.test/" => "web/release"], ["left out  VirtualService default/a, tcp: only HTTP is routed here", "it delegates to another VirtualService", "answers are the applications'"];
 
-    other_objects: "kind: AuthorizationPolicy\nmetadata: {name: x}\n---\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: nobody}\n---\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [v], http: [{route: [{destination: {host: v}}]}]}\n",
-        ["GET v/" => "v/release"], ["left out  AuthorizationPolicy default/x", "left out  DestinationRule default/d, nobody: no VirtualService in the files leads to this host"];
+    other_objects: "kind: AuthorizationPolicy\nmetadata: {name: x}\n---\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: unused}\n---\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [v], http: [{route: [{destination: {host: v}}]}]}\n",
+        ["GET v/" => "v/release"], ["left out  AuthorizationPolicy default/x", "left out  DestinationRule default/d, unused: no VirtualService in the files leads to this host"];
 }
 
 #[test]

@@ -33,7 +33,7 @@ shapes! { Source::Nginx;
     the_rest_is_an_upstream_of_a_share_too: gray!("split_clients $http_x_user $backend { 10% stable; 20% canary; * stable; }"),
         ["GET g.test/ | x-user: u#" => "backend/canary=20%"], [];
 
-    drawn_anew_by_each_request: gray!("split_clients $request_id $backend { 50% canary; * stable; }"),
+    drawn_again_by_each_request: gray!("split_clients $request_id $backend { 50% canary; * stable; }"),
         ["GET g.test/ | x-request-id: r#" => "backend/canary=50%"], [];
 
     hashed_by_several: gray!("split_clients \"${remote_addr}${http_user_agent}${date_gmt}\" $backend { 50% canary; * stable; }"),
