@@ -37,7 +37,7 @@ pub const CUSTOMER: HeaderName = HeaderName::from_static("application-cust-id");
 pub const USER: HeaderName = HeaderName::from_static("application-busi-id");
 pub const HOSPITAL: HeaderName = HeaderName::from_static("application-hospital-source-code");
 
-/// Below rules that nobody gave a priority, above those of plans.
+/// Below rules without a priority, above those of plans.
 const FIRST: i32 = -100;
 /// Patterns of one rule: as many as one condition may have.
 const PATTERNS: usize = 64;
