@@ -19,7 +19,7 @@ use graygate_proxy::request::Settings;
 use graygate_rules::explain::Explainer;
 use graygate_store::{SourceStatus, fleet};
 
-/// Counts requests while somebody asks, under the name that the fleet's keys have.
+/// Counts requests while a caller asks, under the name that the fleet's keys have.
 pub fn observer(member: &Member) -> Observer {
     let proxy = fleet::id(&member.host, &member.address.to_string(), std::process::id());
     let boot = format!("{:016x}", rand::random::<u64>());
