@@ -1,4 +1,4 @@
-//! The one door of a request: from what arrived to what the decision sees.
+//! The one entry point of a request: from what arrived to what the decision sees.
 //!
 //! Answers: what of this request is believed, and is it one at all? Proxy and explanations, and whatever else asks for
 //! a decision, fill an [`Arrival`] and nothing else, so that all of them see the same request. Owns the order: beliefs,
@@ -63,7 +63,7 @@ pub struct Buffers {
 
 impl<'a> Arrival<'a> {
     /// Settles what is believed, hides what is not, and normalises host and path. The headers that arrived stay as they
-    /// are: whoever sends them on has to run [`Admitted::edits`] on them.
+    /// are: the caller that sends them on has to run [`Admitted::edits`] on them.
     pub fn admit(self, trust: &'a Trust, buffers: &'a mut Buffers) -> Admission<'a> {
         let admitted = trust.believe(self.peer, self.headers);
         let request = self.normalise(&admitted, trust, buffers);

@@ -11,7 +11,7 @@ use crate::decide::{
 };
 use crate::vocab::Name;
 
-/// A request of a client that nobody trusts.
+/// A request of a client that is not trusted.
 #[derive(Debug)]
 pub struct Question {
     pub method: String,
@@ -72,7 +72,7 @@ impl Question {
             fresh_identity: None,
         };
         let mut buffers = Buffers::default();
-        let nobody = nobody();
+        let nobody = no_trust();
         let Ok(request) = arrival.admit(&nobody, &mut buffers).request else { return Got::default() };
         let choice = match &self.about {
             About::Route => match snapshot.decide(&request, scratch) {
@@ -88,7 +88,7 @@ impl Question {
 }
 
 /// The client is known already, and what a proxy in front once said is not in a log.
-fn nobody() -> Trust {
+fn no_trust() -> Trust {
     Trust {
         forwarded: NetworkSet::default(),
         version: NetworkSet::default(),
