@@ -8,7 +8,7 @@ ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed \
+.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries \
 	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
@@ -154,6 +154,12 @@ malformed: cargo build-tools ## write what each malformed request gets
 	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \
 		$(CARGO) test --locked --test it nothing_malformed
 	@cat loadtest/results/malformed.md
+
+registries: cargo build-tools registry-tools ## measure from a change in a registry to the first and last request
+	@mkdir -p loadtest/results
+	GRAYGATE_REGISTRIES=$(CURDIR)/loadtest/results/registries.md \
+		$(CARGO) test --locked --test it registries::latency
+	@cat loadtest/results/registries.md
 
 release: cargo build-tools ## build target/release/graygate
 	$(CARGO) build --release --locked --package graygate

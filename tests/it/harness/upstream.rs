@@ -92,6 +92,11 @@ impl Upstream {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// How many requests it was sent so far, health checks included.
+    pub fn count(&self) -> usize {
+        self.seen.lock().len()
+    }
+
     /// Closes the listener and every connection; the address refuses from now on.
     pub async fn stop(&mut self) {
         if let Some(serving) = self.serving.take() {

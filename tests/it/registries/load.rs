@@ -16,14 +16,14 @@ use crate::harness::wire::Connection;
 const CLIENTS: usize = 4;
 
 /// Clients that ask all the time on connections they keep.
-struct Load {
+pub struct Load {
     ends: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
     clients: JoinSet<Vec<String>>,
 }
 
 impl Load {
-    fn on(proxy: &Proxy) -> Load {
+    pub fn on(proxy: &Proxy) -> Load {
         let (ends, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
@@ -46,12 +46,12 @@ impl Load {
     }
 
     /// Waits until each client has asked many times since now.
-    async fn goes_on(&self) {
+    pub async fn goes_on(&self) {
         let until_then = self.asked.load(Ordering::Relaxed) + 200;
         until(async || self.asked.load(Ordering::Relaxed) >= until_then).await;
     }
 
-    async fn failed(self) -> Vec<String> {
+    pub async fn failed(self) -> Vec<String> {
         self.ends.store(true, Ordering::Relaxed);
         self.clients.join_all().await.concat()
     }

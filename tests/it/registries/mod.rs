@@ -1,6 +1,7 @@
 //! The whole program with instances from registries: both planes as processes, real registries, real requests.
 
 mod chain;
+mod latency;
 mod load;
 
 mod stage {

@@ -9,5 +9,6 @@ mod engine;
 mod eureka;
 mod nacos;
 mod plane;
+mod tls;
 mod watch;
 mod zookeeper;

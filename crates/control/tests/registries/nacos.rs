@@ -1,7 +1,5 @@
 //! A server of Nacos' protocol (rnacos) and the official Python client.
 
-use std::process::Command;
-
 use graygate_control::registries::entry::EntryState;
 use graygate_control::registries::settings::{Login, NacosSettings, RegistrySettings};
 

@@ -24,7 +24,7 @@ pub fn free_port() -> u16 {
 }
 
 /// A port that is free together with the one a thousand above it.
-fn free_pair() -> u16 {
+pub fn free_pair() -> u16 {
     loop {
         let port = free_port();
         if port < u16::MAX - NACOS_GRPC && TcpListener::bind(("127.0.0.1", port + NACOS_GRPC)).is_ok() {
@@ -178,6 +178,8 @@ pub fn eureka() -> Server {
         "--eureka.client.fetch-registry=false",
         "--eureka.server.response-cache-update-interval-ms=500",
         "--eureka.server.use-read-only-response-cache=false",
+        // What registers while the cache loads is unseen until the cache expires.
+        "--eureka.server.response-cache-auto-expiration-in-seconds=1",
         "--eureka.server.eviction-interval-timer-in-ms=1000",
         "--eureka.server.enable-self-preservation=false",
     ]);

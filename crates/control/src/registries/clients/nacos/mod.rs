@@ -23,8 +23,11 @@ use super::super::settings::NacosSettings;
 
 /// A server that is silent for this time and one answer's limit is away.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
-/// After this time every service is asked for once more, in case a push was lost.
-const RECONCILE: Duration = Duration::from_secs(30);
+/// How soon every service is asked for once more: servers gather changes for up to a second before they push them, and
+/// a push may be lost.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// Between two such questions: with very many services the push comes first.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// For `ask`, which waits for nothing else.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
@@ -78,9 +81,11 @@ impl Client for Nacos {
 struct Session<'c> {
     client: &'c Nacos,
     connection: Connection,
-    /// When the list of each service was made that was told last: pushes and answers overtake each other.
-    made_at: HashMap<String, i64>,
+    /// What was told last of each service, and when that list was made: pushes and answers overtake each other.
+    told: HashMap<String, ServiceInfo>,
     subscribed: BTreeSet<Query>,
+    /// The service that was asked for last.
+    looked_at: Option<Query>,
 }
 
 enum Never {}
@@ -88,16 +93,15 @@ enum Never {}
 impl<'c> Session<'c> {
     async fn open(client: &'c Nacos, server: usize) -> Result<Session<'c>, LinkError> {
         let connection = Connection::open(&client.settings, client.address(server)).await?;
-        Ok(Session { client, connection, made_at: HashMap::new(), subscribed: BTreeSet::new() })
+        Ok(Session { client, connection, told: HashMap::new(), subscribed: BTreeSet::new(), looked_at: None })
     }
 
     async fn run(mut self, line: &mut Line) -> Result<Never, LinkError> {
         line.up().await;
         self.subscribe(line).await?;
         let mut alive = tokio::time::interval_at(Instant::now() + SIGN_OF_LIFE, SIGN_OF_LIFE);
-        let mut reconcile = tokio::time::interval_at(Instant::now() + RECONCILE, RECONCILE);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at = Instant::now() + LOOK_AGAIN;
         loop {
             tokio::select! {
                 pushed = self.connection.pushed() => self.take(pushed?, line).await?,
@@ -105,7 +109,11 @@ impl<'c> Session<'c> {
                 _ = alive.tick() => {
                     self.connection.request("HealthCheckRequest", json!({"module": "internal"})).await?;
                 }
-                _ = reconcile.tick() => self.reconcile(line).await?,
+                () = tokio::time::sleep_until(look_at) => {
+                    self.look(line).await?;
+                    let services = u32::try_from(self.subscribed.len()).unwrap_or(u32::MAX).max(1);
+                    look_at = Instant::now() + (LOOK_AGAIN / services).max(BETWEEN_LOOKS);
+                }
             }
         }
     }
@@ -117,7 +125,7 @@ impl<'c> Session<'c> {
         for query in gone {
             self.subscription(&query, false).await?;
             self.subscribed.remove(&query);
-            self.made_at.remove(&query.name);
+            self.told.remove(&query.name);
         }
         for query in wanted.iter() {
             if self.subscribed.insert(query.clone()) {
@@ -143,11 +151,14 @@ impl<'c> Session<'c> {
         Ok(self.read(&answer))
     }
 
-    async fn reconcile(&mut self, line: &mut Line) -> Result<(), LinkError> {
-        for query in self.subscribed.clone() {
-            let info = self.query(&query).await?;
-            self.tell(&query, info, line).await;
-        }
+    /// Asks for the next service in turn.
+    async fn look(&mut self, line: &mut Line) -> Result<(), LinkError> {
+        let behind = self.looked_at.take();
+        let next = self.subscribed.iter().find(|query| behind.as_ref().is_none_or(|behind| *query > behind));
+        let Some(query) = next.or_else(|| self.subscribed.first()).cloned() else { return Ok(()) };
+        let info = self.query(&query).await?;
+        self.tell(&query, info, line).await;
+        self.looked_at = Some(query);
         Ok(())
     }
 
@@ -157,11 +168,15 @@ impl<'c> Session<'c> {
     }
 
     async fn tell(&mut self, query: &Query, info: ServiceInfo, line: &Line) {
-        let newest = self.made_at.entry(query.name.clone()).or_default();
-        if info.made_at >= *newest {
-            *newest = info.made_at;
-            line.shows(query, info.answer).await;
+        let told = self.told.get(&query.name);
+        if told.is_some_and(|told| told.made_at > info.made_at) {
+            return;
         }
+        let is_news = told.is_none_or(|told| told.answer != info.answer);
+        if is_news {
+            line.shows(query, info.answer.clone()).await;
+        }
+        self.told.insert(query.name.clone(), info);
     }
 
     async fn take(&mut self, pushed: Envelope, line: &Line) -> Result<(), LinkError> {
