@@ -9,7 +9,7 @@ export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries \
-	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools load-tools \
+	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
 # What `make fuzz` runs, and for how long each.
@@ -32,7 +32,7 @@ help: ## show this list
 demo: cargo build-tools ## build, then run the proxy with sample documents and three upstreams
 	$(CARGO) run --locked -- demo
 
-test: cargo build-tools test-tools registry-tools ## run every test
+test: cargo build-tools test-tools registry-tools provider-tools ## run every test
 	$(CARGO) test --locked --no-fail-fast
 
 lint: cargo build-tools ## check the format and the lints; warnings are errors
@@ -219,6 +219,10 @@ test-tools:
 # Registries, and the clients of other languages that register there: three minutes the first time.
 registry-tools: cargo build-tools test-tools ## bring the registries that tests start and Debian has not got
 	@.ci/install-registries
+
+# An identity provider, and a program that tries what the API says of itself: seconds.
+provider-tools: test-tools ## bring the identity provider and the API checker that tests start
+	@.ci/install-provider
 
 load-tools:
 	@.ci/install-tools load

@@ -97,6 +97,9 @@ pub struct GrantArguments {
     services: Option<Vec<String>>,
 }
 
+/// Whatever is there.
+const ANY: &str = "*";
+
 #[derive(Args, Debug)]
 pub struct PlaceArguments {
     /// The control plane's file, whose store is written itself; without it the API at GRAYGATE_URL is asked
@@ -133,8 +136,8 @@ impl Beside {
             DocumentsFrom::Etcd(_) => Via::Etcd,
         };
         let (_, shutdown) = watch::channel(false);
-        let (state, _) = open_state(&config, Holder::Command, shutdown).await.map_err(anyhow::Error::msg)?;
-        let control = Control::new(state, Arc::new(SystemClock), config.sessions);
+        let opened = open_state(&config, Holder::Command, shutdown).await.map_err(anyhow::Error::msg)?;
+        let control = Control::new(opened.state, Arc::new(SystemClock), config.sessions);
         Ok(Beside { control, who: Principal::own("command", via) })
     }
 }
@@ -168,9 +171,9 @@ pub fn user(command: UserCommand) -> anyhow::Result<ExitCode> {
             match &place.control {
                 Some(file) => {
                     let beside = Beside::open(file).await?;
-                    Ok(beside.control.remove_user(&beside.who, &name, None).await?)
+                    Ok(beside.control.remove_user(&beside.who, &name, Some(ANY)).await?)
                 }
-                None => ask(Method::DELETE, &format!("/users/{name}"), None).await.map(drop),
+                None => ask_over(Method::DELETE, &format!("/users/{name}"), None).await,
             }
         })?,
         UserCommand::List { place } => print(&block_on(async {
@@ -192,10 +195,10 @@ fn change_user(name: &str, change: &Value, place: &PlaceArguments) -> anyhow::Re
             Some(file) => {
                 let beside = Beside::open(file).await?;
                 let change: UserChange = serde_json::from_value(change.clone())?;
-                beside.control.change_user(&beside.who, name, change, None).await?;
+                beside.control.change_user(&beside.who, name, change, Some(ANY)).await?;
                 Ok(())
             }
-            None => ask(Method::PUT, &format!("/users/{name}"), Some(change)).await.map(drop),
+            None => ask_over(Method::PUT, &format!("/users/{name}"), Some(change)).await,
         }
     })
 }
@@ -244,6 +247,13 @@ pub fn token(command: TokenCommand) -> anyhow::Result<ExitCode> {
 pub async fn ask(method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
     let client = Client::from_env().map_err(anyhow::Error::msg)?;
     Ok(client.ask(method, path, body).await.map_err(anyhow::Error::msg)?.body)
+}
+
+/// Changes what is there, whatever it is: a command is one person's, and says what it wants as a whole.
+async fn ask_over(method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<()> {
+    let client = Client::from_env().map_err(anyhow::Error::msg)?;
+    let asked = client.ask_with(method, path, (body, &[("if-match", ANY)])).await;
+    asked.map(drop).map_err(anyhow::Error::msg)
 }
 
 fn items(page: Value) -> anyhow::Result<Value> {

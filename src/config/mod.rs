@@ -5,7 +5,6 @@
 //! Never: running anything, or touching the network. Start at [`Config::parse`].
 
 mod access;
-mod documents;
 mod listen;
 
 use std::net::SocketAddr;
@@ -147,7 +146,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
     let threads = map.or("threads", cores(), |f| f.integer(1, 1024).and_then(|n| usize::try_from(n).ok()));
     let listen = map.get("listen").and_then(|f| listen::read(&f));
     let admin = map.get("admin").and_then(|f| read_admin(&f));
-    let documents = map.required("documents").and_then(|f| documents::read(&f));
+    let documents = map.required("documents").and_then(|f| graygate_store::read_source(&f));
     let cache = map.get("cache").and_then(|f| f.text().map(PathBuf::from));
     let trust = read_trust(&mut map);
     let keys = map.get("overrides").and_then(|f| read_file_name(&f, "secret_file"));

@@ -7,7 +7,7 @@ use std::process::Command;
 use graygate::config::Config;
 use graygate_rules::documents::fields::Notes;
 
-use crate::harness::proxy::{BINARY, Proxy, until};
+use crate::harness::proxy::{BINARY, Proxy, Samples, until};
 use crate::harness::upstream::{Refusing, Upstream};
 
 fn conf(name: &str) -> String {
@@ -103,6 +103,27 @@ fn queries() -> Vec<String> {
     queries
 }
 
+/// What a control plane shows once everything was counted.
+fn of_control() -> Samples {
+    use graygate_control::metrics::Metrics;
+    use graygate_control::registries::status::{DiscoveredShown, RegistryShown, Status};
+    let metrics = Metrics::default();
+    metrics.call("/api/v1/me", 200, std::time::Duration::from_millis(1));
+    metrics.notice("ops", "sent");
+    let services = BTreeMap::from([("patient".to_string(), DiscoveredShown::default())]);
+    let registry = RegistryShown {
+        name: "nacos-main".into(),
+        kind: "nacos".into(),
+        up: true,
+        since: String::new(),
+        server: None,
+        why: None,
+        services,
+        problems: Vec::new(),
+    };
+    Samples::parse(&(metrics.text() + &Status { registries: vec![registry] }.metrics()))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_of_alerts_and_dashboard_exists_with_its_labels() {
     let up = Upstream::named("up").await;
@@ -121,7 +142,8 @@ async fn every_metric_of_alerts_and_dashboard_exists_with_its_labels() {
     assert_eq!(proxy.get("/s", &[]).await.status(), 200);
     assert_eq!(proxy.get("/nowhere", &[]).await.status(), 404);
     until(async || proxy.metrics().await.sum("graygate_unrouted_total") == 1.0).await;
-    let samples = proxy.metrics().await;
+    let mut samples = proxy.metrics().await;
+    samples.0.extend(of_control().0);
     let mut shown: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for sample in &samples.0 {
         shown.entry(&sample.name).or_default().extend(sample.labels.keys().map(String::as_str));
@@ -169,6 +191,7 @@ fn installation_and_package_hold_what_they_should() {
     let files = [
         "usr/bin/graygate",
         "usr/lib/systemd/system/graygate.service",
+        "usr/lib/systemd/system/graygate-control.service",
         "usr/lib/sysusers.d/graygate.conf",
         "usr/share/man/man1/graygate.1",
         "usr/share/man/man1/graygate-run.1",
@@ -178,6 +201,7 @@ fn installation_and_package_hold_what_they_should() {
         "usr/share/graygate/alerts.yaml",
         "usr/share/graygate/dashboard.json",
         "etc/graygate/graygate.yaml",
+        "etc/graygate/control.yaml",
         "etc/graygate/documents",
         "etc/logrotate.d/graygate",
     ];
@@ -203,7 +227,8 @@ fn installation_and_package_hold_what_they_should() {
     let unpacked = Command::new("dpkg-deb").arg("--control").arg(&package).arg(&control).status().unwrap();
     assert!(unpacked.success());
     assert!(std::fs::read_to_string(control.join("postinst")).unwrap().contains("systemd-sysusers"));
-    assert!(
-        std::fs::read_to_string(control.join("conffiles")).unwrap().contains("/etc/graygate/graygate.yaml")
-    );
+    let conffiles = std::fs::read_to_string(control.join("conffiles")).unwrap();
+    for file in ["/etc/graygate/graygate.yaml", "/etc/graygate/control.yaml"] {
+        assert!(conffiles.lines().any(|line| line == file), "{file} is not in:\n{conffiles}");
+    }
 }

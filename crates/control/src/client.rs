@@ -110,35 +110,31 @@ pub(crate) async fn connect_tls(host: &str, stream: TcpStream) -> Result<TlsStre
     connector()?.connect(name, stream).await.map_err(|error| error.to_string())
 }
 
-async fn deliver(
-    (host, port, is_tls): (&str, u16, bool),
-    request: Request<Full<Bytes>>,
-) -> Result<Answer, String> {
-    let plain = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((plain, port)).await;
-    let stream = stream.map_err(|error| format!("{host}:{port}: {error}"))?;
-    match is_tls {
-        false => exchange(stream, request).await,
-        true => {
-            let shaken = connect_tls(plain, stream).await;
-            exchange(shaken.map_err(|error| format!("{host}:{port}: {error}"))?, request).await
-        }
-    }
+/// Sends one request to an address of control.yaml, and takes what comes back as it is: no redirect is followed.
+pub async fn send(
+    request: Request<Vec<u8>>,
+    patience: Duration,
+    limit: usize,
+) -> Result<http::Response<Vec<u8>>, String> {
+    let (mut parts, body) = request.into_parts();
+    let uri = std::mem::take(&mut parts.uri);
+    let host = uri.host().unwrap_or_default();
+    let is_tls = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let authority = uri.authority().map_or(host, |authority| authority.as_str());
+    parts
+        .headers
+        .insert(header::HOST, authority.parse().map_err(|_| format!("`{authority}` is not a host"))?);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    parts.uri = path.parse().map_err(|_| format!("`{path}` is not a path"))?;
+    let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
+    let sent = tokio::time::timeout(patience, reach((host, port, is_tls), request, limit)).await;
+    let response = sent.unwrap_or_else(|_| Err(format!("{host}:{port}: no answer in time")))?;
+    Ok(response.map(|body| body.to_vec()))
 }
 
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Answer, String> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let task = tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    let (parts, body) = response.into_parts();
-    let bytes =
-        Limited::new(body, ANSWER_LIMIT).collect().await.map_err(|error| error.to_string())?.to_bytes();
-    task.abort();
+async fn deliver(place: (&str, u16, bool), request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    let (parts, bytes) = reach(place, request, ANSWER_LIMIT).await?.into_parts();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     let status = parts.status.as_u16();
     if status >= 400 {
@@ -147,6 +143,39 @@ async fn exchange(
     }
     let etag = parts.headers.get(header::ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok(Answer { status, etag, body })
+}
+
+async fn reach(
+    (host, port, is_tls): (&str, u16, bool),
+    request: Request<Full<Bytes>>,
+    limit: usize,
+) -> Result<http::Response<Bytes>, String> {
+    let plain = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((plain, port)).await;
+    let stream = stream.map_err(|error| format!("{host}:{port}: {error}"))?;
+    match is_tls {
+        false => exchange(stream, request, limit).await,
+        true => {
+            let shaken = connect_tls(plain, stream).await;
+            exchange(shaken.map_err(|error| format!("{host}:{port}: {error}"))?, request, limit).await
+        }
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+    limit: usize,
+) -> Result<http::Response<Bytes>, String> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let task = tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    let (parts, body) = response.into_parts();
+    let bytes = Limited::new(body, limit).collect().await.map_err(|error| error.to_string())?.to_bytes();
+    task.abort();
+    Ok(http::Response::from_parts(parts, bytes))
 }
 
 /// The system's authorities are read once: there are hundreds, and a fleet is asked every second.

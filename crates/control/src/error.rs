@@ -39,6 +39,9 @@ pub enum Error {
     Unauthenticated,
     #[error("the name or the password is wrong")]
     WrongPassword,
+    /// The identity provider does not answer for this person.
+    #[error("{0}")]
+    NotLetIn(String),
     #[error("{0}")]
     Denied(String),
     #[error("{0}")]
@@ -65,6 +68,9 @@ pub enum Error {
     Misdirected(String),
     #[error("{0}; without it: stop the gray instances, and `release` answers")]
     Away(String),
+    /// A place that is asked on somebody's behalf.
+    #[error("{0}")]
+    Unreachable(String),
     #[error("{0}")]
     Full(String),
     #[error("{0}")]
@@ -75,7 +81,7 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self {
             Error::BadRequest(_) => 400,
-            Error::Unauthenticated | Error::WrongPassword => 401,
+            Error::Unauthenticated | Error::WrongPassword | Error::NotLetIn(_) => 401,
             Error::Denied(_) => 403,
             Error::NotFound(_) => 404,
             Error::Method => 405,
@@ -87,7 +93,7 @@ impl Error {
             Error::PreconditionRequired(_) => 428,
             Error::TooMany { .. } => 429,
             Error::Internal(_) => 500,
-            Error::Away(_) => 503,
+            Error::Away(_) | Error::Unreachable(_) => 503,
             Error::Full(_) => 507,
         }
     }
@@ -95,7 +101,7 @@ impl Error {
     pub fn title(&self) -> &'static str {
         match self {
             Error::BadRequest(_) => "bad request",
-            Error::Unauthenticated | Error::WrongPassword => "not signed in",
+            Error::Unauthenticated | Error::WrongPassword | Error::NotLetIn(_) => "not signed in",
             Error::Denied(_) => "not allowed",
             Error::NotFound(_) => "not found",
             Error::Method => "no such method",
@@ -109,6 +115,7 @@ impl Error {
             Error::TooMany { .. } => "too many",
             Error::Internal(_) => "internal error",
             Error::Away(_) => "the store cannot be used",
+            Error::Unreachable(_) => "another place does not answer",
             Error::Full(_) => "the store is nearly full",
         }
     }

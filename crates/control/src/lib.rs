@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod gateway;
 pub mod metrics;
 pub mod notices;
+pub mod oidc;
 pub mod people;
 pub mod plans;
 pub mod registries;

@@ -17,13 +17,17 @@ use crate::api::{Front, Site, router};
 use crate::certificates::Certificates;
 use crate::control::{Control, Live, Stranger, SystemClock};
 use crate::notices::{Delivery, Pace};
+use crate::oidc::Provider;
 use crate::registries::config::Registries;
 use crate::serve::serve;
 use crate::settings::{Config, DocumentsFrom};
-use crate::state::{Etcd, Holder, Leadership, Memory, Sqlite, State};
+use crate::state::{Archived, Etcd, Holder, Leadership, Memory, Sqlite, State};
 
 /// Between two looks at what is due: sums of refusals, and the like.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// What the audit and documents' histories may take of etcd.
+const AUDIT_ROOM: u64 = 256 << 20;
 
 /// A control plane that is ready to serve.
 pub struct Plane {
@@ -37,12 +41,22 @@ pub struct Plane {
     shutdown: watch::Receiver<bool>,
 }
 
+/// What a control plane keeps its records in.
+pub struct Opened {
+    pub state: Arc<dyn State>,
+    pub leadership: Leadership,
+    /// With etcd and a `state`: where old records of the audit go.
+    pub archive: Option<Arc<Archived>>,
+    /// The database below `state` beside etcd.
+    pub local: Option<Arc<dyn State>>,
+}
+
 /// Opens the state that a file names, for a process or for a command beside it.
 pub async fn open_state(
     config: &Config,
     holder: Holder,
     shutdown: watch::Receiver<bool>,
-) -> Result<(Arc<dyn State>, Leadership), String> {
+) -> Result<Opened, String> {
     match &config.documents {
         DocumentsFrom::Directory(documents) => {
             let state = config.state.as_deref().unwrap_or_else(|| Path::new("."));
@@ -52,21 +66,29 @@ pub async fn open_state(
                 let follower = opened.clone();
                 tokio::spawn(async move { follower.follow().await });
             }
-            Ok((opened, Leadership::alone()))
+            Ok(Opened { state: opened, leadership: Leadership::alone(), archive: None, local: None })
         }
         DocumentsFrom::Etcd(settings) => {
-            let opened = Arc::new(Etcd::new(settings.clone(), &config.state_prefix));
+            let etcd = Arc::new(Etcd::new(settings.clone(), &config.state_prefix));
+            // The lock of this one keeps a second process out.
+            let cold = config.state.as_deref().map(|state| Sqlite::open(state, None, holder)).transpose();
+            let cold = cold.map_err(|error| error.to_string())?;
             let leadership = match holder {
                 Holder::Command => Leadership::alone(),
                 Holder::Service => {
-                    let follower = opened.clone();
-                    let until = shutdown.clone();
+                    let (follower, until) = (etcd.clone(), shutdown.clone());
                     tokio::spawn(async move { follower.follow(until).await });
                     let name = format!("{}-{}", config.listen.address, std::process::id());
                     Leadership::among(settings.clone(), &config.state_prefix, name, shutdown)
                 }
             };
-            Ok((opened, leadership))
+            let local = cold.map(|cold| -> Arc<dyn State> { Arc::new(cold) });
+            let archive = local.clone().map(|local| Arc::new(Archived::new(etcd.clone(), local)));
+            let state: Arc<dyn State> = match &archive {
+                Some(archive) => archive.clone(),
+                None => etcd,
+            };
+            Ok(Opened { state, leadership, archive, local })
         }
     }
 }
@@ -75,25 +97,23 @@ impl Plane {
     /// Opens everything that a start can fail at.
     pub async fn open(config: &Config, shutdown: watch::Receiver<bool>) -> Result<Plane, String> {
         let certificates = config.listen.certificates.as_deref().map(Certificates::open).transpose()?;
-        let (state, leadership) = open_state(config, Holder::Service, shutdown.clone()).await?;
+        let Opened { state, leadership, archive, local } =
+            open_state(config, Holder::Service, shutdown.clone()).await?;
         let address = config.listen.address;
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| format!("cannot listen on {address}: {error}"))?;
         let mut control = Control::new(state, Arc::new(SystemClock), config.sessions);
         control.four_eyes = config.four_eyes.clone();
         control.hospital = config.hospital.clone().map(Arc::new);
+        control.oidc = config.oidc.clone().map(|settings| Arc::new(Provider::new(settings)));
         control.leadership = leadership;
         control.measures = config.measures.clone();
         if let DocumentsFrom::Etcd(_) = &config.documents {
-            // The figures of each second; its lock keeps a second process out.
-            control.figures = match &config.state {
-                None => Arc::new(Memory::default()),
-                Some(state) => {
-                    let kept = Sqlite::open(state, None, Holder::Service);
-                    Arc::new(kept.map_err(|error| error.to_string())?)
-                }
-            };
+            // The figures of each second.
+            control.figures = local.unwrap_or_else(|| Arc::new(Memory::default()));
+            control.audit_room = Some(AUDIT_ROOM);
         }
+        control.archive = archive;
         control.audit_kept = config.audit_kept;
         control.stranger = match config.documents {
             DocumentsFrom::Directory(_) => Stranger::File,
@@ -215,7 +235,15 @@ async fn housekeeping(control: Arc<Control>) {
         control.sum_refusals().await;
         let leads = control.leadership.leads();
         control.metrics.lead(leads);
-        if leads && let Err(error) = control.sweep().await {
+        if !leads {
+            continue;
+        }
+        let due = async {
+            control.tell_crowded().await?;
+            control.shelve().await?;
+            control.sweep().await
+        };
+        if let Err(error) = due.await {
             tracing::warn!(%error, "what is over could not be cleared away");
         }
     }

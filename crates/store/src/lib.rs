@@ -19,8 +19,10 @@ mod source;
 mod status;
 mod strays;
 mod update;
+mod written;
 
 pub use fingerprint::Fingerprint;
 pub use source::Source;
 pub use status::{SourceKind, SourceStatus};
 pub use update::{Shutdown, SourceError, Update, UpdateSender};
+pub use written::read_source;

@@ -316,7 +316,7 @@ pub struct Sample {
 }
 
 impl Samples {
-    fn parse(page: &str) -> Samples {
+    pub fn parse(page: &str) -> Samples {
         assert!(page.ends_with('\n'));
         let mut types = Vec::new();
         let mut samples = Vec::new();

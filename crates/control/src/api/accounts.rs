@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::answer::{Page, Tagged};
-use super::extract::{Body, Named, Who, text};
+use super::extract::{Body, Named, Who, read_json, text};
 use super::guard::{From, session_cookie, set_cookie};
 use super::site::Site;
 use crate::control::{Control, Me, NewToken, NewUser, TokenMade, TokenShown, UserChange, UserShown};
 use crate::error::{Error, Result};
+
+/// Largest body of a sign-in, which strangers may send on every connection there is.
+const CREDENTIALS_LIMIT: usize = 16 << 10;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -35,9 +38,10 @@ pub struct SessionShown {
 pub async fn sign_in(
     State(site): State<Site>,
     axum::Extension(From(from)): axum::Extension<From>,
-    headers: HeaderMap,
-    Body(sent): Body<Credentials>,
+    request: Request,
 ) -> Result<Response> {
+    let headers = request.headers().clone();
+    let sent: Credentials = read_json(request, CREDENTIALS_LIMIT).await?;
     let signed_in = site.control.sign_in(&sent.user, &sent.password, &from).await?;
     if let Some(old) = session_cookie(&site.front, &headers)
         && let Ok(who) = site.control.by_cookie(&old, &from).await

@@ -75,7 +75,7 @@ pub fn problem(error: Error) -> Response {
         Error::TooMany { after, .. } => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
-        Error::Unauthenticated | Error::WrongPassword => {
+        Error::Unauthenticated | Error::WrongPassword | Error::NotLetIn(_) => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         Error::PreconditionFailed { etag: Some(etag), .. } => tag(&mut response, etag),

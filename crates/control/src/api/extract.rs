@@ -1,5 +1,7 @@
 //! What handlers take from a request, with mistakes told as problems.
 
+use std::time::Duration;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
@@ -10,6 +12,10 @@ use serde::de::DeserializeOwned;
 use super::site::BODY_LIMIT;
 use crate::error::{Error, Result};
 use crate::people::Principal;
+
+/// How long the body of a call may take, and that of a list of 256 MiB.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LIST_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Who asks.
 pub struct Who(pub Principal);
@@ -29,14 +35,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, _: &S) -> Result<Body<T>> {
-        let bytes = read_body(request, BODY_LIMIT).await?;
-        // Nothing at all is an object without fields, for calls whose fields may all be left out.
-        let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-        serde_json::from_slice(&bytes).map(Body).map_err(|error| match error.is_data() {
-            true => Error::Invalid(format!("the body is not what this call takes: {error}")),
-            false => Error::BadRequest(format!("the body is not JSON: {error}")),
-        })
+        read_json(request, BODY_LIMIT).await.map(Body)
     }
+}
+
+/// Reads a whole body that is JSON, up to a limit.
+pub async fn read_json<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T> {
+    let bytes = read_body(request, limit).await?;
+    // Nothing at all is an object without fields, for calls whose fields may all be left out.
+    let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
+    serde_json::from_slice(&bytes).map_err(|error| match error.is_data() {
+        true => Error::Invalid(format!("the body is not what this call takes: {error}")),
+        false => Error::BadRequest(format!("the body is not JSON: {error}")),
+    })
 }
 
 /// Reads a whole body, up to a limit.
@@ -47,7 +58,10 @@ pub async fn read_body(request: Request, limit: usize) -> Result<Bytes> {
     if declared.is_some_and(|bytes| bytes > limit) {
         return Err(too_large());
     }
-    axum::body::to_bytes(request.into_body(), limit).await.map_err(|error| {
+    let patience = if limit > BODY_LIMIT { LIST_PATIENCE } else { PATIENCE };
+    let read = tokio::time::timeout(patience, axum::body::to_bytes(request.into_body(), limit)).await;
+    let late = || Error::BadRequest(format!("the body did not come within {} s", patience.as_secs()));
+    read.map_err(|_| late())?.map_err(|error| {
         let text = error.to_string();
         match text.contains("length limit") {
             true => too_large(),

@@ -97,6 +97,7 @@ struct Asked {
 
 /// What needs no look into the store; nothing where the path is open to everybody.
 fn look(site: &Site, request: &mut Request, path: &str) -> Result<Option<Asked>> {
+    name_host(request);
     let is_health = matches!(path, "/healthz" | "/readyz");
     let peer = request.extensions().get::<Peer>();
     let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip().to_canonical());
@@ -188,12 +189,18 @@ fn is_reading(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
+/// HTTP/2 names the host elsewhere; all that looks at it looks at the header.
+fn name_host(request: &mut Request) {
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let (None, Some(Ok(host))) = (request.headers().get(header::HOST), authority) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
 fn check_host(front: &Front, request: &Request, peer: IpAddr) -> Result<()> {
-    let from_header = text(request.headers(), "host");
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let host = from_header.or(authority).unwrap_or_default();
+    let host = text(request.headers(), "host").unwrap_or_default();
     let name = host_name(host);
-    if front.behind_tls && !is_trusted(front, peer) && !peer.is_loopback() {
+    if front.behind_tls && !is_trusted(front, peer) {
         return Err(Error::Misdirected(host.to_owned()));
     }
     let is_loopback =

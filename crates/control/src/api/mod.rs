@@ -18,6 +18,7 @@ mod headers;
 mod lists;
 mod live;
 mod messages;
+mod oidc;
 mod plans;
 mod proposals;
 mod registries;
@@ -148,6 +149,8 @@ pub fn router(site: Site, rooms: Router<Site>) -> Router {
         .route("/readyz", get(answer::readyz))
         .route("/metrics", get(answer::metrics))
         .route("/sign-in/once/{invitation}", get(accounts::accept))
+        .route("/sign-in/oidc", get(oidc::begin))
+        .route("/sign-in/oidc/callback", get(oidc::finish))
         .merge(rooms)
         .fallback(answer::no_such_call)
         .method_not_allowed_fallback(answer::no_such_method)
@@ -156,7 +159,14 @@ pub fn router(site: Site, rooms: Router<Site>) -> Router {
         .layer(from_fn(envelope::envelop));
     let whole = match site.front.path.as_str() {
         "" => whole,
-        path => Router::new().nest(path, whole).fallback(answer::no_such_call),
+        // What is not below the prefix is nothing, and takes a principal all the same.
+        path => {
+            let outside = Router::new()
+                .fallback(answer::no_such_call)
+                .layer(from_fn_with_state(site.clone(), guard::guard))
+                .with_state(site.clone());
+            Router::new().nest(path, whole).fallback_service(outside)
+        }
     };
     whole.layer(from_fn_with_state(site.clone(), headers::dress)).with_state(site)
 }

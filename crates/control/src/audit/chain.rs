@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::record::{Deed, Record, Text};
-use crate::state::{Revision, Slot, State, StateError, Transaction, read_json, to_json};
+use crate::state::{Reserve, Revision, Slot, State, StateError, Transaction, read_json, to_json};
 
 /// Records are below this, by number.
 pub const RECORDS: &str = "audit/";
@@ -16,6 +16,8 @@ pub const HEAD: &str = "audit-head";
 pub const TEXTS: &str = "texts/";
 /// What documents' histories are below.
 const HISTORY: &str = "history/";
+/// What a key and its revisions take in etcd beyond name and value.
+const ENTRY_OVERHEAD: usize = 64;
 /// Longest text that is kept.
 pub const KEPT_TEXT: usize = 64 << 10;
 
@@ -25,11 +27,15 @@ pub struct Head {
     /// The newest record's; 0 before the first.
     pub id: u64,
     pub hash: String,
+    /// Bytes of records, texts and histories, at most: a text that is spoken of twice is counted twice until they are
+    /// measured.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Head {
     fn first() -> Head {
-        Head { id: 0, hash: String::new() }
+        Head { id: 0, hash: String::new(), bytes: 0 }
     }
 
     /// As notices and reports carry it, and `--head` takes it.
@@ -53,6 +59,14 @@ impl Chain {
         })
     }
 
+    /// Notes what the records were measured to weigh.
+    pub fn measured(&self, bytes: u64) -> Result<Transaction, StateError> {
+        let mut transaction = Transaction { reserve: Reserve::Used, ..Transaction::default() };
+        transaction.expect(Chain::slot(), self.revision);
+        transaction.put(Chain::slot(), to_json(HEAD, &Head { bytes, ..self.head.clone() })?);
+        Ok(transaction)
+    }
+
     /// The slot everybody who writes a record competes for.
     pub fn slot() -> Slot {
         Slot::record(HEAD)
@@ -70,15 +84,17 @@ impl Chain {
             let record = Record::of(deed, head.id + 1, &head.hash, now);
             let name = record_name(record.id);
             let (line, hash) = line(&record)?;
+            let mut bytes = weight(&name, line.len());
             transaction.put(Slot::record(name), line);
             for text in [&deed.before, &deed.after].into_iter().flatten() {
-                keep(text, transaction);
+                bytes += keep(text, transaction);
             }
             if let Some(document) = &deed.history {
-                let name = format!("{}{:016}", history_prefix(document), record.id);
+                let name = history_name(document, record.id);
+                bytes += weight(&name, 0);
                 transaction.put(Slot::record(name), Bytes::new());
             }
-            head = Head { id: record.id, hash };
+            head = Head { id: record.id, hash, bytes: head.bytes + bytes };
         }
         transaction.expect(Chain::slot(), self.revision);
         transaction.put(Chain::slot(), to_json(HEAD, &head)?);
@@ -86,12 +102,27 @@ impl Chain {
     }
 }
 
-fn keep(text: &Text, transaction: &mut Transaction) {
-    let slot = Slot::record(text_name(&text.mark.hash));
+/// Keeps a text, and says what it weighs.
+fn keep(text: &Text, transaction: &mut Transaction) -> u64 {
+    let name = text_name(&text.mark.hash);
+    let bytes = weight(&name, text.text.len());
+    let slot = Slot::record(name);
     let is_there = transaction.writes.iter().any(|write| *write.slot() == slot);
-    if text.text.len() <= KEPT_TEXT && !is_there {
-        transaction.put(slot, text.text.clone());
+    if text.text.len() > KEPT_TEXT || is_there {
+        return 0;
     }
+    transaction.put(slot, text.text.clone());
+    bytes
+}
+
+/// What a record, a text or an entry of a history takes of the store.
+pub fn weight(name: &str, bytes: usize) -> u64 {
+    (name.len() + bytes + ENTRY_OVERHEAD) as u64
+}
+
+/// The entry of a document's history that a record is.
+pub fn history_name(document: &str, id: u64) -> String {
+    format!("{}{id:016}", history_prefix(document))
 }
 
 pub fn record_name(id: u64) -> String {

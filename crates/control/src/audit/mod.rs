@@ -9,7 +9,10 @@ mod record;
 mod refusals;
 mod verify;
 
-pub use chain::{Chain, HEAD, Head, KEPT_TEXT, RECORDS, TEXTS, history_prefix, record_name, text_name};
+pub use chain::{
+    Chain, HEAD, Head, KEPT_TEXT, RECORDS, TEXTS, history_name, history_prefix, record_name, text_name,
+    weight,
+};
 pub use record::{Deed, Outcome, Record, Text, TextMark};
 pub use refusals::{Counted, Refusals};
 pub use verify::{Fault, Verified, verify};

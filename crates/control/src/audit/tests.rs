@@ -102,7 +102,7 @@ async fn a_cut_tail_is_found_with_a_head_that_was_kept() {
     account.delete(&record_name(4)).await;
     account.delete(&record_name(5)).await;
     assert_eq!(account.fault(None).await, "record 4: it is gone");
-    account.put(HEAD, serde_json::to_vec(&Head { id: 3, hash }).unwrap()).await;
+    account.put(HEAD, serde_json::to_vec(&Head { id: 3, hash, bytes: 0 }).unwrap()).await;
     assert_eq!(account.fault(None).await, "good: 3", "nobody can know without a head");
     assert_eq!(account.fault(Some((5, &kept.hash))).await, "record 4: it is gone, and so are all up to 5");
 }

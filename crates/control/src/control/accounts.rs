@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::change::matches_tag;
 use super::clock::rfc3339;
 use super::plane::Control;
-use super::sign_in::user_name;
+use super::sign_in::{described, user_name};
 use super::write::Plan;
 use crate::audit::{Deed, Text};
 use crate::error::{Error, Result};
@@ -116,12 +116,6 @@ fn etag(revision: Revision) -> String {
     format!("\"{revision}\"")
 }
 
-/// A record of the audit must never hold a password's hash, so accounts are described by what they may.
-fn described(user: &User) -> Result<Text> {
-    let shown = serde_json::json!({"name": user.name, "roles": user.roles});
-    Ok(Text::of(to_json(&user.name, &shown)?))
-}
-
 impl Control {
     pub async fn users(&self, who: &Principal) -> Result<Vec<UserShown>> {
         who.may(Permission::Administer, &Touch::All)?;
@@ -187,9 +181,7 @@ impl Control {
         let record = user_name(name);
         let found = self.read::<User>(&record).await?;
         let (before, revision) = found.ok_or_else(|| Error::not_found(&record))?;
-        if if_match.is_some_and(|wanted| !matches_tag(wanted, &etag(revision))) {
-            return Err(Error::changed(&record, Some(etag(revision))));
-        }
+        check_tag(&record, revision, if_match)?;
         let mut user = before.clone();
         if let Some(password) = &change.password {
             if user.oidc.is_some() {
@@ -198,6 +190,9 @@ impl Control {
             user.password = Some(self.passwords.hash(password).await?);
         }
         if let Some(roles) = change.roles {
+            if user.oidc.is_some() {
+                return Err(Error::Invalid("the identity provider says what this person may".to_owned()));
+            }
             check_roles(&roles)?;
             user.roles = roles;
         }
@@ -220,13 +215,11 @@ impl Control {
         let record = user_name(name);
         let found = self.read::<User>(&record).await?;
         let (user, revision) = found.ok_or_else(|| Error::not_found(&record))?;
-        if if_match.is_some_and(|wanted| !matches_tag(wanted, &etag(revision))) {
-            return Err(Error::changed(&record, Some(etag(revision))));
-        }
+        check_tag(&record, revision, if_match)?;
         self.keep_an_admin(&user, None).await?;
         let mut deed = Deed::ok(who, "user.remove", record.clone());
         deed.before = Some(described(&user)?);
-        let mut plan = Plan::new(deed);
+        let mut plan = Plan::new(deed).from_reserve();
         plan.transaction.expect(Slot::record(&record), revision);
         plan.transaction.delete(Slot::record(&record));
         self.end_sessions(name, &mut plan).await?;
@@ -314,11 +307,23 @@ impl Control {
         let (token, revision) = found.ok_or_else(|| Error::not_found(&record))?;
         let mut deed = Deed::ok(who, "token.remove", record.clone());
         deed.before = Some(Text::of(to_json(&record, &TokenShown::of(&token))?));
-        let mut plan = Plan::new(deed);
+        let mut plan = Plan::new(deed).from_reserve();
         plan.transaction.expect(Slot::record(&record), revision);
         plan.transaction.delete(Slot::record(&record));
         self.write(plan).await?;
         Ok(())
+    }
+}
+
+/// An account that exists is changed by those who have seen it as it is.
+fn check_tag(record: &str, revision: Revision, if_match: Option<&str>) -> Result<()> {
+    match if_match {
+        Some(wanted) if matches_tag(wanted, &etag(revision)) => Ok(()),
+        Some(_) => Err(Error::changed(record, Some(etag(revision)))),
+        None => {
+            let detail = format!("`{record}` exists; send its ETag as `If-Match`");
+            Err(Error::PreconditionRequired(detail))
+        }
     }
 }
 

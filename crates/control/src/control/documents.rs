@@ -264,6 +264,9 @@ fn planned(who: &Principal, draft: &Draft, intent: &Intent) -> Result<Plan> {
         let before = before.map(|stored| Text::of(stored.value.clone()));
         plan.deeds.push(deed.changing(before, text.clone().map(Text::of)));
     }
+    if draft.changes.values().all(Option::is_none) {
+        plan = plan.from_reserve();
+    }
     if plan.transaction.weight() > TRANSACTION_BYTES {
         let detail =
             format!("one transaction holds {} KiB, and these documents are more", TRANSACTION_BYTES >> 10);

@@ -276,7 +276,8 @@ impl Control {
         if let Some(notice) = self.notice_of_stranger(&recorded, before) {
             notice.queue(&mut plan.transaction)?;
         }
-        self.write(plan).await?;
+        // The account of what others wrote has to be whole, however full the store is.
+        self.write(plan.from_reserve()).await?;
         Ok(())
     }
 }

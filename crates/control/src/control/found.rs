@@ -23,7 +23,7 @@ use crate::registries::config::Registries;
 use crate::registries::engine;
 use crate::registries::reconcile::{Change, Written};
 use crate::registries::store::{Documents, InstanceStore, StoreError};
-use crate::state::{Slot, StateError, Transaction};
+use crate::state::{Reserve, Slot, StateError, Transaction};
 
 /// Documents of one transaction: each is two writes and one expectation.
 const BATCH: usize = 40;
@@ -57,7 +57,7 @@ impl Control {
         let summed = async move {
             loop {
                 tokio::time::sleep(SUMMED / 4).await;
-                summing.sum().await;
+                summing.sum(Instant::now()).await;
             }
         };
         let wall_clock = || rfc3339(time::OffsetDateTime::now_utc());
@@ -91,6 +91,9 @@ impl Control {
             put_known(&mut transaction, id, text.as_ref());
             changes.insert(id.clone(), text);
         }
+        if changes.values().all(Option::is_none) {
+            transaction.reserve = Reserve::Used;
+        }
         if !changes.is_empty() {
             match self.state.commit(transaction).await {
                 Ok(revision) => self.replace_view(&changes, revision),
@@ -112,10 +115,10 @@ impl Control {
 
 impl FoundInstances {
     /// Writes the record of what was written, once a minute has passed.
-    async fn sum(&self) {
+    async fn sum(&self, now: Instant) {
         let (written, removed) = {
             let mut unsummed = self.unsummed.lock();
-            if unsummed.since.is_none_or(|since| since.elapsed() < SUMMED) {
+            if unsummed.since.is_none_or(|since| now.saturating_duration_since(since) < SUMMED) {
                 return;
             }
             let counts = (unsummed.written, unsummed.removed);
@@ -130,12 +133,12 @@ impl FoundInstances {
         }
     }
 
-    fn count(&self, batch: &[Change]) {
+    fn count(&self, batch: &[Change], now: Instant) {
         let removed = batch.iter().filter(|change| matches!(change, Change::Delete { .. })).count();
         let mut unsummed = self.unsummed.lock();
         unsummed.removed += removed;
         unsummed.written += batch.len() - removed;
-        unsummed.since.get_or_insert_with(Instant::now);
+        unsummed.since.get_or_insert(now);
     }
 }
 
@@ -165,7 +168,7 @@ impl InstanceStore for FoundInstances {
         }
         for batch in changes.chunks(BATCH) {
             self.control.write_found(batch).await?;
-            self.count(batch);
+            self.count(batch, Instant::now());
         }
         Ok(())
     }
@@ -193,4 +196,38 @@ fn documents(view: &View) -> Documents {
 
 fn written(id: &DocumentId, document: &Document) -> Written {
     Written { id: id.clone(), of: Written::ownership(id, document) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::RECORDS;
+    use crate::control::SystemClock;
+    use crate::people::SessionSettings;
+    use crate::state::{Holder, Range, Sqlite};
+
+    #[tokio::test]
+    async fn what_registries_write_is_one_record_a_minute() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Arc::new(Sqlite::open(folder.path(), None, Holder::Service).unwrap());
+        let control = Arc::new(Control::new(state, Arc::new(SystemClock), SessionSettings::default()));
+        let found =
+            FoundInstances { control: control.clone(), read: Mutex::default(), unsummed: Mutex::default() };
+        let id = DocumentId::parse("instances/patient/nacos.127-0-0-1-9001").unwrap();
+        let begun = Instant::now();
+        let records = async || control.state.list(&Range::all(RECORDS)).await.unwrap().len();
+        for minute in 0..3 {
+            let at = begun + SUMMED * minute;
+            for second in 0..59 {
+                let now = at + Duration::from_secs(second);
+                found.count(&[Change::Delete { id: id.clone() }], now);
+                found.sum(now).await;
+            }
+            assert_eq!(records().await, minute as usize, "in minute {minute}");
+            found.sum(at + SUMMED).await;
+            assert_eq!(records().await, minute as usize + 1);
+        }
+        found.sum(begun + SUMMED * 10).await;
+        assert_eq!(records().await, 3, "nothing was written, and nothing is said");
+    }
 }

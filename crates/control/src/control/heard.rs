@@ -2,16 +2,18 @@
 //!
 //! Owns: what is kept of their answers, and for how long. Never: asking them, which `evidence` knows, or a verdict.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use graygate_judge::blocks::{Edges, Row};
 use graygate_store::etcd::EtcdSettings;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::evidence::{Gathered, Gatherer};
 use crate::settings::{Config, DocumentsFrom};
+use crate::state::{Figure, Figures};
 
 /// How long after a caller wanted to know it is still found out.
 const WANTED_FOR: Duration = Duration::from_secs(30);
@@ -34,6 +36,7 @@ pub struct Live {
     pub gatherer: Gatherer,
     pub(super) etcd: Option<EtcdSettings>,
     pub(super) heard: Mutex<Heard>,
+    figures: Option<Figures>,
 }
 
 /// By service, then by version.
@@ -54,10 +57,12 @@ pub(super) struct Heard {
     /// The last second that is over.
     newest: u64,
     fleet: Option<Value>,
+    /// Seconds that were added to since they were written down.
+    changed: BTreeSet<u64>,
 }
 
 /// What was counted of one version in a time.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Sum {
     requests: u64,
     errors: u64,
@@ -123,7 +128,25 @@ impl Live {
             DocumentsFrom::Directory(_) => None,
             DocumentsFrom::Etcd(settings) => Some(settings.clone()),
         };
-        Live { gatherer: Gatherer::new(config), etcd, heard: Mutex::default() }
+        // Figures may be lost, so a state that does not take them keeps no process from starting.
+        let figures = config.state.as_deref().filter(|state| state.is_dir()).map(Figures::open).transpose();
+        let figures = figures.inspect_err(|error| tracing::warn!(error, "figures are not written down"));
+        let figures = figures.ok().flatten();
+        let kept = figures.as_ref().map(Figures::all).and_then(Result::ok).unwrap_or_default();
+        let heard = Mutex::new(Heard::of(&kept));
+        Live { gatherer: Gatherer::new(config), etcd, heard, figures }
+    }
+
+    /// Writes down what was added since the last time; what cannot be written is only lost with the process.
+    pub(super) fn write_down(&self) {
+        let Some(figures) = &self.figures else { return };
+        let (rows, oldest) = self.heard.lock().unwritten();
+        if rows.is_empty() {
+            return;
+        }
+        if let Err(error) = figures.keep(&rows, oldest) {
+            tracing::debug!(error, "figures of some seconds could not be written down");
+        }
     }
 
     /// Whether the fleet differs from what was told last.
@@ -169,10 +192,49 @@ impl Heard {
             let second = row.key.second;
             // What is from the future, or from long ago, is of a clock that is wrong.
             if second <= self.newest && second + SECONDS > self.newest {
-                add(&mut self.seconds, second, row);
-                add(&mut self.minutes, second / MINUTE, row);
+                self.add(second, (&row.key.service, &row.key.version), &Sum::of(row));
+                self.changed.insert(second);
             }
         }
+        self.forget();
+    }
+
+    /// What was written down before.
+    fn of(kept: &[Figure]) -> Heard {
+        let mut heard = Heard { newest: kept.last().map_or(0, |row| row.second), ..Heard::default() };
+        for row in kept {
+            // A row that an earlier version wrote otherwise costs its second.
+            if let Ok(sum) = serde_json::from_str(&row.value) {
+                heard.add(row.second, (&row.service, &row.version), &sum);
+            }
+        }
+        heard.forget();
+        heard
+    }
+
+    fn unwritten(&mut self) -> (Vec<Figure>, u64) {
+        let changed = std::mem::take(&mut self.changed);
+        let seconds = self.seconds.iter().filter(|(second, _)| changed.contains(second));
+        let rows = seconds.flat_map(|(second, services)| {
+            let versions = services.iter().flat_map(|(service, versions)| {
+                versions.iter().map(move |(version, sum)| (service, version, sum))
+            });
+            versions.map(|(service, version, sum)| Figure {
+                second: *second,
+                service: service.to_string(),
+                version: version.to_string(),
+                value: json!(sum).to_string(),
+            })
+        });
+        (rows.collect(), self.newest.saturating_sub(MINUTES * MINUTE))
+    }
+
+    fn add(&mut self, second: u64, of: (&str, &str), sum: &Sum) {
+        add(&mut self.seconds, second, of, sum);
+        add(&mut self.minutes, second / MINUTE, of, sum);
+    }
+
+    fn forget(&mut self) {
         forget(&mut self.seconds, self.newest.saturating_sub(SECONDS));
         forget(&mut self.minutes, (self.newest / MINUTE).saturating_sub(MINUTES));
     }
@@ -208,14 +270,14 @@ impl Heard {
     }
 }
 
-fn add(times: &mut VecDeque<(u64, Sums)>, time: u64, row: &Row) {
+fn add(times: &mut VecDeque<(u64, Sums)>, time: u64, (service, version): (&str, &str), sum: &Sum) {
     let place = times.partition_point(|(known, _)| *known < time);
     if times.get(place).is_none_or(|(known, _)| *known != time) {
         times.insert(place, (time, BTreeMap::new()));
     }
     if let Some((_, sums)) = times.get_mut(place) {
-        let versions = sums.entry(row.key.service.clone()).or_default();
-        versions.entry(row.key.version.clone()).or_default().add(&Sum::of(row));
+        let versions = sums.entry(service.into()).or_default();
+        versions.entry(version.into()).or_default().add(sum);
     }
 }
 
@@ -249,6 +311,19 @@ mod tests {
             Reading::Row(row) => row,
             impossible @ Reading::Impossible { .. } => panic!("{impossible:?}"),
         }
+    }
+
+    #[test]
+    fn a_restart_goes_on_with_what_was_written_down() {
+        let mut heard = Heard::default();
+        let rows = vec![row(4_000, "gray", 50), row(4_009, "gray", 50), row(3_940, "release", 30)];
+        heard.take(&Gathered { rows, ..Gathered::default() });
+        let (mut written, oldest) = heard.unwritten();
+        assert_eq!((written.len(), oldest), (3, 409));
+        assert!(heard.unwritten().0.is_empty(), "each is written once");
+        written.sort_by_key(|row| row.second);
+        let again = Heard::of(&written);
+        assert_eq!(again.service("patient", true), heard.service("patient", true));
     }
 
     #[test]

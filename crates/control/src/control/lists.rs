@@ -216,7 +216,8 @@ impl Control {
             let lines = Text::of(moved.join("\n"));
             let deed =
                 if is_addition { deed.changing(None, Some(lines)) } else { deed.changing(Some(lines), None) };
-            let mut plan = Plan::new(deed);
+            let plan = Plan::new(deed);
+            let mut plan = if is_addition { plan } else { plan.from_reserve() };
             for (id, text) in &changes {
                 let slot = Slot::document(id.to_string());
                 let revision =
@@ -345,6 +346,9 @@ impl Control {
         deed.approved_by = intent.approved_by.clone();
         let before = existed.then(|| Text::of(old));
         let mut plan = Plan::new(deed.changing(before, Some(Text::of(text))));
+        if draft.changes.values().all(Option::is_none) {
+            plan = plan.from_reserve();
+        }
         for (part, text) in &draft.changes {
             put_known(&mut plan.transaction, part, text.as_ref());
             let slot = Slot::document(part.to_string());

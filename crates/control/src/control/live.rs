@@ -94,6 +94,7 @@ impl Control {
         let question = Question { services, salt: salt.to_owned() };
         let gathered = self.live.gatherer.gather(&question, cursors).await;
         self.live.heard.lock().take(&gathered);
+        self.live.write_down();
         gathered.late
     }
 

@@ -25,6 +25,7 @@ mod plane;
 mod plans;
 mod proposal;
 mod proposals;
+mod shelve;
 mod sign_in;
 mod stranger;
 mod sweep;

@@ -22,9 +22,10 @@ use crate::audit::{AUDIT_KEPT, Refusals};
 use crate::configs::index::Configs;
 use crate::gateway::settings::Hospital;
 use crate::metrics::Metrics;
+use crate::oidc::Provider;
 use crate::people::{FourEyes, KnownTokens, Passwords, SessionSettings, Throttle};
 use crate::registries::status::Status;
-use crate::state::{Leadership, State};
+use crate::state::{Archived, Leadership, State};
 
 /// Everything that is needed to do what can be done.
 pub struct Control {
@@ -41,10 +42,15 @@ pub struct Control {
     pub hospital: Option<Arc<Hospital>>,
     /// What strangers' changes of documents are called.
     pub stranger: Stranger,
+    /// Who answers for people that have no password here.
+    pub oidc: Option<Arc<Provider>>,
     /// Whether this process leads the others.
     pub leadership: Leadership,
     /// How long records of the audit are kept.
     pub audit_kept: std::time::Duration,
+    /// Where records of the audit lie that the store has no room for, and how many bytes of them it has room for.
+    pub archive: Option<Arc<Archived>>,
+    pub audit_room: Option<u64>,
     /// What is to be seen of registries.
     pub registries: watch::Sender<Arc<Status>>,
     pub(super) swept: Mutex<Option<OffsetDateTime>>,
@@ -67,6 +73,10 @@ pub struct Control {
     pub(super) view: Mutex<Arc<View>>,
     /// What this process wrote of late: the source may show what was there before for a moment.
     pub(super) recent: Mutex<HashMap<DocumentId, Instant>>,
+    /// When a write last found the store away, and why.
+    pub(super) failed: Mutex<Option<(Instant, String)>>,
+    /// Whether the message was written that tells of a store that is nearly full.
+    pub(super) told_crowded: AtomicBool,
     /// One write at a time: they all extend the same chain, so others would only be tried again.
     pub(super) writer: tokio::sync::Mutex<()>,
 }
@@ -87,8 +97,11 @@ impl Control {
             four_eyes: FourEyes::default(),
             hospital: None,
             stranger: Stranger::File,
+            oidc: None,
             leadership: Leadership::alone(),
             audit_kept: AUDIT_KEPT,
+            archive: None,
+            audit_room: None,
             registries: watch::Sender::new(Arc::default()),
             swept: Mutex::default(),
             live: Live::default(),
@@ -99,6 +112,8 @@ impl Control {
             invitations: Mutex::default(),
             view: Mutex::new(Arc::new(View::empty())),
             recent: Mutex::default(),
+            failed: Mutex::default(),
+            told_crowded: AtomicBool::new(false),
             writer: tokio::sync::Mutex::new(()),
         }
     }

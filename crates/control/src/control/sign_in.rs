@@ -5,16 +5,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::plane::Control;
 use super::write::Plan;
-use crate::audit::Deed;
+use crate::audit::{Deed, Text};
 use crate::error::{Error, Result};
+use crate::oidc::{Begun, OidcError, Person, Returned};
 use crate::people::{
-    ACTIONS, Grant, Principal, Session, Throttled, Token, TokenSecret, User, Via, fingerprint, secret,
+    ACTIONS, Grant, OidcPerson, Principal, Session, Throttled, Token, TokenSecret, User, Via, fingerprint,
+    secret,
 };
-use crate::state::{Slot, Transaction, to_json};
+use crate::state::{Reserve, Slot, Transaction, to_json};
 
 /// How long the tokens of a person of the identity provider work without a sign-in.
 const OIDC_TOKENS: time::Duration = time::Duration::days(30);
@@ -96,10 +99,72 @@ impl Control {
             session: fingerprint(&cookie),
             ..from.clone()
         };
-        let mut plan = Plan::new(Deed::ok(&who, "session.begin", format!("users/{name}")));
+        let mut plan = Plan::new(Deed::ok(&who, "session.begin", format!("users/{name}"))).from_reserve();
         plan.transaction.put(Slot::record(&record), to_json(&record, &session)?);
         self.write(plan).await?;
         Ok(SignedIn { cookie, user: name.to_owned(), csrf: session.csrf })
+    }
+
+    /// Where a browser goes that wants to sign in by the identity provider, and the cookie it comes back with.
+    pub async fn begin_oidc(&self, back: &str) -> Result<Begun> {
+        let provider = self.oidc.as_ref().ok_or_else(no_provider)?;
+        provider.begin(back).await.map_err(by_provider)
+    }
+
+    /// Opens a session for whom the identity provider answers. Whoever has no role any more loses what he had.
+    pub async fn finish_oidc(
+        &self,
+        back: &str,
+        sent: (&str, Returned),
+        from: &Principal,
+    ) -> Result<SignedIn> {
+        let provider = self.oidc.as_ref().ok_or_else(no_provider)?;
+        let person = match provider.finish(back, sent, self.clock.instant()).await {
+            Ok(person) => person,
+            Err(OidcError::NoRole(person)) => {
+                if self.read::<User>(&user_name(&person.name)).await?.is_some() {
+                    self.keep_person(&person, from).await?;
+                }
+                return Err(by_provider(OidcError::NoRole(person)));
+            }
+            Err(error) => return Err(by_provider(error)),
+        };
+        self.keep_person(&person, from).await?;
+        self.open_session(&person.name, from).await
+    }
+
+    /// Keeps what the provider said of somebody.
+    async fn keep_person(&self, person: &Person, from: &Principal) -> Result<()> {
+        let record = user_name(&person.name);
+        let now = self.clock.now();
+        let (before, revision) = match self.read::<User>(&record).await? {
+            Some((user, revision)) => (Some(user), revision),
+            None => (None, 0),
+        };
+        let user = User {
+            name: person.name.clone(),
+            password: None,
+            roles: person.grants.clone(),
+            created: before.as_ref().map_or(now, |user| user.created),
+            hands: before.as_ref().map(|user| user.hands.clone()).unwrap_or_default(),
+            oidc: Some(OidcPerson { signed_in: now, shown: person.shown.clone() }),
+        };
+        let who = Principal { name: person.name.clone(), via: Via::Session, ..from.clone() };
+        let action = if before.is_some() { "user.change" } else { "user.add" };
+        let mut deed = Deed::ok(&who, action, record.clone());
+        deed.reason = Some("as the identity provider says".to_owned());
+        deed.before = before.as_ref().map(described).transpose()?;
+        deed.after = Some(described(&user)?);
+        let is_same = before.is_some_and(|before| before.roles == user.roles);
+        let mut plan = Plan::new(deed);
+        if is_same {
+            plan.deeds.clear();
+        }
+        let mut plan = plan.from_reserve();
+        plan.transaction.expect(Slot::record(&record), revision);
+        plan.transaction.put(Slot::record(&record), to_json(&record, &user)?);
+        self.write(plan).await?;
+        Ok(())
     }
 
     /// A secret that signs its first bearer in as `name`, kept nowhere but in this process.
@@ -121,7 +186,7 @@ impl Control {
 
     /// Ends a session. One that is gone is as good.
     pub async fn sign_out(&self, cookie: &str, who: &Principal) -> Result<()> {
-        let mut plan = Plan::new(Deed::ok(who, "session.end", format!("users/{}", who.name)));
+        let mut plan = Plan::new(Deed::ok(who, "session.end", format!("users/{}", who.name))).from_reserve();
         plan.transaction.delete(Slot::record(session_name(cookie)));
         self.write(plan).await?;
         Ok(())
@@ -142,7 +207,7 @@ impl Control {
         };
         if session.is_due(now) {
             let seen = Session { seen: now, ..session.clone() };
-            let mut note = Transaction::default();
+            let mut note = Transaction { reserve: Reserve::Used, ..Transaction::default() };
             note.expect(Slot::record(&record), revision);
             note.put(Slot::record(&record), to_json(&record, &seen)?);
             // Whoever else noted it in the same moment did the same.
@@ -169,7 +234,7 @@ impl Control {
             Some((token, user)) if token.is(text, now) => (token, user.clone()),
             _ => return Err(Error::Unauthenticated),
         };
-        if user.oidc.as_ref().is_some_and(|oidc| now - oidc.signed_in >= OIDC_TOKENS) {
+        if !tokens_work(&user, now) {
             return Err(Error::Unauthenticated);
         }
         Ok(Principal {
@@ -196,23 +261,29 @@ impl Control {
         Ok(Some(found))
     }
 
-    /// Whether somebody who was let in would still be.
+    /// Whether somebody who was let in would still be. A store that is away says nothing about anybody's rights.
     pub async fn is_still(&self, who: &Principal) -> bool {
-        match who.via {
+        let now = self.clock.now();
+        let is_good = match who.via {
             Via::Token => match self.read::<Token>(&format!("tokens/{}", who.credential)).await {
-                Ok(Some((token, _))) => token.expires.is_none_or(|expires| self.clock.now() < expires),
-                Ok(None) => false,
-                // A store that is away says nothing about anybody's rights.
-                Err(_) => true,
+                Ok(found) => {
+                    found.is_some_and(|(token, _)| token.expires.is_none_or(|expires| now < expires))
+                }
+                Err(_) => return true,
             },
             Via::Session => match self.read::<Session>(&who.session_record()).await {
-                Ok(found) => {
-                    found.is_some_and(|(session, _)| session.is_alive(&self.sessions, self.clock.now()))
-                }
-                Err(_) => true,
+                Ok(found) => found.is_some_and(|(session, _)| session.is_alive(&self.sessions, now)),
+                Err(_) => return true,
             },
-            _ => true,
-        }
+            _ => return true,
+        };
+        is_good
+            && match self.read::<User>(&user_name(&who.name)).await {
+                Ok(found) => found.is_some_and(|(user, _)| {
+                    user.roles == who.grants && (who.via != Via::Token || tokens_work(&user, now))
+                }),
+                Err(_) => true,
+            }
     }
 
     pub fn me(&self, who: &Principal) -> Me {
@@ -234,7 +305,32 @@ impl Control {
     }
 }
 
+/// Whether a person's tokens are good: one of the provider has to come back now and then.
+fn tokens_work(user: &User, now: OffsetDateTime) -> bool {
+    user.oidc.as_ref().is_none_or(|oidc| now - oidc.signed_in < OIDC_TOKENS)
+}
+
 /// Enough of a session to tell it from others in the audit, and nothing that opens it.
 fn short(cookie: &str) -> String {
     fingerprint(cookie).chars().take(12).collect()
+}
+
+/// A record of the audit must never hold a password's hash, so accounts are described by what they may.
+pub(super) fn described(user: &User) -> Result<Text> {
+    let shown = serde_json::json!({"name": user.name, "roles": user.roles});
+    Ok(Text::of(to_json(&user.name, &shown)?))
+}
+
+fn no_provider() -> Error {
+    Error::NotFound("no identity provider is set up here; see `oidc` of control.yaml".to_owned())
+}
+
+fn by_provider(error: OidcError) -> Error {
+    let detail = error.to_string();
+    match error {
+        OidcError::Away(_) => Error::Unreachable(detail),
+        OidcError::Stranger => Error::BadRequest(detail),
+        OidcError::Forged(_) | OidcError::Refused => Error::NotLetIn(detail),
+        OidcError::NoRole(_) => Error::Denied(detail),
+    }
 }

@@ -3,6 +3,7 @@
 //! Owns: how long each is kept. The audit's cut leaves a checkpoint in the chain, so that it is told from a hole.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use super::plane::Control;
 use super::proposal::{Proposal, ProposalState};
@@ -11,7 +12,7 @@ use crate::audit::{Deed, RECORDS, Record, TEXTS};
 use crate::error::Result;
 use crate::notices::Message;
 use crate::people::{Principal, Session, Via};
-use crate::state::{OPERATION_LIMIT, PAGE_LIMIT, Range, Slot, StateError, Transaction, read_json};
+use crate::state::{OPERATION_LIMIT, PAGE_LIMIT, Range, Reserve, Slot, StateError, Transaction, read_json};
 
 /// How long messages, and proposals that ended, are kept.
 const KEPT: time::Duration = time::Duration::days(90);
@@ -45,6 +46,25 @@ impl Control {
         self.cut_audit().await
     }
 
+    /// Writes a message once the store is nearly full, one for each time that it becomes so. To be called now and then by
+    /// the leader.
+    pub async fn tell_crowded(&self) -> Result<()> {
+        let Some(crowded) = self.state.crowded() else {
+            self.told_crowded.store(false, Ordering::Release);
+            return Ok(());
+        };
+        if self.told_crowded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let message = Message::new("store", crowded, self.clock.now());
+        let mut transaction = Transaction { reserve: Reserve::Used, ..Transaction::default() };
+        message.put(&mut transaction)?;
+        self.state.commit(transaction).await?;
+        self.told_crowded.store(true, Ordering::Release);
+        self.tell_message(&message);
+        Ok(())
+    }
+
     async fn names(&self, prefix: &str, is_over: impl Fn(&[u8]) -> bool) -> Result<Vec<String>> {
         let mut names = Vec::new();
         let mut range = Range::all(prefix);
@@ -60,7 +80,7 @@ impl Control {
 
     async fn clear(&self, names: Vec<String>) -> Result<()> {
         for batch in names.chunks(BATCH) {
-            let mut transaction = Transaction::default();
+            let mut transaction = Transaction { reserve: Reserve::Used, ..Transaction::default() };
             for name in batch {
                 transaction.delete(Slot::record(name));
             }
@@ -92,7 +112,7 @@ impl Control {
         let who = Principal::own("graygate", Via::Controller);
         let reason = format!("{} records are older than they are kept", old.len());
         let deed = Deed::ok(&who, "audit.checkpoint", format!("audit/{id}:{hash}")).with_reason(Some(reason));
-        self.write(Plan::new(deed)).await?;
+        self.write(Plan::new(deed).from_reserve()).await?;
         self.clear(old).await?;
         self.drop_texts().await
     }
@@ -119,7 +139,7 @@ impl Control {
             for entry in gone {
                 // A record that is written in this moment may speak of it again, and then it has another revision.
                 let slot = Slot::record(entry.name);
-                let mut transaction = Transaction::default();
+                let mut transaction = Transaction { reserve: Reserve::Used, ..Transaction::default() };
                 transaction.expect(slot.clone(), entry.stored.revision).delete(slot);
                 match self.state.commit(transaction).await {
                     Ok(_) | Err(StateError::Conflict(_)) => {}
@@ -128,5 +148,65 @@ impl Control {
             }
             range.after = Some(end);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use parking_lot::Mutex;
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::audit::{Text, record_name, verify};
+    use crate::control::Clock;
+    use crate::people::SessionSettings;
+    use crate::state::{Holder, Sqlite, State as _};
+
+    struct Set(Mutex<OffsetDateTime>);
+
+    impl Clock for Set {
+        fn now(&self) -> OffsetDateTime {
+            *self.0.lock()
+        }
+
+        fn instant(&self) -> Instant {
+            Instant::now()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_retention_leaves_a_checkpoint_without_which_the_cut_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Arc::new(Sqlite::open(folder.path(), None, Holder::Service).unwrap());
+        let clock = Arc::new(Set(Mutex::new(OffsetDateTime::UNIX_EPOCH)));
+        let control = Control::new(state.clone(), clock.clone(), SessionSettings::default());
+        let who = Principal::own("li", Via::Token);
+        for day in 0..10 {
+            *clock.0.lock() = OffsetDateTime::UNIX_EPOCH + time::Duration::days(day * 100);
+            let texts = [day, day + 1].map(|day| Text::of(format!("version: v{day}")));
+            let [before, after] = texts.map(Some);
+            let deed = Deed::ok(&who, "document.put", "rules/x").changing(before, after);
+            control.write(Plan::new(deed)).await.unwrap();
+        }
+        control.sweep().await.unwrap();
+        // Those of the last 400 days, and the checkpoint.
+        let verified = verify(&*state, None).await.unwrap().unwrap();
+        assert_eq!(verified.records, 6);
+        assert!(state.get(&Slot::record(record_name(5))).await.unwrap().is_none());
+        let texts = state.list(&Range::all(TEXTS)).await.unwrap().len();
+        assert_eq!(texts, 6, "those that are still spoken of");
+        // A second one, later, leaves another.
+        *clock.0.lock() += time::Duration::days(100);
+        control.sweep().await.unwrap();
+        let head = verify(&*state, None).await.unwrap().unwrap().head;
+        // Somebody who cuts further is found.
+        let mut cut = Transaction::default();
+        cut.delete(Slot::record(record_name(7)));
+        state.commit(cut).await.unwrap();
+        let fault = verify(&*state, None).await.unwrap().unwrap_err();
+        assert_eq!(fault.record, 1, "{fault} (it was {head})");
     }
 }

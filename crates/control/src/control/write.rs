@@ -1,12 +1,14 @@
 //! The one way anything is written: the change and its audit records, in one transaction.
 
+use std::time::Instant;
+
 use time::OffsetDateTime;
 
 use super::plane::Control;
 use crate::audit::{Chain, Counted, Deed, Head, Outcome};
 use crate::error::{Error, Result};
 use crate::people::{Principal, Via};
-use crate::state::{Revision, Slot, StateError, Transaction};
+use crate::state::{Reserve, Revision, Slot, StateError, Transaction};
 
 /// How often a write is tried again that lost a race for the end of the chain alone.
 const RACES: usize = 50;
@@ -22,6 +24,12 @@ impl Plan {
     pub fn new(deed: Deed) -> Plan {
         Plan { transaction: Transaction::default(), deeds: vec![deed] }
     }
+
+    /// As one of those that are written when the store is nearly full, too.
+    pub fn from_reserve(mut self) -> Plan {
+        self.transaction.reserve = Reserve::Used;
+        self
+    }
 }
 
 /// What a write came to.
@@ -36,7 +44,20 @@ pub struct Written {
 impl Control {
     /// Writes a change and its records, or nothing. A conflict names what somebody else changed meanwhile.
     pub async fn write(&self, plan: Plan) -> std::result::Result<Written, StateError> {
+        let begun = Instant::now();
         let _turn = self.writer.lock().await;
+        // Whoever waited while the store was found to be away would only find the same, after as long a wait.
+        if let Some((_, why)) = self.failed.lock().as_ref().filter(|(at, _)| *at > begun) {
+            return Err(StateError::Away(why.clone()));
+        }
+        let written = self.write_next(plan).await;
+        if let Err(StateError::Away(why)) = &written {
+            *self.failed.lock() = Some((Instant::now(), why.clone()));
+        }
+        written
+    }
+
+    async fn write_next(&self, plan: Plan) -> std::result::Result<Written, StateError> {
         for _ in 0..RACES {
             let chain = Chain::read(&*self.state).await?;
             let mut transaction = plan.transaction.clone();

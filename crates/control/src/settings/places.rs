@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use graygate_rules::documents::fields::{Emptiness, Field, Map};
+use graygate_rules::documents::fields::{Emptiness, Field};
 use graygate_rules::vocab::canonical_net;
-use graygate_store::etcd::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
+use graygate_store::etcd::EtcdSettings;
+use graygate_store::{Source, read_source};
 use http::Uri;
 use ipnet::IpNet;
 
@@ -108,52 +109,10 @@ fn is_host(text: &str) -> bool {
 }
 
 pub fn read_documents(field: &Field<'_>) -> Option<DocumentsFrom> {
-    let mut map = field.map()?;
-    let from = match map.one_of(&["directory", "etcd"]) {
-        Some(("directory", field)) => field.text().map(|path| DocumentsFrom::Directory(PathBuf::from(path))),
-        Some((_, field)) => read_etcd(&field).map(DocumentsFrom::Etcd),
-        None => None,
-    };
-    map.note_unknown();
-    from
-}
-
-fn read_etcd(field: &Field<'_>) -> Option<EtcdSettings> {
-    let mut map = field.map()?;
-    let endpoints = map.required("endpoints");
-    let endpoints =
-        endpoints.and_then(|field| field.list_of(Emptiness::Refused, |item| item.text().map(String::from)));
-    let prefix = map.or("prefix", DEFAULT_PREFIX.to_owned(), |field| field.text().map(String::from));
-    let username = map.get("username").and_then(|field| field.text().map(String::from));
-    let password = read_password(&mut map);
-    let tls = map.get("tls").and_then(|field| read_tls(&field));
-    map.note_unknown();
-    let settings = EtcdSettings { endpoints: endpoints?, prefix, username, password, tls };
-    for (below, message) in settings.mistakes() {
-        field.below(&below).wrong::<()>(message, "");
-    }
-    Some(settings)
-}
-
-fn read_password(map: &mut Map<'_>) -> Option<Password> {
-    let text = map.get("password").and_then(|field| field.text().map(|text| Password::Text(text.into())));
-    let file =
-        map.get("password_file").and_then(|field| field.text().map(|path| Password::File(path.into())));
-    match (text, file) {
-        (Some(_), Some(_)) => {
-            map.wrong("`password` and `password_file` exclude each other", "keep one of them")
-        }
-        (text, file) => text.or(file),
-    }
-}
-
-fn read_tls(field: &Field<'_>) -> Option<EtcdTls> {
-    let mut map = field.map()?;
-    let mut path = |key| map.get(key).and_then(|field| field.text().map(PathBuf::from));
-    let (ca, certificate, key) = (path("ca"), path("certificate"), path("key"));
-    let domain = map.get("server_name").and_then(|field| field.text().map(String::from));
-    map.note_unknown();
-    Some(EtcdTls { ca, certificate, key, domain })
+    Some(match read_source(field)? {
+        Source::Directory(settings) => DocumentsFrom::Directory(settings.path),
+        Source::Etcd(settings) => DocumentsFrom::Etcd(settings),
+    })
 }
 
 pub fn read_proxies(field: &Field<'_>) -> Option<ProxiesFrom> {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -13,12 +14,13 @@ use graygate_rules::documents::DocumentId;
 use graygate_store::commit::{self, Commit, CommitError, EtcdStore, Page, Turn};
 use graygate_store::etcd::EtcdSettings;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::keeper::{
-    Entry, OPERATION_LIMIT, Order, Range, Revision, Slot, State, StateError, Stored, TRANSACTION_BYTES,
-    Transaction, Write,
+    Entry, OPERATION_LIMIT, Order, Range, Reserve, Revision, Slot, State, StateError, Stored,
+    TRANSACTION_BYTES, Transaction, Write,
 };
+use crate::client;
 
 /// How long any request may take: an action that cannot be written is answered within 2 s.
 const PATIENCE: Duration = Duration::from_millis(1_500);
@@ -28,6 +30,16 @@ const STALE_LIMIT: Duration = Duration::from_secs(60);
 const TRY_EVERY: Duration = Duration::from_millis(500);
 /// Bytes of records that are remembered for that time, and the longest that is.
 const REMEMBERED: (usize, usize) = (32 << 20, 1 << 20);
+/// Between two looks at how full it is.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// What etcd's quota is where neither its answer nor its figures say one: its own default.
+const QUOTA: u64 = 2 << 30;
+/// Above this share of the quota, in percent, what is left is a reserve.
+const CROWDED_PERCENT: u64 = 70;
+/// Where etcd says its quota, before 3.6.
+const QUOTA_FIGURE: &str = "etcd_server_quota_backend_bytes ";
+/// Largest page of its figures.
+const FIGURES_LIMIT: usize = 8 << 20;
 /// A list is kept in parts of about this size.
 const PART_BYTES: usize = 64 << 10;
 
@@ -39,6 +51,11 @@ pub struct Etcd {
     store: Mutex<EtcdStore>,
     memory: Mutex<Memory>,
     changes: watch::Sender<u64>,
+    /// Whether a task of its own tries again while etcd is away, so that requests fail at once.
+    is_followed: AtomicBool,
+    failed: Notify,
+    /// Bytes, and the quota.
+    room: Mutex<Option<(u64, u64)>>,
 }
 
 /// What was read of late, and since when nothing can be.
@@ -59,13 +76,51 @@ impl Etcd {
             state_prefix: state_prefix.to_owned(),
             memory: Mutex::default(),
             changes: watch::Sender::new(0),
+            is_followed: AtomicBool::new(false),
+            failed: Notify::new(),
+            room: Mutex::default(),
         }
     }
 
-    /// Watches records until the shutdown.
+    /// Watches records, tries again where etcd is away, and looks how full it is, until the shutdown.
     pub async fn follow(&self, shutdown: watch::Receiver<bool>) {
         let store = EtcdStore::new(self.settings.clone(), &self.state_prefix);
-        store.follow(self.changes.clone(), shutdown).await;
+        self.is_followed.store(true, Ordering::Release);
+        tokio::select! {
+            () = store.follow(self.changes.clone(), shutdown) => {}
+            () = self.try_again() => {}
+            () = self.measure(&store) => {}
+        }
+        self.is_followed.store(false, Ordering::Release);
+    }
+
+    async fn try_again(&self) {
+        loop {
+            if self.memory.lock().failing.is_none() {
+                self.failed.notified().await;
+            }
+            tokio::time::sleep(TRY_EVERY).await;
+            let store = self.store.lock().clone();
+            let slot = commit::Slot::Record("probe".to_owned());
+            match tokio::time::timeout(PATIENCE, store.read(&slot)).await {
+                Ok(Ok(_)) => self.memory.lock().failing = None,
+                _ => *self.store.lock() = EtcdStore::new(self.settings.clone(), &self.state_prefix),
+            }
+        }
+    }
+
+    async fn measure(&self, store: &EtcdStore) {
+        let mut quota = None;
+        loop {
+            if let Ok(usage) = store.usage().await {
+                quota = match usage.quota.or(quota) {
+                    Some(known) => Some(known),
+                    None => told_quota(&usage.endpoint).await,
+                };
+                *self.room.lock() = Some((usage.bytes, quota.unwrap_or(QUOTA)));
+            }
+            tokio::time::sleep(MEASURE_EVERY).await;
+        }
     }
 
     /// Runs a request within the time there is, and remembers whether it could be.
@@ -73,17 +128,22 @@ impl Etcd {
         &self,
         request: impl FnOnce(EtcdStore) -> F,
     ) -> Result<T, StateError> {
+        let away = || StateError::Away("etcd does not answer".to_owned());
+        if self.is_followed.load(Ordering::Acquire) && self.memory.lock().failing.is_some() {
+            return Err(away());
+        }
         let begun = Instant::now();
         let store = self.store.lock().clone();
         let asked = match tokio::time::timeout(PATIENCE, request(store)).await {
             Ok(answer) => answer.map_err(refused),
-            Err(_) => Err(StateError::Away("etcd does not answer".to_owned())),
+            Err(_) => Err(away()),
         };
         let mut memory = self.memory.lock();
         if matches!(asked, Err(StateError::Away(_))) {
             memory.failing.get_or_insert(begun);
             memory.tried = Some(Instant::now());
             *self.store.lock() = EtcdStore::new(self.settings.clone(), &self.state_prefix);
+            self.failed.notify_one();
         } else {
             memory.failing = None;
         }
@@ -91,11 +151,22 @@ impl Etcd {
         asked
     }
 
-    /// Whether a try would be in vain: the last one was a moment ago.
+    /// Whether a try would be in vain: the last one was a moment ago, or another task tries.
     fn is_hopeless(&self) -> bool {
         let memory = self.memory.lock();
-        memory.failing.is_some() && memory.tried.is_some_and(|tried| tried.elapsed() < TRY_EVERY)
+        let is_tried = || memory.tried.is_some_and(|tried| tried.elapsed() < TRY_EVERY);
+        memory.failing.is_some() && (self.is_followed.load(Ordering::Acquire) || is_tried())
     }
+}
+
+/// The quota as an etcd before 3.6 says it among its figures. Its endpoint stands in the file.
+async fn told_quota(endpoint: &str) -> Option<u64> {
+    let request = http::Request::get(format!("{}/metrics", endpoint.trim_end_matches('/')));
+    let answer = client::send(request.body(Vec::new()).ok()?, PATIENCE, FIGURES_LIMIT).await.ok()?;
+    let text = String::from_utf8(answer.into_body()).ok()?;
+    let figure = text.lines().find_map(|line| line.strip_prefix(QUOTA_FIGURE))?;
+    let bytes: f64 = figure.trim().parse().ok()?;
+    (bytes > 0.0).then_some(bytes as u64)
 }
 
 #[async_trait]
@@ -151,6 +222,9 @@ impl State for Etcd {
         if transaction.weight() > TRANSACTION_BYTES {
             return Err(StateError::TooLarge(format!("more than {} KiB", TRANSACTION_BYTES >> 10)));
         }
+        if let Some(crowded) = self.crowded().filter(|_| transaction.reserve == Reserve::Untouched) {
+            return Err(StateError::Full(crowded));
+        }
         let asked = as_commit(&transaction)?;
         let committed = self.ask(|store| async move { store.commit(&asked).await }).await?;
         let revision = committed.revision.unwrap_or(0);
@@ -173,6 +247,18 @@ impl State for Etcd {
 
     fn stale(&self) -> Option<Duration> {
         self.memory.lock().failing.map(|since| since.elapsed())
+    }
+
+    fn crowded(&self) -> Option<String> {
+        let (bytes, quota) = (*self.room.lock())?;
+        (bytes > quota / 100 * CROWDED_PERCENT).then(|| {
+            format!(
+                "etcd takes {} MiB of its quota of {}, and above {CROWDED_PERCENT} % only pauses, rollbacks and \
+                 deletions are written; compact and defragment it, or raise its quota",
+                bytes >> 20,
+                quota >> 20
+            )
+        })
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -128,6 +128,16 @@ pub struct Transaction {
     pub writes: Vec<Write>,
     /// Only written while this lead lasts.
     pub lead: Option<Term>,
+    pub reserve: Reserve,
+}
+
+/// Whether a write may take the room that is kept for what makes things better when the store is nearly full.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Reserve {
+    #[default]
+    Untouched,
+    /// A rollback, a pause, a deletion, and the sign-in of whoever has to do one of them.
+    Used,
 }
 
 impl Transaction {
@@ -193,6 +203,11 @@ pub trait State: Send + Sync {
 
     /// Since when reads tell what was known before, because the store is away.
     fn stale(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    /// What to say where the store is so full that only writes from its reserve are taken.
+    fn crowded(&self) -> Option<String> {
         None
     }
 

@@ -5,7 +5,9 @@
 //! trait: [`Sqlite`] for one machine, with a directory of documents, and [`Etcd`] for a fleet. Never: what a record means.
 //! Start at [`State`].
 
+mod archive;
 mod etcd;
+mod figures;
 mod files;
 mod keeper;
 mod leadership;
@@ -14,10 +16,12 @@ mod sqlite;
 #[cfg(test)]
 mod suite;
 
+pub use archive::Archived;
 pub use etcd::Etcd;
+pub use figures::{Figure, Figures};
 pub use keeper::{
-    Entry, Expect, OPERATION_LIMIT, Order, PAGE_LIMIT, Range, Revision, Slot, State, StateError, Stored,
-    TRANSACTION_BYTES, Transaction, Write, read_json, to_json,
+    Entry, Expect, OPERATION_LIMIT, Order, PAGE_LIMIT, Range, Reserve, Revision, Slot, State, StateError,
+    Stored, TRANSACTION_BYTES, Transaction, Write, read_json, to_json,
 };
 pub use leadership::Leadership;
 pub use memory::Memory;

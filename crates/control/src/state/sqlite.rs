@@ -51,6 +51,9 @@ pub enum Holder {
 /// Records in a database below a directory; with documents in another one.
 pub struct Sqlite {
     inner: Arc<Mutex<Inner>>,
+    /// Another connection, so that reading does not wait for a write that waits for the disk or another process.
+    reader: Arc<Mutex<Connection>>,
+    files: Option<Files>,
     changes: watch::Sender<u64>,
 }
 
@@ -75,11 +78,18 @@ impl Sqlite {
         let begun = database.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
         begun.and_then(|()| database.execute_batch(TABLES)).map_err(|error| away(&error))?;
         let files = documents.map(|path| Files::new(path.to_owned()));
-        let mut inner = Inner { database, files, _lock: lock };
+        let mut inner = Inner { database, files: files.clone(), _lock: lock };
         if holder == Holder::Service {
             inner.finish()?;
         }
-        Ok(Sqlite { inner: Arc::new(Mutex::new(inner)), changes: watch::Sender::new(0) })
+        let reader = Connection::open(directory.join(DATABASE)).map_err(|error| away(&error))?;
+        reader.busy_timeout(BUSY).map_err(|error| away(&error))?;
+        Ok(Sqlite {
+            inner: Arc::new(Mutex::new(inner)),
+            reader: Arc::new(Mutex::new(reader)),
+            files,
+            changes: watch::Sender::new(0),
+        })
     }
 
     /// Looks for writes of other processes until the receiver of changes is gone.
@@ -93,6 +103,17 @@ impl Sqlite {
             seen = version.or(seen);
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let reader = self.reader.clone();
+        let done = tokio::task::spawn_blocking(move || work(&reader.lock())).await;
+        done.unwrap_or_else(|error| {
+            Err(StateError::Away(format!("a look into the store ended early: {error}")))
+        })
     }
 
     async fn run<T: Send + 'static>(
@@ -110,17 +131,24 @@ impl Sqlite {
 #[async_trait]
 impl State for Sqlite {
     async fn get(&self, slot: &Slot) -> Result<Option<Stored>, StateError> {
-        let slot = slot.clone();
-        self.run(move |inner| match slot {
-            Slot::Record(name) => inner.record(&name),
-            Slot::Document(name) => inner.document(&name),
-        })
-        .await
+        let name = match slot {
+            Slot::Record(name) => {
+                let name = name.clone();
+                return self.look(move |reader| record(reader, &name).map_err(|error| away(&error))).await;
+            }
+            Slot::Document(name) => name.clone(),
+        };
+        let (files, asked) = (self.files.clone(), name.clone());
+        match self.look(move |reader| known_document(reader, files.as_ref(), &asked)).await? {
+            Seen::Known(found) => Ok(found),
+            // Written by another program, or in this moment.
+            Seen::Other => self.run(move |inner| inner.document(&name)).await,
+        }
     }
 
     async fn list(&self, range: &Range) -> Result<Vec<Entry>, StateError> {
         let range = range.clone();
-        self.run(move |inner| inner.list(&range)).await
+        self.look(move |reader| list(reader, &range)).await
     }
 
     async fn commit(&self, transaction: Transaction) -> Result<Revision, StateError> {
@@ -139,10 +167,6 @@ impl State for Sqlite {
 }
 
 impl Inner {
-    fn record(&self, name: &str) -> Result<Option<Stored>, StateError> {
-        record(&self.database, name).map_err(|error| away(&error))
-    }
-
     fn version(&self) -> Result<i64, StateError> {
         let asked = self.database.query_row("PRAGMA data_version", [], |row| row.get(0));
         asked.map_err(|error| away(&error))
@@ -167,36 +191,6 @@ impl Inner {
         keep_document(&write, name, text, revision)?;
         write.commit()?;
         Ok(revision)
-    }
-
-    fn list(&self, range: &Range) -> Result<Vec<Entry>, StateError> {
-        let limit = i64::try_from(range.limit.min(PAGE_LIMIT)).unwrap_or(i64::MAX);
-        let end = behind(&range.prefix).map(|end| String::from_utf8_lossy(&end).into_owned());
-        let end = end.unwrap_or_else(|| "\u{10ffff}".to_owned());
-        let (text, first, last) = match range.order {
-            Order::Ascending => (
-                "SELECT name, value, revision FROM records WHERE name > ?1 AND name >= ?2 AND name < ?3 \
-                 ORDER BY name LIMIT ?4",
-                range.after.clone().unwrap_or_default(),
-                end,
-            ),
-            Order::Descending => (
-                "SELECT name, value, revision FROM records WHERE name < ?1 AND name >= ?2 AND name < ?3 \
-                 ORDER BY name DESC LIMIT ?4",
-                range.after.clone().unwrap_or_else(|| end.clone()),
-                end,
-            ),
-        };
-        let read = || {
-            let mut asked = self.database.prepare_cached(text)?;
-            let found = asked.query_map(params![first, range.prefix, last, limit], |row| {
-                let value: Vec<u8> = row.get(1)?;
-                let stored = Stored { value: value.into(), revision: row.get::<_, i64>(2)?.unsigned_abs() };
-                Ok(Entry { name: row.get(0)?, stored })
-            })?;
-            found.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|error| away(&error))
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Revision, StateError> {
@@ -247,6 +241,55 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// What the reader knows of a document.
+enum Seen {
+    /// As it was last written or adopted.
+    Known(Option<Stored>),
+    Other,
+}
+
+fn known_document(database: &Connection, files: Option<&Files>, name: &str) -> Result<Seen, StateError> {
+    let files = files.ok_or_else(no_documents)?;
+    let Some(value) = files.read(name).map_err(|error| io(name, &error))? else {
+        return Ok(Seen::Known(None));
+    };
+    let known = known(database, name).map_err(|error| away(&error))?;
+    Ok(match known {
+        Some((text, revision)) if text == hash(&value) => Seen::Known(Some(Stored { value, revision })),
+        _ => Seen::Other,
+    })
+}
+
+fn list(database: &Connection, range: &Range) -> Result<Vec<Entry>, StateError> {
+    let limit = i64::try_from(range.limit.min(PAGE_LIMIT)).unwrap_or(i64::MAX);
+    let end = behind(&range.prefix).map(|end| String::from_utf8_lossy(&end).into_owned());
+    let end = end.unwrap_or_else(|| "\u{10ffff}".to_owned());
+    let (text, first, last) = match range.order {
+        Order::Ascending => (
+            "SELECT name, value, revision FROM records WHERE name > ?1 AND name >= ?2 AND name < ?3 \
+             ORDER BY name LIMIT ?4",
+            range.after.clone().unwrap_or_default(),
+            end,
+        ),
+        Order::Descending => (
+            "SELECT name, value, revision FROM records WHERE name < ?1 AND name >= ?2 AND name < ?3 \
+             ORDER BY name DESC LIMIT ?4",
+            range.after.clone().unwrap_or_else(|| end.clone()),
+            end,
+        ),
+    };
+    let read = || {
+        let mut asked = database.prepare_cached(text)?;
+        let found = asked.query_map(params![first, range.prefix, last, limit], |row| {
+            let value: Vec<u8> = row.get(1)?;
+            let stored = Stored { value: value.into(), revision: row.get::<_, i64>(2)?.unsigned_abs() };
+            Ok(Entry { name: row.get(0)?, stored })
+        })?;
+        found.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    read().map_err(|error| away(&error))
 }
 
 fn record(database: &Connection, name: &str) -> rusqlite::Result<Option<Stored>> {

@@ -84,7 +84,7 @@ impl Plane {
     }
 
     pub fn nobody(&self) -> Client {
-        Client { address: Some(self.address), headers: Vec::new() }
+        Client::at(self.address)
     }
 
     /// Makes an account, and a token with the rights of its role.
@@ -93,13 +93,18 @@ impl Plane {
     }
 
     pub async fn person_for(&self, name: &str, grant: Grant) -> Client {
-        let root = Principal::own("command", Via::Command);
-        let new = NewUser { name: name.into(), password: PASSWORD.into(), roles: vec![grant.clone()] };
-        self.control.add_user(&root, new).await.unwrap();
-        let body = json!({"name": "test", "user": name, "role": grant.role, "services": grant.services});
-        let token = self.control.add_token(&root, serde_json::from_value(body).unwrap()).await.unwrap();
-        self.nobody().with("authorization", &format!("Bearer {}", token.token))
+        let token = token_for(&self.control, name, grant).await;
+        self.nobody().with("authorization", &format!("Bearer {token}"))
     }
+}
+
+/// Makes an account, and a token with the rights of its role.
+pub async fn token_for(control: &Control, name: &str, grant: Grant) -> String {
+    let root = Principal::own("command", Via::Command);
+    let new = NewUser { name: name.into(), password: PASSWORD.into(), roles: vec![grant.clone()] };
+    control.add_user(&root, new).await.unwrap();
+    let body = json!({"name": "test", "user": name, "role": grant.role, "services": grant.services});
+    control.add_token(&root, serde_json::from_value(body).unwrap()).await.unwrap().token
 }
 
 impl Client {
@@ -140,7 +145,7 @@ impl Client {
     /// Paths of the API are written without its base.
     pub async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
         let rooted = path.starts_with("//")
-            || ["/api", "/gateway", "/healthz", "/readyz", "/metrics", "/sign-in", "/console"]
+            || ["/api", "/gateway", "/healthz", "/readyz", "/metrics", "/sign-in", "/console", "/gray/"]
                 .iter()
                 .any(|root| path.starts_with(root))
             || path == "/";

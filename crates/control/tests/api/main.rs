@@ -7,6 +7,7 @@ mod configs;
 mod documents;
 mod gateway;
 mod harness;
+mod oidc;
 mod openapi;
 mod people;
 mod plans;

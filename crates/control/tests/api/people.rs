@@ -69,12 +69,18 @@ async fn accounts_and_tokens_are_made_changed_and_taken_away() {
     li.new_one().put("/documents/rules/x", "version: gray\nservices: [patient]\n").await.is(403);
     let tokens = admin.get("/tokens").await.is(200).text();
     assert!(!tokens.contains(token["token"].as_str().unwrap()) && !tokens.contains("hash"));
-    admin.put("/users/li", &json!({"roles": [{"role": "viewer"}]}).to_string()).await.is(200);
+    let roles = json!({"roles": [{"role": "viewer"}]}).to_string();
+    admin.put("/users/li", &roles).await.is(428);
+    admin.if_match("\"0\"").put("/users/li", &roles).await.is(412);
+    let etag = admin.get("/users/li").await.is(200).etag();
+    let changed = admin.if_match(&etag).put("/users/li", &roles).await.is(200).etag();
+    admin.if_match(&etag).put("/users/li", &roles).await.is(412);
     admin.delete(&format!("/tokens/{}", token["id"].as_str().unwrap())).await.is(204);
     li.get("/me").await.is(401);
-    admin.delete("/users/li").await.is(204);
+    admin.delete("/users/li").await.is(428);
+    admin.if_match(&changed).delete("/users/li").await.is(204);
     admin.delete("/users/li").await.is(404);
-    admin.delete("/users/admin").await.is(409);
+    admin.if_match("*").delete("/users/admin").await.is(409);
     let audit = admin.get("/audit").await.is(200);
     for secret in [PASSWORD, "argon2", token["token"].as_str().unwrap()] {
         assert!(!audit.text().contains(secret), "{secret} stands in the audit");

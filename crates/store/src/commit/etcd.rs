@@ -50,6 +50,16 @@ pub enum Turn {
     Descending,
 }
 
+/// The room one member of the store takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// Whose.
+    pub endpoint: String,
+    /// What its quota is compared with: freed pages count until they are given back by a defragmentation.
+    pub bytes: u64,
+    pub quota: Option<u64>,
+}
+
 /// Which records a listing shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Page {
@@ -120,6 +130,19 @@ impl EtcdStore {
             (name, Stored { version, body: value.into() })
         });
         Ok(named.collect())
+    }
+
+    /// How much room the store takes, and its quota where it says one (etcd does since 3.6).
+    pub async fn usage(&self) -> Result<Usage, CommitError> {
+        let connection = self.connection().await?;
+        let mut maintenance = connection.maintenance.clone();
+        let told = self.used(connection.request(maintenance.status()).await).await?;
+        let quota = told.db_size_quota();
+        Ok(Usage {
+            endpoint: connection.endpoint().to_owned(),
+            bytes: told.db_size().unsigned_abs(),
+            quota: (quota > 0).then_some(quota.unsigned_abs()),
+        })
     }
 
     /// Counts up whenever a record was changed by any writer, until the shutdown. After a gap it counts up as well: what

@@ -15,7 +15,7 @@ pub use self::change::{
     CHANGE_LIMIT, COMMIT_BYTES, Change, Commit, CommitError, Committed, Guard, Order, Slot, Stored, Version,
 };
 pub(crate) use self::etcd::weight;
-pub use self::etcd::{EtcdStore, Page, Turn};
+pub use self::etcd::{EtcdStore, Page, Turn, Usage};
 pub use self::files::DirectoryStore;
 
 /// Where documents are written.

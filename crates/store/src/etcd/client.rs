@@ -9,8 +9,8 @@ use super::mirror::{Extent, Mirror};
 use super::settings::{EtcdSettings, EtcdTls, Password};
 use crate::update::SourceError;
 use etcd_client::{
-    Certificate, Client, ConnectOptions, GetOptions, Identity, KeyValue, KvClient, LeaseClient, TlsOptions,
-    WatchClient,
+    Certificate, Client, ConnectOptions, GetOptions, Identity, KeyValue, KvClient, LeaseClient,
+    MaintenanceClient, TlsOptions, WatchClient,
 };
 use std::error::Error;
 use std::fs;
@@ -42,6 +42,7 @@ pub(crate) struct Connection {
     pub kv: KvClient,
     pub watch: WatchClient,
     pub lease: LeaseClient,
+    pub maintenance: MaintenanceClient,
 }
 
 impl Connection {
@@ -68,6 +69,7 @@ impl Connection {
             kv: client.kv_client().max_decoding_message_size(MESSAGE_LIMIT),
             watch: client.watch_client().max_decoding_message_size(MESSAGE_LIMIT),
             lease: client.lease_client(),
+            maintenance: client.maintenance_client(),
         })
     }
 

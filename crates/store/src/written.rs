@@ -1,13 +1,14 @@
-//! Where documents come from: a directory, or an etcd prefix.
+//! Where documents come from, as operators write it in a process file or a control plane's file.
 
 use std::path::PathBuf;
 
+use crate::directory::DirectorySettings;
+use crate::etcd::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
+use crate::source::Source;
 use graygate_rules::documents::fields::{Emptiness, Field, Map};
-use graygate_store::Source;
-use graygate_store::directory::DirectorySettings;
-use graygate_store::etcd::{DEFAULT_PREFIX, EtcdSettings, EtcdTls, Password};
 
-pub fn read(field: &Field<'_>) -> Option<Source> {
+/// Reads `{directory: DIR}` or `{etcd: {...}}`; mistakes are noted at their field.
+pub fn read_source(field: &Field<'_>) -> Option<Source> {
     let mut map = field.map()?;
     let from = match map.one_of(&["directory", "etcd"]) {
         Some(("directory", f)) => {
