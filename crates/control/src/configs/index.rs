@@ -18,6 +18,9 @@ use super::given::{Answer, Given};
 use super::item::ItemId;
 use crate::state::Revision;
 
+/// Answers by application, and by whether a plan gave them.
+const REQUESTS: &str = "graygate_config_requests_total";
+
 /// An item as it is read.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -131,12 +134,11 @@ impl Configs {
 
     /// In Prometheus' text format.
     pub fn metrics(&self) -> String {
-        let mut out = "# TYPE graygate_config_requests_total counter\n".to_owned();
+        let mut out = format!("# TYPE {REQUESTS} counter\n");
         for (app, counter) in &*self.counters.read() {
             for (gray, count) in [(true, &counter.gray), (false, &counter.release)] {
                 let count = count.load(Ordering::Relaxed);
-                let _ =
-                    writeln!(out, "graygate_config_requests_total{{app=\"{app}\",gray=\"{gray}\"}} {count}");
+                let _ = writeln!(out, "{REQUESTS}{{app=\"{app}\",gray=\"{gray}\"}} {count}");
             }
         }
         out
