@@ -171,11 +171,15 @@ impl Audiences {
                 now,
                 fresh_identity: None,
             };
-            let Ok(request) = TRUST.with(|trust| arrival.admit(trust, buffers).request) else { return false };
-            let snapshot = &self.compiled.snapshot;
-            let Some(choice) = snapshot.decide_in(service, &request, scratch) else { return false };
-            let version = snapshot.service(choice.service).zip(choice.version);
-            version.and_then(|(plan, id)| plan.version(id)).is_some_and(|found| found.word.as_str() == GRAY)
+            TRUST.with(|trust| {
+                let Ok(request) = arrival.admit(trust, buffers).request else { return false };
+                let snapshot = &self.compiled.snapshot;
+                let Some(choice) = snapshot.decide_in(service, &request, scratch) else { return false };
+                let version = snapshot.service(choice.service).zip(choice.version);
+                version
+                    .and_then(|(plan, id)| plan.version(id))
+                    .is_some_and(|found| found.word.as_str() == GRAY)
+            })
         })
     }
 }
@@ -188,6 +192,7 @@ thread_local! {
         version_header: HeaderName::from_static("x-gray-version"),
         baggage: false,
         overrides: Overrides::default(),
+        places: None,
     };
 }
 

@@ -237,7 +237,7 @@ mod tests {
             ("approval", "1"),
         ]);
         let text = composed(&fields);
-        let read = parse(&DocumentId::of(Kind::Plan, "x").unwrap(), &Raw::yaml(&text));
+        let read = parse(&DocumentId::of(Kind::Plan, "x").unwrap(), &Raw::yaml(text.as_str()));
         assert!(read.is_ok(), "{read:?}\n{text}");
         assert!(text.ends_with("  - {share: 100, hold: 10m, approval: true}\n"), "{text}");
     }

@@ -10,7 +10,7 @@ use super::proposal::{Proposal, ProposalState};
 use super::write::Plan;
 use crate::audit::{Deed, RECORDS, Record, TEXTS};
 use crate::error::Result;
-use crate::notices::Message;
+use crate::notices::{Event, Message, Notice};
 use crate::people::{Principal, Session, Via};
 use crate::state::{OPERATION_LIMIT, PAGE_LIMIT, Range, Reserve, Slot, StateError, Transaction, read_json};
 
@@ -56,12 +56,11 @@ impl Control {
         if self.told_crowded.load(Ordering::Acquire) {
             return Ok(());
         }
-        let message = Message::new("store", crowded, self.clock.now());
+        let notice = Notice::of_plane(Event::Quota, crowded, "/fleet", self.clock.now());
         let mut transaction = Transaction { reserve: Reserve::Used, ..Transaction::default() };
-        message.put(&mut transaction)?;
+        notice.queue(&mut transaction)?;
         self.state.commit(transaction).await?;
         self.told_crowded.store(true, Ordering::Release);
-        self.tell_message(&message);
         Ok(())
     }
 

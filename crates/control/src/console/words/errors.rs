@@ -18,6 +18,8 @@ words! {
     cannot_be_done "It cannot be done" "无法完成"
     has_problems "It has problems" "文档有问题"
     say_what "It has to say what it replaces" "必须说明要替换的内容"
+    not_let_in "The identity provider does not let you in" "身份提供方未允许登录"
+    unreachable "What was asked on your behalf does not answer" "代为询问的服务没有应答"
     too_many "Too many at once" "请求过多"
     internal "Something is broken here" "内部错误"
     store_away "The store cannot be used" "存储不可用"
@@ -37,6 +39,8 @@ impl Language {
             Error::BadRequest(_) => self.bad_request(),
             Error::Unauthenticated => self.not_signed_in(),
             Error::WrongPassword => self.wrong_password(),
+            Error::NotLetIn(_) => self.not_let_in(),
+            Error::Unreachable(_) => self.unreachable(),
             Error::Denied(_) => self.not_allowed(),
             Error::NotFound(_) => self.not_found(),
             Error::Method => self.no_method(),
