@@ -125,7 +125,8 @@ fn check_with(rows: &str, guards: Guards, expected: Expected) {
     let last = output.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap();
     let last: Value = serde_json::from_slice(last).unwrap();
     let guards = last["guards"].as_object().unwrap();
-    let names: Vec<_> = guards.keys().map(String::as_str).collect();
+    let mut names: Vec<_> = guards.keys().map(String::as_str).collect();
+    names.sort_unstable();
     let mut sorted: Vec<_> = expected.iter().map(|(name, ..)| *name).collect();
     sorted.sort_unstable();
     assert_eq!(names, sorted);

@@ -1,9 +1,7 @@
 //! A plan, as the API answers it, in words for a terminal.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use graygate_rules::vocab::format_duration;
 use serde_json::Value;
 
 /// What the API answered.
@@ -160,11 +158,12 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// As people read a stretch of time: `3m12s`.
 fn seconds(seconds: u64) -> String {
-    match seconds {
-        0 => "0s".to_owned(),
-        seconds => format_duration(Duration::from_secs(seconds)),
-    }
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let said: String =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if said.is_empty() { "0s".to_owned() } else { said }
 }
 
 /// What `/services` said of the last ten seconds.

@@ -55,6 +55,8 @@ async fn what_the_demo_prints_works() {
         .lines()
         .filter_map(|line| line.strip_prefix("  "))
         .filter(|line| ["curl ", "for ", "sed ", "echo "].iter().any(|word| line.starts_with(word)))
+        // Breaking the plan's version is a test of its own.
+        .filter(|line| !line.contains("/break"))
         .collect();
     let curls: Vec<String> =
         commands.iter().filter(|line| line.starts_with("curl ")).map(|line| shell(line)).collect();

@@ -6,12 +6,12 @@
 //! [`rooms`].
 
 mod assets;
+mod composer;
 mod configs;
 mod documents;
 mod editor;
 mod lists;
 mod merge;
-mod new_plan;
 mod now;
 mod operate;
 mod people;
@@ -44,7 +44,7 @@ pub fn rooms() -> Router<Site> {
         .route("/", get(now::overview))
         .route("/services/{name}", get(now::service))
         .route("/plans", get(plans::list))
-        .route("/plans/new", get(new_plan::show).post(new_plan::act))
+        .route("/plans/new", get(composer::show).post(composer::act))
         .route("/plans/{name}", get(plans::show).post(plans::act))
         .route("/configs", get(configs::show))
         .route("/documents", get(documents::list))

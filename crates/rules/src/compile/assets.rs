@@ -36,7 +36,7 @@ fn order(service: &Service, versions: &VersionTable) -> Vec<VersionId> {
     once.map(|word| versions.id(word)).collect()
 }
 
-/// What instances of a version wear.
+/// The labels of the instances of a version.
 fn label<'s>(service: &'s Service, word: &'s Name) -> &'s Name {
     let alias = service.aliases.iter().find(|(from, _)| from == word);
     alias.map_or(word, |(_, label)| label)

@@ -29,7 +29,7 @@ pub struct Request<'a> {
     pub pins_trusted: bool,
     /// The version a trusted peer has decided before.
     pub inherited: Option<&'a str>,
-    /// Where addresses are; `None`: nobody knows.
+    /// Where addresses are; `None`: not known.
     pub places: Option<&'a Places>,
     /// A word that puts its bearer into a version.
     pub tester: Option<Tester<'a>>,

@@ -175,7 +175,7 @@ spec:
         ["GET reviews/ | x-a: b" => "reviews/v2", "GET reviews/" => "reviews/release"],
         ["close     VirtualService default/reviews, http[0], mirror: the Host stays as it is, without `-shadow`"];
 
-    copies_of_everybody: reviews!("mirrors: [{destination: {host: shadow}, percentage: {value: 100}}, {destination: {host: other}}]\n    route: [{destination: {host: reviews, subset: v1}}]"),
+    copies_of_every_request: reviews!("mirrors: [{destination: {host: shadow}, percentage: {value: 100}}, {destination: {host: other}}]\n    route: [{destination: {host: reviews, subset: v1}}]"),
         ["GET reviews/" => "reviews/release"], ["http[0], mirror, further ones: a route or rule has one mirror"];
 
     hosts_as_versions: reviews!("route: [{destination: {host: reviews}, weight: 95}, {destination: {host: reviews-canary}, weight: 5}]"),
