@@ -356,7 +356,9 @@ async fn bytes_in_the_segment_of_an_upgrade_reach_the_other_side() {
     connection.send("later").await;
     let mut echo = Vec::new();
     while echo.len() < 10 {
-        assert!(timeout(LIMIT, connection.stream.read_buf(&mut echo)).await.expect("no echo").unwrap() > 0);
+        let read = timeout(LIMIT, connection.stream.read_buf(&mut echo)).await;
+        let read = read.unwrap_or_else(|_| panic!("no echo behind {:?}", String::from_utf8_lossy(&echo)));
+        assert!(read.unwrap() > 0);
     }
     assert_eq!(echo, b"earlylater");
 }

@@ -216,7 +216,12 @@ fn every_field_is_in_the_reference() {
         ("docs/documents/instances.md", &["crates/rules/src/documents/instance.rs"]),
         (
             "docs/reference/process-file.md",
-            &["src/config/mod.rs", "src/config/listen.rs", "src/config/access.rs", "crates/store/src/written.rs"],
+            &[
+                "src/config/mod.rs",
+                "src/config/listen.rs",
+                "src/config/access.rs",
+                "crates/store/src/written.rs",
+            ],
         ),
     ];
     for (name, files) in cases {

@@ -29,7 +29,7 @@ mod stream;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use utoipa::OpenApi as _;
@@ -165,8 +165,23 @@ pub fn router(site: Site, rooms: Router<Site>) -> Router {
                 .fallback(answer::no_such_call)
                 .layer(from_fn_with_state(site.clone(), guard::guard))
                 .with_state(site.clone());
-            Router::new().nest(path, whole).fallback_service(outside)
+            // The prefix with a slash behind it is the first page too, which a nested router does not take for its root.
+            let first = tower::ServiceBuilder::new()
+                .map_request(at_root)
+                .service(whole.clone().with_state(site.clone()));
+            let slash = format!("{path}/");
+            Router::new().nest(path, whole).route_service(&slash, first).fallback_service(outside)
         }
     };
     whole.layer(from_fn_with_state(site.clone(), headers::dress)).with_state(site)
+}
+
+/// The same request for the root.
+fn at_root(mut request: Request) -> Request {
+    let query = request.uri().query().map(|query| format!("/?{query}"));
+    let root = query.as_deref().unwrap_or("/").parse();
+    if let Ok(root) = root {
+        *request.uri_mut() = root;
+    }
+    request
 }

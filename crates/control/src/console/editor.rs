@@ -518,9 +518,9 @@ fn sample(kind: Kind) -> &'static str {
         Kind::Service => {
             "instances:\n  - {address: \"127.0.0.1:9001\", version: release}\n  - {address: \"127.0.0.1:9002\", version: gray}\n"
         }
-        Kind::Route => "path: {prefix: /patient}\nservice: patient\n",
+        Kind::Route => "paths: [{prefix: /patient}]\nservice: patient\n",
         Kind::Instance => "address: \"127.0.0.1:9001\"\nversion: release\n",
-        Kind::Closure => "because: it fails\n",
+        Kind::Closure => "service: patient\nversion: gray\nbecause: it fails\n",
         Kind::Plan => {
             "title: gray for a few users first\nservices: [patient]\nversion: gray\nsteps:\n  - {share: 1, hold: 10m}\n  - {share: 10, hold: 30m}\n  - {share: 100, hold: 1h}\n"
         }

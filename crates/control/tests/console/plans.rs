@@ -32,6 +32,8 @@ async fn press(browser: &Browser, action: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_life_by_the_keyboard_alone() {
     let stage = Stage::start().await;
+    // A rule that decides every request before the plan's would forbid its start.
+    std::fs::remove_file(stage.file("rules/30-share.yaml")).unwrap();
     stage.person("li", Role::Admin).await;
     let browser = Browser::open(&stage.origin()).await;
     browser.sign_in("li").await;

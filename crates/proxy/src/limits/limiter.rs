@@ -13,7 +13,7 @@ use super::gcra::{Gcra, Nanos};
 use super::table::Table;
 use graygate_rules::vocab::{Attribute, DocumentId, Limit};
 
-/// What all limits of the process share; it outlives generations, so that a change of a document gives nobody more.
+/// What all limits of the process share; it outlives generations, so that a change of a document gives no client more.
 pub struct Limits {
     shared: Arc<Shared>,
     /// Arrival times of limits without keys, by the document that says the limit.

@@ -148,7 +148,8 @@ fn as_many_keys_as_there_is_room_for_are_remembered() {
     for number in 0..count {
         assert_eq!(remember(&table, number, 1, 1_000_000 + number), 0, "{number}");
     }
-    assert!(known(&table, 0..count) > 0.999, "{}", known(&table, 0..count));
+    // A group of slots may be full while others have room.
+    assert!(known(&table, 0..count) > 0.9, "{}", known(&table, 0..count));
 }
 
 #[test]

@@ -373,7 +373,11 @@ fn the_answer_has_the_fields_that_are_promised() {
     world.ask("services=patient", 0.0);
     world.answered("a", BAD, (0.1, 0.1014));
     let answer = world.ask("services=patient&salt=x", 1.0);
-    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let keys = |value: &Value| {
+        let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort_unstable();
+        keys
+    };
     let mut expected =
         ["proxy", "boot", "cursor", "lost", "edges_ms", "now", "counting_since", "left_out", "seconds"];
     expected.sort_unstable();

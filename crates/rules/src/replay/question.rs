@@ -72,8 +72,8 @@ impl Question {
             fresh_identity: None,
         };
         let mut buffers = Buffers::default();
-        let nobody = no_trust();
-        let Ok(request) = arrival.admit(&nobody, &mut buffers).request else { return Got::default() };
+        let trust = no_trust();
+        let Ok(request) = arrival.admit(&trust, &mut buffers).request else { return Got::default() };
         let choice = match &self.about {
             About::Route => match snapshot.decide(&request, scratch) {
                 Decision::Version(_, choice) => Some(choice),

@@ -88,7 +88,7 @@ sentences! {
     plan_named(name) "Plan {name}" "计划 {name}"
     plans_count(count) "{count} plans" "{count} 个计划"
     plan_sentence(version, services, share, begun, steps, gray, release) "{share} of {services} gets {version}: step {begun} of {steps}; {gray} gray and {release} release requests were judged." "{services} 的 {share} 得到 {version}：第 {begun} 步，共 {steps} 步；已评判灰度请求 {gray} 个、release 请求 {release} 个。"
-    held_of(held, hold) "{held} of {hold}" "{held} / {hold}"
+    held_of(held, hold) "{held} of {hold}" "已保持 {held}，共 {hold}"
     not_in_state(state) "Not while it is {state}." "“{state}”状态下不可用。"
     type_the_name(name) "Type {name}" "请输入 {name}"
     rolls_back(share, services, count) "rolls back {share} of {services}, about {count} requests a minute" "回滚 {services} 的 {share}，每分钟约 {count} 个请求"

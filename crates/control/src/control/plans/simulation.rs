@@ -248,12 +248,13 @@ impl World {
         let moved = before.as_ref().map(|kept| kept.moves) != kept.as_ref().map(|kept| kept.moves);
         if moved {
             *happened.by_action.entry(wish.as_str().into()).or_default() += 1;
-            // A rollback takes the rules away; a resume takes back those that its process has heard of.
-            if matches!(wish, Action::Resume | Action::Rollback) {
+            // A rollback takes the rules away; a start and a resume take back those that their process has heard of.
+            if matches!(wish, Action::Start | Action::Resume | Action::Rollback) {
                 self.forget_hands();
             }
+            // A new run writes its rules, also where a hand took those of an earlier one away.
             if wish == Action::Start {
-                self.hands.clear();
+                self.hands.retain(|_, text| text.is_some());
             }
         }
     }

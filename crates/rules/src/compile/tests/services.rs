@@ -85,6 +85,7 @@ fn every_version_that_is_named_is_collected() {
             "release",
             "alone",
             "by-alias",
+            "carried",
             "disabled",
             "headed",
             "inline",
@@ -93,7 +94,6 @@ fn every_version_that_is_named_is_collected() {
             "registered",
             "right",
             "shared",
-            "carried"
         ]
     );
     assert_eq!(words(1), ["release", "elsewhere", "shared"]);

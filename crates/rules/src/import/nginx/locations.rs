@@ -408,7 +408,7 @@ fn service_name(pass: &Directive) -> String {
         })
         .collect();
     match variables.is_empty() {
-        true => text.into(),
+        true => text.trim_end_matches("$request_uri").trim_end_matches("$uri").into(),
         false => variables.join("-"),
     }
 }
