@@ -2,7 +2,12 @@
 //!
 //! `instructions` runs every case below valgrind, which counts only inside [`measured`], and prints a table.
 //! `instructions CASE SIZE` is one of these runs.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement serves no client")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a measurement serves no client"
+)]
 
 #[path = "../benches/policies/mod.rs"]
 mod policies;

@@ -221,7 +221,7 @@ async fn stage(share: u32) -> Stage {
     let count = AtomicUsize::new(0);
     let gray = Upstream::scripted(move |_| {
         let number = count.fetch_add(1, Ordering::Relaxed);
-        match broken.load(Ordering::Relaxed) && number % 2 == 0 {
+        match broken.load(Ordering::Relaxed) && number.is_multiple_of(2) {
             true => Act::Answer(answer("500 Internal Server Error", &[], "gray")),
             false => Act::Answer(ok("gray")),
         }

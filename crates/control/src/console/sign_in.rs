@@ -120,7 +120,7 @@ pub async fn again(
     {
         return to_there(&look, &parts.headers);
     }
-    page(&look.from_here(), (StatusCode::OK, ""), None)
+    page(&look.of_here(), (StatusCode::OK, ""), None)
 }
 
 pub async fn leave(State(site): State<Site>, headers: HeaderMap, form: Form) -> Result<Response> {

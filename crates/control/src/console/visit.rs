@@ -96,7 +96,7 @@ impl Look {
     }
 
     /// As if a page of ours had led here.
-    pub fn from_here(self) -> Look {
+    pub fn of_here(self) -> Look {
         Look { is_from_elsewhere: false, ..self }
     }
 

@@ -56,7 +56,8 @@ macro_rules! words {
 macro_rules! sentences {
     ($($name:ident($($arg:ident),+) $en:literal $zh:literal)*) => {
         impl $crate::report::Language {
-            $(pub fn $name(self, $($arg: impl std::fmt::Display),+) -> String {
+            $(#[allow(clippy::too_many_arguments, reason = "a sentence has as many places as it needs")]
+            pub fn $name(self, $($arg: impl std::fmt::Display),+) -> String {
                 match self {
                     $crate::report::Language::English => format!($en),
                     $crate::report::Language::Chinese => format!($zh),

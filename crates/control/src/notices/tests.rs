@@ -433,7 +433,7 @@ async fn mail_goes_plain_by_starttls_and_by_tls() {
         let place =
             Place::started(&format!("  m: {{smtp: \"{url}\", from: \"a@b\", to: [c@d, e@f], {rest}}}\n"));
         let notice = place.tell(&["m"], "错误率 3.1 %").await;
-        let read = tokio::task::spawn_blocking(move || (server.next(), server));
+        let read = tokio::task::spawn_blocking(move || (server.next_mail(), server));
         let (line, _server) = read.await.unwrap();
         let mail: Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&mail["from"], &mail["to"]), (&json!("a@b"), &json!(["c@d", "e@f"])), "{mode}");

@@ -105,8 +105,8 @@ mod tests {
                     "release": {"instances": [{"state": "healthy", "weight": 1}]}}}}
         });
         let read = ProxyStatus::read(&status);
-        assert_eq!(read.takes[&("patient".to_owned(), "gray".to_owned())], false);
-        assert_eq!(read.takes[&("patient".to_owned(), "release".to_owned())], true);
+        assert!(!read.takes[&("patient".to_owned(), "gray".to_owned())]);
+        assert!(read.takes[&("patient".to_owned(), "release".to_owned())]);
         let wanted = |rules: &[(&str, f64)], revision| Wanted {
             plan: "p".into(),
             services: vec!["patient".into()],

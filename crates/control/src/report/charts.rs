@@ -275,7 +275,7 @@ impl Chart {
 
     fn describe(&self, line: &Line) -> String {
         let known = || line.points.iter().filter_map(|(_, value)| *value);
-        let (Some(last), Some(most)) = (known().last(), known().reduce(f64::max)) else {
+        let (Some(last), Some(most)) = (known().next_back(), known().reduce(f64::max)) else {
             return match self.language {
                 Language::English => format!("{}: nothing yet", line.name),
                 Language::Chinese => format!("{}：暂无数据", line.name),

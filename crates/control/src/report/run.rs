@@ -359,9 +359,9 @@ impl Story {
             );
         }
         self.write_table(&mut out, deeds.0, &deeds.1);
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<h2>{}</h2><pre>{}</pre><p class=\"small\">{} {}<br>{} {}</p></main></body></html>\n",
+            "<h2>{}</h2><pre>{}</pre><p class=\"small\">{} {}<br>{} {}</p></main></body></html>",
             self.say(Word::Plan),
             escape(&self.text),
             self.say(Word::Audit),

@@ -160,6 +160,7 @@ impl Drop for Browser {
     }
 }
 
+#[expect(clippy::zombie_processes, reason = "the caller waits for it")]
 fn start_driver() -> (Child, u16) {
     let mut process = Command::new("chromedriver")
         .arg("--port=0")

@@ -32,10 +32,13 @@ pub struct Literal<'b> {
     pub is_kept: bool,
 }
 
+/// A field's name and its value.
+type Pair = (Box<[u8]>, Box<[u8]>);
+
 /// The fields a client may refer to, the newest first.
 #[derive(Debug)]
 pub struct Table {
-    fields: VecDeque<(Box<[u8]>, Box<[u8]>)>,
+    fields: VecDeque<Pair>,
     bytes: usize,
     limit: usize,
 }

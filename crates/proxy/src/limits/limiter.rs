@@ -22,7 +22,7 @@ pub struct Limits {
 
 struct Shared {
     epoch: Instant,
-    /// Whoever could find two keys with one hash could use up another one's requests.
+    /// A client that could find two keys with one hash could use up another one's requests.
     secret: RandomState,
     table: Table,
 }

@@ -61,7 +61,7 @@ fn keys_have_limits_of_their_own_and_none_has_no_limit() {
 }
 
 #[test]
-fn a_change_of_documents_gives_nobody_more() {
+fn a_change_of_documents_gives_no_client_more() {
     let epoch = Instant::now();
     let limits = Limits::new(epoch);
     for by in [None, Some("ip")] {

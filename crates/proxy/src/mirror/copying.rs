@@ -26,7 +26,7 @@ enum State {
         body: BytesMut,
         place: Place,
     },
-    /// On its way; whoever sends it waits to be told the real answer's status.
+    /// On its way; its sender waits to be told the real answer's status.
     Sent(oneshot::Sender<u16>),
     /// It did not fit.
     GivenUp,

@@ -1,4 +1,4 @@
-//! Copies of requests for another pool, whose answers nobody waits for.
+//! Copies of requests for another pool, whose answers no request waits for.
 //!
 //! Answers: where does a copy go, does it fit, and did its answer differ from the real one? A copy is sent once its request
 //! is whole, on a connection of its own, within a budget; what does not fit is not sent. Owns those connections and

@@ -160,7 +160,8 @@ fn requests_fallbacks_and_errors_are_the_decided_versions() {
     }
     use End::{Answered as By, Left, Over};
     // Tries, each with whether it failed; the end; requests, fallbacks, errors, timed.
-    let cases: &[(&[(Tried, bool)], End, [u64; 4])] = &[
+    type Case<'c> = (&'c [(Tried, bool)], End, [u64; 4]);
+    let cases: &[Case<'_>] = &[
         (&[(Own, false)], By(GOOD), [1, 0, 0, 1]),
         (&[(Own, false)], By(BAD), [1, 0, 1, 1]),
         (&[(Own, true), (Own, false)], By(GOOD), [1, 0, 1, 1]),

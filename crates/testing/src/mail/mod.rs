@@ -36,14 +36,14 @@ impl MailServer {
             .unwrap();
         let told = BufReader::new(child.stdout.take().unwrap());
         let mut server = MailServer { child, told, port: 0 };
-        let port = server.next();
+        let port = server.next_mail();
         server.port =
             port.trim().parse().unwrap_or_else(|_| panic!("the mail server does not start: {port}"));
         server
     }
 
     /// The next mail, as one line of JSON; waits for it.
-    pub fn next(&mut self) -> String {
+    pub fn next_mail(&mut self) -> String {
         let mut line = String::new();
         let read = self.told.read_line(&mut line).unwrap();
         assert!(read > 0, "the mail server ended; `make registry-tools` brings what it needs");

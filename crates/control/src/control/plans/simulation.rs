@@ -313,6 +313,11 @@ impl World {
                 "services: [s]\nwhen: {attribute: header:x-hand, exists: true}\nversion: gray\n".to_owned(),
             ),
         };
+        let before = self.store.documents().get(name).map(|text| String::from_utf8_lossy(text).into_owned());
+        if before == text {
+            // Taking away what is not there is no change that a plan could see.
+            return;
+        }
         self.store.write_document(name, text.as_deref());
         if name != "plans/p" {
             self.hands.insert(name.to_owned(), text);
