@@ -300,7 +300,7 @@ fn filter_says_gray(setting: &Setting, seen: &Seen) -> bool {
             .strip_prefix(*prefix)
             .is_some_and(|rest| rest.len() == 1 && rest.as_bytes()[0].is_ascii_digit())
     };
-    if setting.gray_prefixes.iter().any(|prefix| is_gray_path(prefix)) {
+    if setting.gray_prefixes.iter().any(is_gray_path) {
         gray = true;
     }
     if setting.release_paths.contains(&seen.path) {
