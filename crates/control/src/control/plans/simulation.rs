@@ -420,7 +420,8 @@ fn plans_keep_their_promises_whatever_fails() {
         }
     });
     println!("{happened:?}");
-    if first == 0 && seeds >= 100 {
+    // Fewer do not come past every action, by hand and by itself.
+    if first == 0 && seeds >= 1_000 {
         for action in [
             "start",
             "pause",
