@@ -116,6 +116,14 @@ impl<S: AsyncRead + Unpin> Connection<S> {
         timeout(LIMIT, self.head()).await.expect("no answer in time").unwrap().expect("no answer")
     }
 
+    /// The next bytes, whatever they are; some may have come with the head before them.
+    pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        match timeout(LIMIT, self.take(count)).await {
+            Ok(read) => read.unwrap_or_else(|error| panic!("{error} behind {}", self.unread.escape_ascii())),
+            Err(_) => panic!("nothing more behind {}", self.unread.escape_ascii()),
+        }
+    }
+
     /// The next message; `None` where the connection ended before it began.
     pub async fn message(&mut self, is_request: bool) -> io::Result<Option<Message>> {
         let Some(mut message) = self.head().await? else { return Ok(None) };

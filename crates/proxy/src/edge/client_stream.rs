@@ -530,6 +530,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn bytes_before_a_switch_of_protocols_are_read_behind_it() {
+        // As much again as is kept, so that some of it stays with the connection until the switch.
+        let between = vec![b'b'; 2 * AHEAD_LIMIT];
+        let (own, mut client) = duplex(3 * AHEAD_LIMIT);
+        let stream = ClientStream::open(Box::new(own), STALL);
+        let shared = stream.shared.clone();
+        let (mut stream, _back) = stream.begin(Rest::Bytes(0), BytesMut::from("early"), RATE);
+        client.write_all(&between).await.unwrap();
+        // While the other side has not answered, the framework waits for the end of the connection, again and again.
+        for _ in 0..3 {
+            assert!(tokio::time::timeout(Duration::from_millis(1), stream.read(&mut [0])).await.is_err());
+        }
+        shared.pass_everything();
+        client.write_all(b"later").await.unwrap();
+        let mut bytes = vec![0; 5 + between.len() + 5];
+        stream.read_exact(&mut bytes).await.unwrap();
+        assert!(bytes == [b"early", &between[..], b"later"].concat());
+    }
+
+    #[tokio::test]
     async fn what_is_not_kept_is_closed() {
         let (stream, way_back, _shared, mut client) = lent(Rest::Bytes(0));
         drop(stream);
