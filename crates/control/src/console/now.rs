@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::response::Response;
-use graygate_rules::documents::{Document, DocumentId, Kind, Outcome, Rule};
+use graygate_rules::documents::{Document, DocumentId, Kind, Outcome, Owner, Rule};
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -433,7 +433,7 @@ fn rules(visit: &Visit, view: &View, service: &str) -> Markup {
                         @if rule.services.is_none() { " · " (lang.every_service()) }
                         @if !rule.enabled { " " span.mark { (lang.disabled()) } }
                         " · " (lang.priority()) " " (rule.priority)
-                        @if let Some(owner) = crate::control::owner(id, None) { " · " span lang="en" { (owner) } }
+                        @if let Some(owner) = Owner::of(id, None) { " · " span lang="en" { (owner.to_string()) } }
                     }
                 }
                 li { span.none { (lang.else_release()) } }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use graygate_rules::documents::{DocumentId, Format, Kind};
+use graygate_rules::documents::{DocumentId, Format, Kind, Owner};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -11,7 +11,6 @@ use utoipa::ToSchema;
 use super::change::{ChangedShown, Done, Intent, Precondition, check_condition, etag, put_known};
 use super::draft::Draft;
 use super::events::EventKind;
-use super::owner::owner;
 use super::plane::Control;
 use super::view::Changes;
 use super::write::Plan;
@@ -83,7 +82,7 @@ impl Control {
             name: id.name.to_string(),
             document: id.to_string(),
             bytes,
-            owner: owner(id, text.map(|raw| &raw.body[..])),
+            owner: Owner::of(id, text.map(|raw| &raw.body[..])).map(|owner| owner.to_string()),
             problems: view.problems_of(std::iter::once(id)),
         }
     }
@@ -170,7 +169,7 @@ impl Control {
         for (id, text) in &draft.changes {
             let before = draft.before.get(id).and_then(Option::as_ref).map(|stored| &stored.value[..]);
             for text in [before, text.as_deref()] {
-                if let Some(owner) = owner(id, text) {
+                if let Some(owner) = Owner::of(id, text) {
                     return Err(Error::Conflict(format!("`{id}` is written by {owner}; change it there")));
                 }
             }

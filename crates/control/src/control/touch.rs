@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use graygate_rules::documents::owner::first_level;
 use graygate_rules::documents::{
     self, Condition, Document, DocumentId, Kind, Operator, Raw, Route, Rule, Target,
 };
 
-use super::owner::field;
 use super::view::View;
 use crate::people::Touch;
 
@@ -18,7 +18,7 @@ impl View {
             Kind::Service => Touch::one(id.head()),
             Kind::Instance => Touch::one(id.head()),
             _ if matches!(id.kind.folder(), "closures" | "messages") => {
-                field(text, "service").map_or(Touch::All, Touch::one)
+                first_level(text, "service").map_or(Touch::All, Touch::one)
             }
             _ if id.kind.folder() == "plans" => services_of(text),
             _ => {

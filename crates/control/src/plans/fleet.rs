@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use graygate_rules::documents::owner::plan_rules;
 use serde_json::Value;
-
-use super::rules::rule_prefix;
 
 /// A share the proxy's rule gives, in percent; none of a rule that decides nothing.
 type Shares = BTreeMap<String, Option<f64>>;
@@ -71,7 +70,7 @@ impl ProxyStatus {
         if self.problems.iter().any(|document| wanted.documents.contains(document)) {
             return false;
         }
-        let prefix = rule_prefix(&wanted.plan);
+        let prefix = plan_rules(&wanted.plan);
         wanted.services.iter().all(|service| {
             let Some(rules) = self.rules.get(service) else { return wanted.rules.is_empty() };
             let own: Vec<_> = rules.iter().filter(|(name, _)| is_own(name, &prefix)).collect();

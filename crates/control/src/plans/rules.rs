@@ -11,16 +11,12 @@ use graygate_rules::vocab::{Name, Share};
 
 use super::spec::Spec;
 use crate::error::{Error, Result};
+use graygate_rules::documents::owner::{plan_reason, plan_rules};
 use graygate_rules::documents::plan::Subject;
-
-/// What every rule a plan writes begins with.
-pub fn rule_prefix(plan: &str) -> String {
-    format!("plan.{plan}.")
-}
 
 /// Whether a rule is one that this plan writes: plans whose names begin alike have rules of their own.
 pub fn is_rule_of(id: &DocumentId, plan: &str) -> bool {
-    let Some(rest) = id.name.strip_prefix(&rule_prefix(plan)) else { return false };
+    let Some(rest) = id.name.strip_prefix(&plan_rules(plan)) else { return false };
     let is_step = rest
         .strip_prefix("who-")
         .is_some_and(|step| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()));
@@ -55,7 +51,7 @@ pub fn rules(
     let first = spec.plan.priority;
     for (number, step) in spec.plan.steps.iter().enumerate().take(progress.begun) {
         let Some(who) = &step.who else { continue };
-        let name = format!("rules/{}who-{number}", rule_prefix(&spec.name));
+        let name = format!("rules/{}who-{number}", plan_rules(&spec.name));
         if is_everybody && !before.contains_key(&name) {
             continue;
         }
@@ -80,7 +76,7 @@ pub fn rules(
                 ..rule(first.saturating_sub(1), spec.plan.when.clone(), outcome)
             },
         };
-        let name = format!("rules/{}share", rule_prefix(&spec.name));
+        let name = format!("rules/{}share", plan_rules(&spec.name));
         rules.insert(name.clone(), text(&name, Document::Rule(drawn))?);
     }
     Ok(rules)
@@ -92,7 +88,7 @@ pub fn closures(spec: &Spec, why: &str) -> Result<BTreeMap<String, String>> {
     let Subject::Services { services, version } = &spec.plan.subject else { return Ok(closures) };
     for service in services {
         let name = closure_of(service, version);
-        let because = format!("plan `{}`: {why}", spec.name);
+        let because = plan_reason(&spec.name, why);
         let closure = Closure { service: service.clone(), version: version.clone(), because };
         closures.insert(name.clone(), text(&name, Document::Closure(closure))?);
     }

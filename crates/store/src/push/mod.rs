@@ -5,7 +5,6 @@
 //! over a change it has not seen: every operation is bound to the revision the comparison saw.
 //! Start at [`compare`], then [`write`](fn@write); a dry run is a comparison that is only printed.
 
-mod owned;
 mod plan;
 mod pull;
 pub mod split;

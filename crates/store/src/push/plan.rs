@@ -4,11 +4,10 @@
 //! the store get there?
 //! Owns: the comparison and its order. Never: talks to etcd; it works on a listing.
 
-use super::owned::is_owned;
 use super::split::{Part, owner, split};
 use crate::commit::{CHANGE_LIMIT, Version, weight};
 use crate::etcd::{Listing, Prefix, Slot};
-use graygate_rules::documents::{Body, DocumentId, DocumentSet, Kind};
+use graygate_rules::documents::{Body, DocumentId, DocumentSet, Kind, Owner};
 use graygate_rules::vocab::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -117,7 +116,7 @@ impl Plan {
             plan.put(id, body, stored.documents.get(id), &owned);
         }
         for (id, document) in &stored.documents {
-            if !wanted.contains_key(id) && !is_owned(id, &document.body) {
+            if !wanted.contains_key(id) && Owner::of(id, Some(&document.body)).is_none() {
                 plan.surplus(id, document, &local, surplus);
             }
         }
@@ -191,7 +190,8 @@ impl Plan {
 /// store under the same name.
 fn hands_alone(local: &DocumentSet, stored: &Stored) -> (DocumentSet, Vec<DocumentId>) {
     let is_programs = |id: &DocumentId, body: &[u8]| {
-        is_owned(id, body) || stored.documents.get(id).is_some_and(|stored| is_owned(id, &stored.body))
+        Owner::of(id, Some(body)).is_some()
+            || stored.documents.get(id).is_some_and(|stored| Owner::of(id, Some(&stored.body)).is_some())
     };
     let mut hands = local.clone();
     hands.documents.retain(|id, raw| !is_programs(id, &raw.body));

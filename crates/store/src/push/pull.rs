@@ -6,13 +6,12 @@
 //! what the program writes, which would be what it was once.
 //! Never: deletes a document.
 
-use super::owned::is_owned;
 use super::plan::Stored;
 use super::split::owner;
 use crate::directory::{self, extensions};
 use crate::etcd::{Connection, EtcdSettings, Extent};
 use crate::update::SourceError;
-use graygate_rules::documents::{DocumentId, DocumentSet, Kind};
+use graygate_rules::documents::{DocumentId, DocumentSet, Kind, Owner};
 use graygate_rules::vocab::{Problem, Revision};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -65,8 +64,9 @@ fn write(directory: &Path, stored: Stored, revision: Revision) -> Result<Pulled,
     let leased = stored.documents.values().filter(|document| document.leased).count();
     let strays = stored.strays;
     let lasting = stored.documents.into_iter().filter(|(_, document)| !document.leased);
-    let (program, hands): (Vec<_>, Vec<_>) =
-        lasting.map(|(id, document)| (id, document.body)).partition(|(id, body)| is_owned(id, body));
+    let (program, hands): (Vec<_>, Vec<_>) = lasting
+        .map(|(id, document)| (id, document.body))
+        .partition(|(id, body)| Owner::of(id, Some(body)).is_some());
     let owned = program.len();
     let documents = joined(hands.into_iter());
     let present = present(directory)?;

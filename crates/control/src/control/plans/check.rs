@@ -6,12 +6,13 @@ use graygate_judge::plan::{Progress, State};
 use graygate_rules::compile::notes;
 use graygate_rules::decide::ServicePlan;
 use graygate_rules::documents::DocumentId;
+use graygate_rules::documents::owner::plan_rules;
 
 use super::documents::{has_instance, label, service};
 use crate::control::plane::Control;
 use crate::control::view::{Changes, View};
 use crate::error::{Error, Result};
-use crate::plans::rules::{rule_prefix, rules};
+use crate::plans::rules::rules;
 use crate::plans::window::unknown_zones;
 use crate::plans::{Kept, Spec, holder_record, plan_record};
 use crate::state::{OPERATION_LIMIT, Revision};
@@ -120,7 +121,7 @@ fn beside_rules(view: &View, spec: &Spec) -> Result<Vec<String>> {
         }
     }
     let next = view.with(&changes);
-    let prefix = rule_prefix(&spec.name);
+    let prefix = plan_rules(&spec.name);
     let concerned = |plan: &&ServicePlan| spec.services.iter().any(|name| plan.name.as_str() == name);
     for plan in next.compiled.snapshot.services.iter().filter(concerned) {
         let is_own = |name: &str| name.starts_with(&prefix);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use graygate_judge::plan::{Disturbance, Instances};
+use graygate_rules::documents::owner::plan_rules;
 use graygate_rules::documents::{Condition, Document, DocumentId, Kind, Service};
 use graygate_rules::vocab::Name;
 
@@ -97,7 +98,7 @@ fn lists<'a>(conditions: impl IntoIterator<Item = Option<&'a Condition>>) -> BTr
 
 /// The rules of a plan as the view has them, whoever wrote them.
 pub fn rules_in(view: &View, plan: &str) -> BTreeMap<DocumentId, String> {
-    let prefix = crate::plans::rules::rule_prefix(plan);
+    let prefix = plan_rules(plan);
     let from = DocumentId { kind: Kind::Rule, name: prefix.as_str().into() };
     let found = view
         .set

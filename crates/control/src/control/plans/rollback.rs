@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use graygate_judge::plan::{Action, Progress, Rule, State, rule};
+use graygate_rules::documents::owner::plan_rules;
 use graygate_rules::documents::plan::Subject;
 use graygate_rules::vocab::Name;
 use graygate_store::leader::Term;
@@ -75,7 +76,7 @@ impl Control {
         // Under every name a rule of the plan can have: this view may be older than a hand's write.
         let all = Progress { state: State::Active, begun: spec.plan.steps.len(), ..Progress::draft() };
         let possible = crate::plans::rules::rules(&spec, &all, &kept.written)?.into_keys();
-        let share = format!("rules/{}share", crate::plans::rules::rule_prefix(&kept.plan));
+        let share = format!("rules/{}share", plan_rules(&kept.plan));
         let possible = possible.chain((!spec.is_of_values()).then_some(share));
         let rules: BTreeSet<String> = kept.written.keys().cloned().chain(in_view).chain(possible).collect();
         documents.extend(rules.into_iter().map(|name| DocumentWrite {
