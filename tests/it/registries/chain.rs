@@ -11,7 +11,10 @@ use crate::harness::proxy::{Proxy, until};
 use crate::harness::upstream::{Act, Upstream, ok};
 use crate::harness::wire::Message;
 
-/// An application that knows nothing of lanes but keeps the version header: it says who it is, and what the next one
+/// What an application whose callers ask for it passes on: the version header, or baggage as OpenTelemetry does.
+const BAGGAGE_ONLY: &str = "?baggage";
+
+/// An application that knows nothing of lanes but keeps what its caller sent: it says who it is, and what the next one
 /// behind the same proxy said.
 async fn application(name: &'static str, next: Option<(SocketAddr, &'static str)>) -> Upstream {
     Upstream::scripted(move |message| {
@@ -23,9 +26,13 @@ async fn application(name: &'static str, next: Option<(SocketAddr, &'static str)
 }
 
 fn ask(proxy: SocketAddr, path: &str, message: &Message) -> String {
-    let version = message.header("x-gray-version").expect("every upstream is told the decided version");
+    let (kept, query) = match message.target().ends_with(BAGGAGE_ONLY) {
+        true => ("baggage", BAGGAGE_ONLY),
+        false => ("x-gray-version", ""),
+    };
+    let value = message.header(kept).expect("every upstream is told the decided version");
     let mut stream = TcpStream::connect(proxy).unwrap();
-    let request = format!("GET {path} HTTP/1.0\r\nHost: a\r\nX-Gray-Version: {version}\r\n\r\n");
+    let request = format!("GET {path}{query} HTTP/1.0\r\nHost: a\r\n{kept}: {value}\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -70,7 +77,7 @@ async fn a_lane_falls_back_where_it_has_no_instance_and_is_a_lane_again_behind_i
         .chain(&lanes)
         .map(|(name, text)| (name.as_str(), text.as_str()))
         .collect();
-    let proxy = Proxy::start("trust: ['127.0.0.1/32']\n", &documents).await;
+    let proxy = Proxy::start("trust: ['127.0.0.1/32']\nbaggage: true\n", &documents).await;
     let registries =
         format!("{{nacos-main: {}, eureka-main: {}}}", nacos(&nacos_server), eureka(&eureka_server));
     let _control = Control::start(&proxy, &registries);
@@ -97,8 +104,12 @@ async fn a_lane_falls_back_where_it_has_no_instance_and_is_a_lane_again_behind_i
     until(async || proxy.served_by("/portal", &[("x-lane", "feat1")]).await == "A1 B1 C1").await;
 
     for (lane, expected) in [("", "A B C"), ("feat1", "A1 B1 C1"), ("feat2", "A2 B C2"), ("feat3", "A B C")] {
-        for _ in 0..5 {
-            assert_eq!(proxy.served_by("/portal", &[("x-lane", lane)]).await, expected, "lane `{lane}`");
+        for target in ["/portal", "/portal?baggage"].repeat(5) {
+            assert_eq!(
+                proxy.served_by(target, &[("x-lane", lane)]).await,
+                expected,
+                "`{target}` in `{lane}`"
+            );
         }
     }
     // The lane's instance comes: from then on it is asked. It goes: the lane is whole but for it.
