@@ -10,23 +10,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
-use super::record::{Kept, Sight, Transition};
+use super::record::{GuardShown, Kept, Sight, Transition};
 use super::spec::{Spec, percent};
-
-/// A guard as it stands.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct GuardShown {
-    /// What speaks against the version, as a decimal logarithm; null of a measure.
-    pub log10_e: Option<f64>,
-    /// From there on it is a regression; null of a measure.
-    pub log10_threshold: Option<f64>,
-    /// `none` or `regression`.
-    pub verdict: String,
-    /// What a measure said last; null where it said nothing, and of the other guards.
-    pub last: Option<f64>,
-    /// Whether it had anything to compare in this step.
-    pub had_evidence: bool,
-}
 
 /// A step as it is written.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]

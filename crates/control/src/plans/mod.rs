@@ -15,13 +15,13 @@ mod trial;
 pub mod window;
 
 pub use answers::{
-    GuardShown, PlanShown, RequestsShown, RollbackShown, RunShown, RunningShown, Shown, StepShown,
-    TransitionShown, begun_step, share,
+    PlanShown, RequestsShown, RollbackShown, RunShown, RunningShown, Shown, StepShown, TransitionShown,
+    begun_step, share,
 };
 pub use name::document_of;
 pub use record::{
-    HOLDERS, Kept, OUTCOMES, PLANS, Promoted, RUNS, SIGHTS, Sight, StandsFor, Transition, holder_record,
-    outcome_record, plan_record, run_prefix, sight_record, transition_record,
+    GuardShown, HOLDERS, Kept, OUTCOMES, PLANS, Promoted, RUNS, SIGHTS, Sight, StandsFor, Transition,
+    holder_record, outcome_record, plan_record, run_prefix, sight_record, transition_record,
 };
 pub use spec::{Spec, guards, hash, percent};
 pub use trial::Trial;

@@ -9,8 +9,7 @@ use std::time::Duration;
 use graygate_judge::plan::{Observed, Progress, State, Waiting};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-
-use super::answers::GuardShown;
+use utoipa::ToSchema;
 
 /// Runs of plans, by plan.
 pub const PLANS: &str = "plans/";
@@ -89,6 +88,21 @@ pub struct Transition {
     pub action: String,
     pub why: String,
     pub reason: Option<String>,
+}
+
+/// A guard as it stands.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct GuardShown {
+    /// What speaks against the version, as a decimal logarithm; null of a measure.
+    pub log10_e: Option<f64>,
+    /// From there on it is a regression; null of a measure.
+    pub log10_threshold: Option<f64>,
+    /// `none` or `regression`.
+    pub verdict: String,
+    /// What a measure said last; null where it said nothing, and of the other guards.
+    pub last: Option<f64>,
+    /// Whether it had anything to compare in this step.
+    pub had_evidence: bool,
 }
 
 /// What the leader sees of a run at the moment.

@@ -12,8 +12,7 @@ use graygate_judge::{GuardName, Judge, Run, Tick, Verdict};
 use graygate_rules::documents::plan::{Bound, Metric};
 use serde::{Deserialize, Serialize};
 
-use super::answers::GuardShown;
-use super::record::Kept;
+use super::record::{GuardShown, Kept};
 use super::spec::Spec;
 use crate::evidence::Cursors;
 

@@ -8,8 +8,15 @@ use std::fmt::Write as _;
 use graygate_judge::plan::State;
 use parking_lot::Mutex;
 
-use super::keep::Pending;
 use crate::plans::{Kept, Sight, Spec, Transition, begun_step, share};
+
+/// Lines and rows of a run that are not written yet.
+#[derive(Default)]
+pub struct Pending {
+    pub lines: String,
+    pub rows: String,
+    pub first: Option<u64>,
+}
 
 /// What is known.
 #[derive(Default)]

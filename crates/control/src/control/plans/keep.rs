@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::board::Pending;
 use crate::control::plane::Control;
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};
@@ -39,14 +40,6 @@ const ROW_BYTES: usize = 64 << 20;
 struct Head {
     run: u64,
     parts: Vec<String>,
-}
-
-/// Lines and rows that are not written yet.
-#[derive(Default)]
-pub struct Pending {
-    pub lines: String,
-    pub rows: String,
-    pub first: Option<u64>,
 }
 
 impl Control {

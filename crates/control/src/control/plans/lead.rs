@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use graygate_judge::offline::Line;
 
+use super::board::Pending;
 use super::fleet::Fleet;
-use super::keep::{Pending, line_of};
+use super::keep::line_of;
 use super::tick::{Figures, Memo, Ticked};
 use crate::control::plane::Control;
 use crate::error::{Error, Result};
