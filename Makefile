@@ -220,8 +220,8 @@ test-tools:
 registry-tools: cargo build-tools test-tools ## bring the registries that tests start and Debian has not got
 	@.ci/install-registries
 
-# An identity provider, and a program that tries what the API says of itself: seconds.
-provider-tools: test-tools ## bring the identity provider and the API checker that tests start
+# An identity provider, a program that tries what the API says of itself, and Spring's jars: seconds.
+provider-tools: test-tools ## bring the identity provider, the API checker and the jars that tests need
 	@.ci/install-provider
 
 load-tools:

@@ -52,7 +52,7 @@ pub async fn list(visit: Visit) -> Result<Response> {
                 }
                 td { (document.kind) }
                 td.figure { (count(document.bytes as u64)) }
-                td { @if let Some(owner) = &document.owner { span lang="en" { (owner) } } }
+                td { @if let Some(owner) = &document.owner { (lang.tell(owner)) } }
                 td {
                     @if !document.problems.is_empty() {
                         span.bad { span.shape aria-hidden="true" { "■" } " " (lang.problems_count(document.problems.len())) }

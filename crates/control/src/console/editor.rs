@@ -391,7 +391,7 @@ async fn page(visit: &Visit, id: &DocumentId, (edit, told): (Edit, Told)) -> Res
     let main = html! {
         h1 { code { (id) } @if is_new { " " span.mark { (lang.new_one()) } } }
         @if let Some(above) = &told.above { (above) }
-        @if let Some(owner) = &known.owner { p.banner { (lang.written_by()) " " span lang="en" { (owner) } } }
+        @if let Some(owner) = &known.owner { p.banner { (lang.written_by()) " " (lang.tell(owner)) } }
         @if told.below.is_none() { (problems(&visit.look, lang.problems(), &known.problems)) }
         form #editor method="post" action=(visit.at(&format!("/documents/{id}"))) data-unsaved {
             (visit.proof())

@@ -15,11 +15,14 @@ mod merge;
 mod now;
 mod operate;
 mod people;
+mod plan_evidence;
 mod plan_marks;
 mod plans;
+mod service;
 mod shell;
 mod show;
 mod sign_in;
+mod told;
 mod visit;
 mod why;
 mod words;
@@ -42,11 +45,11 @@ use visit::Look;
 pub fn rooms() -> Router<Site> {
     Router::new()
         .route("/", get(now::overview))
-        .route("/services/{name}", get(now::service))
+        .route("/services/{name}", get(service::show))
         .route("/plans", get(plans::list))
         .route("/plans/new", get(composer::show).post(composer::act))
         .route("/plans/{name}", get(plans::show).post(plans::act))
-        .route("/configs", get(configs::show))
+        .route("/configs", get(configs::show).post(configs::act))
         .route("/documents", get(documents::list))
         .route("/documents/{kind}/{name}", get(editor::show).post(editor::act))
         .route("/documents/{kind}/{name}/{part}", get(editor::show_part).post(editor::act_part))
@@ -55,6 +58,7 @@ pub fn rooms() -> Router<Site> {
         .route("/find", get(why::find))
         .route("/fleet", get(operate::fleet))
         .route("/audit", get(operate::audit))
+        .route("/audit/csv", get(operate::audit_csv))
         .route("/messages", get(operate::messages).post(operate::read))
         .route("/proposals/{id}", get(operate::proposal).post(operate::decide))
         .route("/people", get(people::show).post(people::act))

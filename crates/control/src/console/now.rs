@@ -1,10 +1,10 @@
-//! What is gray, whom it touches, whether it is well, and what waits: the first page, and a service's own.
+//! What is gray, whom it touches, whether it is well, and what waits: the first page.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::response::Response;
-use graygate_rules::documents::{Document, DocumentId, Kind, Outcome, Owner, Rule};
+use graygate_rules::documents::{DocumentId, Kind};
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -12,9 +12,8 @@ use super::plan_marks::state_mark;
 use super::shell::{Page, Tab};
 use super::show::{count, known, millis, number, percent, rate, word};
 use super::visit::Visit;
-use crate::api::Named;
 use crate::control::View;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::people::Permission;
 use crate::report::Language;
 
@@ -109,7 +108,7 @@ impl Lived {
     }
 }
 
-fn takes_requests(instance: &Value) -> bool {
+pub fn takes_requests(instance: &Value) -> bool {
     matches!(word(instance, "state"), "healthy" | "up" | "warming" | "")
 }
 
@@ -193,7 +192,7 @@ async fn running(visit: &Visit) -> Markup {
             li {
                 a.open href=(visit.at(&format!("/plans/{}", plan.name))) { (plan.name) } " " (state_mark(lang, plan)) " "
                 (percent(plan.share / 100.0)) " · " (lang.step()) " " (plan.steps_begun) "/" (plan.steps.len())
-                @if let Some(first) = plan.waiting_for.first() { " · " span.none lang="en" { (first) } }
+                @if let Some(first) = plan.waiting_for.first() { " · " span.none { (lang.tell(first)) } }
             }
         } }
         p { a href=(visit.at("/plans")) { (lang.all_plans()) } }
@@ -223,7 +222,7 @@ fn sides(visit: &Visit, service: &Lived) -> Markup {
     }
 }
 
-fn version(lang: Language, side: &Side) -> Markup {
+pub fn version(lang: Language, side: &Side) -> Markup {
     let class = if side.version == "release" { "version" } else { "version gray" };
     html! {
         span class=(class) { (side.version) }
@@ -231,7 +230,7 @@ fn version(lang: Language, side: &Side) -> Markup {
     }
 }
 
-fn figures(service: &Lived, side: &Side) -> Markup {
+pub fn figures(service: &Lived, side: &Side) -> Markup {
     let of = |key: &str| number(&side.live, key);
     let is_bad = of("error_share").is_some_and(|share| share > MANY_ERRORS);
     html! {
@@ -269,7 +268,7 @@ fn wrong(visit: &Visit, services: &[Lived], fleet: Option<&Value>) -> Markup {
     for problem in problems.iter().take(PROBLEMS_SHOWN) {
         let name = problem.document();
         let link = visit.at(&format!("/documents/{name}"));
-        told.push(html! { a href=(link) { code { (name) } } ": " span lang="en" { (problem.message) } });
+        told.push(html! { a href=(link) { code { (name) } } ": " (lang.tell(&problem.message)) });
     }
     html! {
         @if told.is_empty() { p.good { span.shape aria-hidden="true" { "✓" } " " (lang.all_well()) } }
@@ -318,142 +317,5 @@ async fn waits(visit: &Visit) -> Markup {
             }
         }
         @if let Some(why) = visit.forbids(Permission::Approve) { p.why { (lang.cannot_approve()) " " (why) } }
-    }
-}
-
-pub async fn service(visit: Visit, Named(name): Named<String>) -> Result<Response> {
-    let view = visit.control().view();
-    let id = DocumentId::of(Kind::Service, &name).ok_or_else(|| Error::not_found(&name))?;
-    let lived = visit.lived()?.into_iter().find(|service| service.name == name);
-    if lived.is_none() && !view.set.documents.contains_key(&id) {
-        return Err(Error::not_found(id));
-    }
-    let lived = lived.unwrap_or(Lived { name: name.clone(), sides: Vec::new(), instances: Vec::new() });
-    let lang = visit.lang();
-    let main = html! {
-        h1 { (lang.service()) " " (name) }
-        p {
-            a href=(visit.at(&format!("/documents/services/{name}"))) { (lang.its_document()) } " · "
-            a href=(visit.at(&format!("/documents?kind=instance&filter={name}%2F"))) { (lang.its_instances()) } " · "
-            a href=(visit.at("/why")) { (lang.why()) }
-        }
-        section aria-labelledby="versions-title" {
-            h2 #versions-title { (lang.versions()) }
-            div #versions data-live="services document plan" { (versions(&visit, &lived)) }
-        }
-        section aria-labelledby="instances-title" {
-            h2 #instances-title { (lang.instances()) }
-            div #instances data-live="services document" { (instances(&visit, &lived)) }
-        }
-        section aria-labelledby="rules-title" {
-            h2 #rules-title { (lang.rules_in_order()) }
-            div #rules data-live="document plan" { (rules(&visit, &view, &name)) }
-        }
-    };
-    let calls = vec!["GET /services".to_owned(), format!("GET /documents/services/{name}")];
-    Ok(visit.page(Page { tab: Tab::Services, title: name, calls, main }).await)
-}
-
-fn versions(visit: &Visit, service: &Lived) -> Markup {
-    let lang = visit.lang();
-    html! {
-        @if service.sides.is_empty() { p.none { (lang.no_figures()) } }
-        @else {
-            table {
-                caption.unseen { (lang.versions()) }
-                thead { tr {
-                    th scope="col" { (lang.version()) }
-                    th.figure scope="col" { (lang.live_share()) }
-                    th.figure scope="col" { (lang.requests()) }
-                    th.figure scope="col" { (lang.errors()) }
-                    th.figure scope="col" { (lang.p50()) }
-                    th.figure scope="col" { (lang.p99()) }
-                    th.figure scope="col" { (lang.fallbacks()) }
-                    th.figure scope="col" { (lang.instances()) }
-                } }
-                tbody { @for side in &service.sides { tr { th scope="row" { (version(lang, side)) } (figures(service, side)) } } }
-            }
-        }
-    }
-}
-
-fn instances(visit: &Visit, service: &Lived) -> Markup {
-    let lang = visit.lang();
-    html! {
-        @if service.instances.is_empty() { p.none { (lang.no_proxy_told()) } }
-        @else {
-            table {
-                caption.unseen { (lang.instances()) }
-                thead { tr {
-                    th scope="col" { (lang.address()) }
-                    th scope="col" { (lang.version()) }
-                    th scope="col" { (lang.state()) }
-                } }
-                tbody {
-                    @for (label, instance) in &service.instances {
-                        tr {
-                            td { code { (word(instance, "address")) } }
-                            td { (label) }
-                            td { (instance_state(instance)) }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn instance_state(instance: &Value) -> Markup {
-    let state = word(instance, "state");
-    let (class, shape) = match takes_requests(instance) {
-        true => ("good", "●"),
-        false => ("bad", "■"),
-    };
-    html! { span class=(class) { span.shape aria-hidden="true" { (shape) } " " (state) } }
-}
-
-/// The rules that concern a service, in the order in which they are asked.
-fn rules(visit: &Visit, view: &View, service: &str) -> Markup {
-    let lang = visit.lang();
-    let found = view.good(Kind::Rule).filter_map(|(id, document)| match document {
-        Document::Rule(rule) if concerns(rule, service) => Some((id, rule)),
-        _ => None,
-    });
-    let mut found: Vec<(&DocumentId, &Rule)> = found.collect();
-    found.sort_by(|left, right| right.1.priority.cmp(&left.1.priority).then_with(|| left.0.cmp(right.0)));
-    html! {
-        @if found.is_empty() { p.none { (lang.no_rules()) } }
-        @else {
-            ol.rules {
-                @for (id, rule) in found {
-                    li {
-                        a href=(visit.at(&format!("/documents/{id}"))) { code { (id) } }
-                        " → " (outcome(&rule.outcome))
-                        @if rule.when.is_none() { " · " (lang.every_request()) }
-                        @if rule.services.is_none() { " · " (lang.every_service()) }
-                        @if !rule.enabled { " " span.mark { (lang.disabled()) } }
-                        " · " (lang.priority()) " " (rule.priority)
-                        @if let Some(owner) = Owner::of(id, None) { " · " span lang="en" { (owner.to_string()) } }
-                    }
-                }
-                li { span.none { (lang.else_release()) } }
-            }
-        }
-    }
-}
-
-fn concerns(rule: &Rule, service: &str) -> bool {
-    rule.services.as_ref().is_none_or(|services| services.iter().any(|name| name.as_str() == service))
-}
-
-fn outcome(outcome: &Outcome) -> Markup {
-    match outcome {
-        Outcome::Version(version) => html! { strong { (version.as_str()) } },
-        Outcome::Split(shares) => html! {
-            @for (index, (version, share)) in shares.iter().enumerate() {
-                @if index > 0 { ", " }
-                strong { (version.as_str()) } " " (share.to_string())
-            }
-        },
     }
 }

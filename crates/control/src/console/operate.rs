@@ -1,6 +1,6 @@
 //! The fleet, what happened, messages, and what waits for a second person.
 
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use maud::{Markup, html};
 use serde_json::Value;
@@ -17,6 +17,27 @@ use crate::people::Permission;
 
 /// Records, and messages, of a page.
 const ROWS: usize = 50;
+/// Records of one table for a spreadsheet, and of one look at the store for it.
+const CSV_ROWS: usize = 100_000;
+const CSV_PAGE: usize = 1_000;
+const CSV_HEAD: [&str; 16] = [
+    "id",
+    "time",
+    "who",
+    "via",
+    "credential",
+    "address",
+    "user_agent",
+    "request_id",
+    "approved_by",
+    "action",
+    "object",
+    "before",
+    "after",
+    "reason",
+    "result",
+    "hash",
+];
 
 pub async fn fleet(visit: Visit) -> Result<Response> {
     let lang = visit.lang();
@@ -75,7 +96,7 @@ fn proxy_row(visit: &Visit, proxy: &Value) -> Markup {
         tr {
             td { code { (word(proxy, "id")) } }
             td { span class=(class) { span.shape aria-hidden="true" { (shape) } " " (state) }
-                @if !word(proxy, "error").is_empty() { " " span.none lang="en" { (word(proxy, "error")) } } }
+                @if !word(proxy, "error").is_empty() { " " span.none { (lang.tell(word(proxy, "error"))) } } }
             td { (known(revision("running"))) }
             td { (known(revision("offered"))) }
             td.figure { (known(number(proxy, "problems").map(|number| count(number as u64)))) }
@@ -97,20 +118,83 @@ fn time_of(text: &str, end: &str) -> Result<Option<OffsetDateTime>> {
         .map_err(|_| Error::BadRequest(format!("`{text}` is not a time like `2026-11-22T08:00:00Z`")))
 }
 
-pub async fn audit(visit: Visit) -> Result<Response> {
-    let lang = visit.lang();
+fn audit_query(visit: &Visit, limit: usize) -> Result<AuditQuery> {
     let some = |key: &str| Some(visit.asked(key).trim()).filter(|text| !text.is_empty()).map(str::to_owned);
-    let query = AuditQuery {
+    Ok(AuditQuery {
         who: some("who"),
         what: some("what"),
         from: time_of(visit.asked("from"), "00:00:00")?,
         to: time_of(visit.asked("to"), "23:59:59")?,
-        limit: ROWS,
+        limit,
         after: visit.asked("after").parse().ok(),
+    })
+}
+
+/// The same records for a spreadsheet, newest first, without the texts: their hashes stand for them.
+pub async fn audit_csv(visit: Visit) -> Result<Response> {
+    let mut query = audit_query(&visit, CSV_PAGE)?;
+    let mut text = format!("{}\r\n", CSV_HEAD.join(","));
+    let mut rows = 0;
+    while rows < CSV_ROWS {
+        let (records, next) = visit.control().audit(&visit.who, &query).await?;
+        for record in records.iter().take(CSV_ROWS - rows) {
+            text += &csv_row(record);
+            rows += 1;
+        }
+        let Some(next) = next else { break };
+        query.after = Some(next);
+    }
+    let headers = [
+        (http::header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (http::header::CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""),
+    ];
+    Ok((headers, text).into_response())
+}
+
+fn csv_row(record: &RecordShown) -> String {
+    let hash = |text: &Option<crate::control::TextShown>| {
+        text.as_ref().map(|text| text.hash.clone()).unwrap_or_default()
     };
+    let result = match record.result {
+        crate::audit::Outcome::Ok => "ok",
+        crate::audit::Outcome::Refused => "refused",
+        crate::audit::Outcome::Waiting => "waiting",
+    };
+    let some = |text: &Option<String>| text.clone().unwrap_or_default();
+    let cells = [
+        record.id.to_string(),
+        record.time.clone(),
+        record.who.clone(),
+        record.via.clone(),
+        record.credential.clone(),
+        record.address.clone(),
+        record.user_agent.clone(),
+        record.request_id.clone(),
+        some(&record.approved_by),
+        record.action.clone(),
+        record.object.clone(),
+        hash(&record.before),
+        hash(&record.after),
+        some(&record.reason),
+        result.to_owned(),
+        record.hash.clone(),
+    ];
+    cells.map(|cell| csv_cell(&cell)).join(",") + "\r\n"
+}
+
+/// In quotes, and never the beginning of a formula: a spreadsheet would run what somebody wrote as a reason.
+fn csv_cell(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    format!("\"{}{}\"", if is_formula { "'" } else { "" }, text.replace('"', "\"\""))
+}
+
+pub async fn audit(visit: Visit) -> Result<Response> {
+    let lang = visit.lang();
+    let query = audit_query(&visit, ROWS)?;
     let (records, next) = visit.control().audit(&visit.who, &query).await?;
     let head = visit.control().audit_head().await.unwrap_or_default();
     let api = visit.look.with("lang", "").replacen("/audit", "/api/v1/audit", 1);
+    let csv = visit.look.with("lang", "").replacen("/audit", "/audit/csv", 1);
     let main = html! {
         h1 { (lang.audit()) }
         form.filters method="get" action=(visit.at("/audit")) role="search" aria-label=(lang.filter()) {
@@ -133,7 +217,7 @@ pub async fn audit(visit: Visit) -> Result<Response> {
         (more(&visit.look, next.map(|id| id.to_string()).as_deref()))
         p { (lang.chain_head()) ": " code { (head) } }
         pre tabindex="0" { code { "graygate audit verify --control FILE --head " (head) } }
-        p { a href=(api) { (lang.as_json()) } }
+        p { a href=(api) { (lang.as_json()) } " · " a href=(csv) download="audit.csv" { (lang.as_csv(CSV_ROWS)) } }
     };
     let calls = vec!["GET /audit?who=&what=&from=&to=".to_owned()];
     Ok(visit.page(Page { tab: Tab::Audit, title: lang.audit().to_owned(), calls, main }).await)
@@ -198,7 +282,7 @@ pub async fn messages(visit: Visit) -> Result<Response> {
                     li class=(if item.read { "read" } else { "unread" }) {
                         @if !item.read { span.mark { (lang.unread()) } " " }
                         (moment(&item.time)) " " span.none { (item.kind) } " "
-                        span lang="en" { (item.text) }
+                        (lang.tell(&item.text))
                         @if let Some(link) = &item.link {
                             " " a href=(if link.starts_with('/') { visit.at(link) } else { link.clone() }) { (lang.open_it()) }
                         }
@@ -308,6 +392,23 @@ pub async fn decide(Named(id): Named<String>, form: Form) -> Result<Response> {
                 proposal_page(&visit, &id, (status, Some(refusal(&visit.look, &error)))).await?;
             response.extensions_mut().insert(error);
             Ok(response)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_quoted_and_no_formulas() {
+        for (text, cell) in [
+            ("plain", "\"plain\""),
+            ("a \"b\", c\nd", "\"a \"\"b\"\", c\nd\""),
+            ("=1+1", "\"'=1+1\""),
+            ("@x", "\"'@x\""),
+        ] {
+            assert_eq!(csv_cell(text), cell);
         }
     }
 }

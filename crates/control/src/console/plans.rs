@@ -6,13 +6,13 @@
 use axum::response::Response;
 use graygate_judge::plan::{Action, Rule, State, Waiting, rule};
 use http::StatusCode;
-use maud::{Markup, PreEscaped, html};
-use serde_json::Value;
+use maud::{Markup, html};
 
 use super::now::Lived;
+use super::plan_evidence::{evidence, side_by_side, verdict};
 use super::plan_marks::{span_of, state_mark, waited_for};
 use super::shell::{Page, Tab};
-use super::show::{count, difference, known, millis, moment, number, percent, rate, refusal};
+use super::show::{count, difference, moment, percent, refusal};
 use super::visit::{Fields, Form, Visit};
 use crate::api::Named;
 use crate::control::{ActionAsked, ActionDone, PlanRead};
@@ -20,12 +20,9 @@ use crate::error::{Error, Result};
 use crate::people::Permission;
 use crate::plans::{GuardShown, PlanShown, RollbackShown, RunShown};
 use crate::report::Language;
-use crate::report::charts::{Chart, Point};
 
 /// Plans of a page.
 const ROWS: usize = 200;
-/// Points of an evidence chart; the drawing thins them further.
-const LINES: usize = 3_600;
 /// Runs of a plan that are shown.
 const RUNS: usize = 10;
 
@@ -93,7 +90,7 @@ fn row(visit: &Visit, plan: &PlanShown) -> Markup {
             td { (plan.steps_begun) "/" (plan.steps.len()) }
             td { (percent(plan.share / 100.0)) }
             td { (nearest(visit.lang(), plan)) }
-            td lang="en" { (plan.waiting_for.first().map_or("", String::as_str)) }
+            td { @if let Some(first) = plan.waiting_for.first() { (visit.lang().tell(first)) } }
         }
     }
 }
@@ -108,19 +105,6 @@ fn nearest(lang: Language, plan: &PlanShown) -> Markup {
         None => html! { span.none { "–" } },
         Some((name, guard, _)) => html! { (name) ": " (verdict(lang, guard)) },
     }
-}
-
-fn verdict(lang: Language, guard: &GuardShown) -> Markup {
-    let figures = match (guard.log10_e, guard.log10_threshold) {
-        (Some(e), Some(limit)) => format!("{e:.2} / {limit:.2}"),
-        _ => guard.last.map_or_else(|| "–".to_owned(), |last| format!("{last}")),
-    };
-    let (class, shape, said) = match (guard.verdict.as_str(), guard.had_evidence) {
-        ("regression", _) => ("bad", "■", lang.regression()),
-        (_, true) => ("good", "●", lang.pass()),
-        (_, false) => ("none", "○", lang.no_evidence_yet()),
-    };
-    html! { span class=(class) { span.shape aria-hidden="true" { (shape) } " " (said) } " " span.figure { (figures) } }
 }
 
 pub async fn show(visit: Visit, Named(name): Named<String>) -> Result<Response> {
@@ -157,7 +141,7 @@ async fn page(
         @if let Some(above) = above { (above) }
         div #plan-state data-live="plan document services" {
             p.verdict { (state_mark(lang, &plan)) " " (sentence(lang, &plan)) }
-            @if let Some(why) = &plan.why { p { (lang.because()) " " span lang="en" { (why) } } }
+            @if let Some(why) = &plan.why { p { (lang.because()) " " (lang.tell(why)) } }
             (waits(visit, &waiting))
             (edited(visit, &plan))
         }
@@ -171,7 +155,7 @@ async fn page(
         }
         section aria-labelledby="evidence-title" {
             h2 #evidence-title { (lang.evidence()) }
-            div #plan-evidence data-live="plan services" { (evidence(visit, &plan).await) }
+            div #plan-evidence data-live="plan services" { (evidence(visit, &plan, &runs).await) }
         }
         section aria-labelledby="sides-title" {
             h2 #sides-title { (lang.side_by_side()) }
@@ -380,74 +364,6 @@ fn will(lang: Language, plan: &PlanShown, action: Action) -> Markup {
     html! { @if let Some(shown) = shown { p { (shown) } } }
 }
 
-async fn evidence(visit: &Visit, plan: &PlanShown) -> Markup {
-    let lang = visit.lang();
-    let lines = match plan.run {
-        0 => Vec::new(),
-        run => visit
-            .control()
-            .plan_evidence(&visit.who, &plan.name, (Some(run), false))
-            .await
-            .map(|lines| read_lines(&lines))
-            .unwrap_or_default(),
-    };
-    html! {
-        @if plan.guards.is_empty() { p.none { (lang.no_evidence_yet()) } }
-        ul.tiles { @for (name, guard) in &plan.guards {
-            li class=(if guard.verdict == "regression" { "bad" } else { "" }) {
-                h3 { (lang.guard_name(name)) }
-                p { (verdict(lang, guard)) }
-                @let points = points_of(&lines, name);
-                @if let Some(limit) = guard.log10_threshold.filter(|_| !points.is_empty()) {
-                    (PreEscaped(Chart::evidence(name, points, 10f64.powf(-limit)).in_language(lang).svg()))
-                }
-            }
-        } }
-    }
-}
-
-fn read_lines(lines: &[u8]) -> Vec<Value> {
-    let text = String::from_utf8_lossy(lines);
-    let all: Vec<&str> = text.lines().collect();
-    let newest = all.get(all.len().saturating_sub(LINES)..).unwrap_or_default();
-    newest.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-fn points_of(lines: &[Value], guard: &str) -> Vec<Point> {
-    let points = lines.iter().filter_map(|line| {
-        let second = line.get("second")?.as_i64()?;
-        Some((second, line.get("guards")?.get(guard)?.get("log10_e")?.as_f64()))
-    });
-    points.collect()
-}
-
-fn side_by_side(visit: &Visit, plan: &PlanShown, services: &[Lived]) -> Markup {
-    let lang = visit.lang();
-    let own: Vec<&Lived> = services.iter().filter(|service| plan.services.contains(&service.name)).collect();
-    html! {
-        @if own.is_empty() { p.none { (lang.no_figures()) } }
-        @else {
-            div.scroll tabindex="0" role="group" aria-label=(lang.side_by_side()) { table {
-                caption.unseen { (lang.side_by_side()) }
-                thead { tr {
-                    th scope="col" { (lang.service()) } th scope="col" { (lang.version()) } th.figure scope="col" { (lang.requests()) }
-                    th.figure scope="col" { (lang.errors()) } th.figure scope="col" { (lang.p50()) } th.figure scope="col" { (lang.p99()) }
-                } }
-                tbody { @for service in own { @for side in &service.sides {
-                    tr {
-                        td { a href=(visit.at(&format!("/services/{}", service.name))) { (service.name) } }
-                        td { (side.version) }
-                        td.figure { (known(number(&side.live, "requests_per_second").map(rate))) }
-                        td.figure { (known(number(&side.live, "error_share").map(percent))) }
-                        td.figure { (known(number(&side.live, "p50_ms").map(millis))) }
-                        td.figure { (known(number(&side.live, "p99_ms").map(millis))) }
-                    }
-                } } }
-            } }
-        }
-    }
-}
-
 fn history(visit: &Visit, plan: &PlanShown, runs: &[RunShown]) -> Markup {
     let lang = visit.lang();
     let name = &plan.name;
@@ -470,7 +386,7 @@ fn history(visit: &Visit, plan: &PlanShown, runs: &[RunShown]) -> Markup {
                         li {
                             (moment(&each.time)) " " strong { (each.to) } " · " (each.action) " · " (visit.person(&each.by)) " · "
                             (lang.step()) " " (each.step + 1) ", " (percent(each.share / 100.0))
-                            @if !each.why.is_empty() { " · " span lang="en" { (each.why) } }
+                            @if !each.why.is_empty() { " · " (lang.tell(&each.why)) }
                             @if let Some(reason) = &each.reason { " · " (lang.reason()) ": " (reason) }
                         }
                     } }
@@ -525,7 +441,7 @@ fn rolled_back(lang: Language, shown: &RollbackShown) -> Markup {
             p { strong { span.shape aria-hidden="true" { "✓" } " " (lang.rolled_back(shown.confirmed, shown.of)) } }
             @if !shown.stragglers.is_empty() { p.bad { (lang.stragglers()) ": " (shown.stragglers.join(", ")) } }
             @if !shown.lost.is_empty() { p.warn { (lang.lost_proxies()) ": " (shown.lost.join(", ")) } }
-            @for warning in &shown.warnings { p.warn lang="en" { (warning) } }
+            @for warning in &shown.warnings { p.warn { (lang.tell(warning)) } }
         }
     }
 }

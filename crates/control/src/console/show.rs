@@ -98,8 +98,8 @@ pub fn problems(look: &Look, title: &str, mistakes: &[Mistake]) -> Markup {
                     li {
                         a href=(look.at(&format!("/documents/{}", mistake.document))) { code { (mistake.document) } }
                         @if !mistake.field.is_empty() { " " code.field { (mistake.field) } }
-                        ": " span lang="en" { (mistake.message) }
-                        @if !mistake.help.is_empty() { span.help lang="en" { (mistake.help) } }
+                        ": " (look.lang.tell(&mistake.message))
+                        @if !mistake.help.is_empty() { span.help { (look.lang.tell(&mistake.help)) } }
                     }
                 }
             }
@@ -115,9 +115,9 @@ pub fn refusal(look: &Look, error: &Error) -> Markup {
             p { strong { (lang.refusal(error)) } }
             @match error {
                 Error::WrongPassword | Error::Unauthenticated => {},
-                Error::Away(_) => p { span lang="en" { (error) } " " (lang.without_store()) },
+                Error::Away(_) => p { (lang.tell(&error.to_string())) " " (lang.without_store()) },
                 Error::TooMany { after, .. } => p { (lang.try_again_in(after.as_secs().max(1))) },
-                _ => p lang="en" { (error) },
+                _ => p { (lang.tell(&error.to_string())) },
             }
             @if let Error::Problems(mistakes) = error { (problems(look, lang.problems(), mistakes)) }
             p { (lang.nothing_was_changed()) }

@@ -223,6 +223,10 @@ impl Fields {
         Some(self.get(name).trim()).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All values of a field that may be sent several times.
     pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())

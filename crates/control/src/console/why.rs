@@ -203,7 +203,7 @@ fn trace(visit: &Visit, told: &Value) -> Markup {
                     span.shape aria-hidden="true" { (if matched { "●" } else { "○" }) } " "
                     span.unseen { (if matched { lang.matched() } else { lang.not_matched() }) ": " }
                     a href=(visit.at(&format!("/documents/rules/{}", word(step, "rule")))) { code { (word(step, "rule")) } }
-                    ": " span lang="en" { (word(step, "because")) }
+                    ": " (lang.tell(word(step, "because")))
                 }
             } }
         }

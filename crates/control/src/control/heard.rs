@@ -29,6 +29,26 @@ const WINDOWS: [(&str, u64); 2] = [("10s", 10), ("1m", 60)];
 /// The window that minutes are summed for.
 const HOUR: &str = "1h";
 
+/// Seconds that one point of a chart is summed over, so that few requests make no saw.
+const SMOOTHED: u64 = 5;
+
+/// A version's figures at a second, over the last few.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Moment {
+    pub second: u64,
+    pub per_second: f64,
+    /// None without requests.
+    pub error_share: Option<f64>,
+    pub p99_ms: Option<f64>,
+}
+
+/// A version's last minutes; at seconds of which nobody told there is nothing.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Course {
+    pub version: String,
+    pub moments: Vec<(u64, Option<Moment>)>,
+}
+
 /// What proxies said last.
 #[derive(Default)]
 pub struct Live {
@@ -258,6 +278,40 @@ impl Heard {
         json!({"name": name, "versions": live.collect::<Vec<_>>(), "pools": self.pools(name)})
     }
 
+    /// How a service's versions went, second by second.
+    pub(super) fn courses(&self, name: &str) -> Vec<Course> {
+        let first = (self.newest + 1).saturating_sub(SECONDS);
+        let versions = sum_up(&self.seconds, first, name);
+        // What is told late is waited for by the newest seconds alone.
+        let from = self.seconds.iter().map(|(second, _)| *second).find(|second| *second >= first);
+        let Some(from) = from else { return Vec::new() };
+        let seconds = from + SMOOTHED.saturating_sub(1)..=self.newest;
+        let course = |version: &str| Course {
+            version: version.to_owned(),
+            moments: seconds.clone().map(|second| (second, self.moment(second, (name, version)))).collect(),
+        };
+        versions.keys().map(|version| course(version)).collect()
+    }
+
+    fn moment(&self, second: u64, (service, version): (&str, &str)) -> Option<Moment> {
+        let from = (second + 1).saturating_sub(SMOOTHED);
+        let (low, high) = (
+            self.seconds.partition_point(|(time, _)| *time < from),
+            self.seconds.partition_point(|(time, _)| *time <= second),
+        );
+        let told = self.seconds.range(low..high);
+        // Nobody told of anything: that is not the same as no requests.
+        told.clone().next()?;
+        let mut sum = Sum::default();
+        told.filter_map(|(_, services)| services.get(service)?.get(version)).for_each(|more| sum.add(more));
+        Some(Moment {
+            second,
+            per_second: sum.requests as f64 / SMOOTHED as f64,
+            error_share: (sum.requests > 0).then(|| sum.errors as f64 / sum.requests as f64),
+            p99_ms: sum.quantile(0.99),
+        })
+    }
+
     /// A service's instances, as one proxy sees them.
     fn pools(&self, name: &str) -> Vec<Value> {
         let status = self.statuses.values().find_map(|status| status.as_ref().ok());
@@ -363,5 +417,33 @@ mod tests {
         let nows: BTreeMap<String, u64> = [("a".to_owned(), 1_000)].into();
         heard.take(&Gathered { rows: vec![row(999_999, "gray", 50)], nows, ..Gathered::default() });
         assert_eq!(heard.service("patient", true)["versions"], json!([]));
+    }
+
+    #[test]
+    fn a_course_is_smoothed_and_has_gaps_where_nobody_told() {
+        let mut heard = Heard { newest: 1_000, ..Heard::default() };
+        for second in (900..=930).chain(960..=1_000) {
+            heard.add(second, ("patient", "gray"), &Sum::of(&row(second, "gray", 100)));
+            if second >= 990 {
+                heard.add(second, ("patient", "release"), &Sum::of(&row(second, "release", 50)));
+            }
+        }
+        let courses = heard.courses("patient");
+        assert_eq!(
+            courses.iter().map(|course| course.version.as_str()).collect::<Vec<_>>(),
+            ["gray", "release"]
+        );
+        let at = |course: &Course, second: u64| {
+            course.moments.iter().find(|(known, _)| *known == second).and_then(|(_, moment)| *moment)
+        };
+        let (gray, release) = (&courses[0], &courses[1]);
+        assert_eq!((gray.moments.first().unwrap().0, gray.moments.last().unwrap().0), (904, 1_000));
+        let whole = at(gray, 920).unwrap();
+        assert_eq!((whole.per_second, whole.error_share), (100.0, Some(0.01)));
+        assert_eq!(at(gray, 950), None, "nobody told");
+        let none = at(release, 970).unwrap();
+        assert_eq!((none.per_second, none.error_share, none.p99_ms), (0.0, None, None));
+        assert_eq!(at(release, 992).unwrap().per_second, 30.0, "the window is half full");
+        assert!(heard.courses("other").is_empty());
     }
 }

@@ -10,6 +10,7 @@ use graygate_store::fleet;
 use serde_json::{Value, json};
 
 use super::events::EventKind;
+use super::heard::Course;
 use super::plane::Control;
 use crate::error::{Error, Result};
 use crate::evidence::{Cursors, Question};
@@ -32,6 +33,14 @@ impl Control {
         let services = view.good(Kind::Service).map(|(id, _)| id.name.to_string());
         let items: Vec<Value> = services.map(|name| heard.service(&name, self.leadership.leads())).collect();
         Ok(json!({"items": items, "next": null}))
+    }
+
+    /// How the versions of a service went in the last minutes.
+    pub fn courses(&self, who: &Principal, service: &str) -> Result<Vec<Course>> {
+        who.may_somewhere(Permission::Read)?;
+        let mut heard = self.live.heard.lock();
+        heard.wanted = Some(self.clock.instant());
+        Ok(heard.courses(service))
     }
 
     /// Who runs what, and who lags.

@@ -40,7 +40,7 @@ pub use clock::{Clock, SystemClock, rfc3339};
 pub use documents::{DocumentShown, DocumentText, kind_of};
 pub use draft::{DOCUMENT_LIMIT, Draft, DryRun};
 pub use events::{Event, EventKind, Events, STREAM_LIMIT, Streams, Subscription};
-pub use heard::Live;
+pub use heard::{Course, Live, Moment};
 pub use history::HistoryShown;
 pub use journal::{AuditQuery, RecordShown, TextShown};
 pub use lists::{ContainsShown, MembersDone, MembersShown};

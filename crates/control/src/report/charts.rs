@@ -23,6 +23,9 @@ const TOP: f64 = 26.0;
 const BOTTOM: f64 = 24.0;
 /// Parts of the axes, at most.
 const TICKS: f64 = 4.0;
+/// What the ids of charts of evidence begin with, and that of a share: their titles are known in every language.
+const EVIDENCE: &str = "evidence-";
+const SHARE: &str = "share";
 
 /// The colours of every chart, for the style sheet of the page that shows them.
 pub const STYLE: &str = "\
@@ -198,20 +201,30 @@ impl Chart {
 
     pub fn in_language(mut self, language: Language) -> Chart {
         self.language = language;
+        if language == Language::Chinese {
+            if let Some(guard) = self.id.strip_prefix(EVIDENCE) {
+                self.title = format!("证据：{guard}（e 的常用对数）");
+            } else if self.id == SHARE {
+                self.title = "比例".to_owned();
+            }
+            if let Some(limit) = self.limit.as_mut().filter(|_| self.id.starts_with(EVIDENCE)) {
+                limit.name = format!("达到 {} 即判定劣化", figure(limit.value));
+            }
+        }
         self
     }
 
     /// The evidence of a guard, against what makes it say regression: `points` are logarithms of e to the base of ten.
     pub fn evidence(guard: &str, points: Vec<Point>, alpha: f64) -> Chart {
         let limit = -alpha.log10();
-        Chart::new(format!("evidence-{guard}"), format!("Evidence: {guard} (log10 of e)"), Unit::Log10)
+        Chart::new(format!("{EVIDENCE}{guard}"), format!("Evidence: {guard} (log10 of e)"), Unit::Log10)
             .with_line(guard, Side::Gray, points)
             .with_limit(format!("regression at {}", figure(limit)), limit)
     }
 
     /// Which share of people the plan's version has, over time.
     pub fn share(points: Vec<Point>) -> Chart {
-        Chart::new("share", "Share", Unit::Percent).with_line("share", Side::Gray, points)
+        Chart::new(SHARE, "Share", Unit::Percent).with_line("share", Side::Gray, points)
     }
 
     /// The picture as one `svg` element.

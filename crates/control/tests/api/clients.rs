@@ -42,19 +42,17 @@ fn write_blocks(language: &str, mark: &str, folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(sources(&path)),
-            false => found.push(path),
-        }
-    }
-    found
+/// The jars of Spring, Feign and servlets; `make provider-tools` brings them.
+fn jars() -> PathBuf {
+    let tools = std::env::var_os("GRAYGATE_TOOLS").map(PathBuf::from);
+    let tools = tools
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/graygate-tools"));
+    let jars = tools.join("spring");
+    assert!(jars.join("complete").exists(), "{}: `make provider-tools` brings them", jars.display());
+    jars
 }
 
-/// The Java of the page, beside as much of Spring, Feign and servlets as it names.
+/// The Java of the page, with Spring, Feign and a real control process.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_spring_applications_paste_compiles_and_works() {
     if Command::new("javac").arg("-version").output().is_err() {
@@ -64,17 +62,19 @@ async fn what_spring_applications_paste_compiles_and_works() {
     let (_world, process, li, token) = world().await;
     let folder = tempfile::tempdir().unwrap();
     let mut files = write_blocks("java", "//", folder.path());
-    files.extend(sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/spring")));
+    files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/spring/Check.java"));
     let classes = folder.path().join("classes");
-    let compiled =
-        Command::new("javac").arg("-Xlint:all").arg("-d").arg(&classes).args(&files).output().unwrap();
+    let library = format!("{}/*", jars().display());
+    let mut compiler = Command::new("javac");
+    compiler.args(["-Xlint:all,-processing,-classfile", "-Werror", "-cp", &library, "-d"]);
+    let compiled = compiler.arg(&classes).args(&files).output().unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let url = format!("http://{}", process.address);
     let mut child = Command::new("java")
-        .args(["-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(&classes)
+        .args(["-XX:TieredStopAtLevel=1", "-cp", &format!("{}:{library}", classes.display())])
         .args(["Check", &url, &token, PLACE])
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let (lines, mut heard) = tokio::sync::mpsc::unbounded_channel();
@@ -90,14 +90,23 @@ async fn what_spring_applications_paste_compiles_and_works() {
             told.push(line);
         }
     }
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait().unwrap().success(), "{told:?}");
     let expected = [
-        "thread gray",
-        "rest {x-gray-version=gray} feign {x-gray-version=gray}",
-        "after null",
+        // The header, by each client of Spring and by Feign.
+        "template gray",
+        "client gray",
+        "feign gray",
+        "without null",
+        "after broken null",
+        // Threads and queues.
+        "spring gray",
+        "future gray",
         "pool null",
+        "again null",
         "queue feat1",
+        // `@Value` and `Environment`.
         "value hello \"gray\"",
+        "other sources own",
         "none null",
         "changed changed",
         "用户",

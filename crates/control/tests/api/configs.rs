@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use graygate_control::people::{Grant, Role};
+use graygate_control::configs::{Asker, ItemId, ItemPlace};
+use graygate_control::people::{Grant, Principal, Role, Via};
 use graygate_rules::decide::bucket;
 use serde_json::{Value, json};
 
@@ -300,8 +301,16 @@ async fn a_percentage_is_sticky_and_the_same_from_every_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn canary_widens_by_itself_until_everyone_has_the_value() {
-    let mut world = World::directory("");
+async fn canary_widens_by_itself_until_everyone_has_the_value_over_a_directory() {
+    canary_widens_by_itself(World::directory("")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn canary_widens_by_itself_until_everyone_has_the_value_over_etcd() {
+    canary_widens_by_itself(World::etcd("")).await;
+}
+
+async fn canary_widens_by_itself(mut world: World) {
     let (_process, li) = begin(&mut world).await;
     let canary = json!({"canaryInstances": ["i1"], "stepPercentage": 50, "stepInterval": 0.02});
     let id = made(&li, json!({"grayStrategy": "CANARY", "canary": canary})).await;
@@ -325,8 +334,16 @@ async fn canary_widens_by_itself_until_everyone_has_the_value() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_values_in_a_row_above_a_limit_roll_back() {
-    let mut world = World::directory("");
+async fn three_values_in_a_row_above_a_limit_roll_back_over_a_directory() {
+    three_values_in_a_row_roll_back(World::directory("")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_values_in_a_row_above_a_limit_roll_back_over_etcd() {
+    three_values_in_a_row_roll_back(World::etcd("")).await;
+}
+
+async fn three_values_in_a_row_roll_back(mut world: World) {
     let (process, li) = begin(&mut world).await;
     let rules = json!({"userWhitelist": ["u1"], "rollback": {"error_rate": 5, "response_time": 1000}});
     let id = made(&li, json!({"grayStrategy": "USER_WHITELIST", "grayRules": rules})).await;
@@ -362,8 +379,16 @@ async fn three_values_in_a_row_above_a_limit_roll_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_wakes_at_changes() {
-    let mut world = World::directory("");
+async fn a_watch_wakes_at_changes_over_a_directory() {
+    a_watch_wakes(World::directory("")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_wakes_at_changes_over_etcd() {
+    a_watch_wakes(World::etcd("")).await;
+}
+
+async fn a_watch_wakes(mut world: World) {
     let (_process, li) = begin(&mut world).await;
     let id = made(&li, json!({"grayStrategy": "USER_WHITELIST", "userWhitelist": ["u1"]})).await;
     let mut version = asked(&li, "userId=u1").await["version"].as_u64().unwrap();
@@ -394,4 +419,52 @@ async fn a_watch_wakes_at_changes() {
         assert!(told["version"].as_u64().unwrap() > version, "{change}: {told}");
         version = told["version"].as_u64().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_without_a_change_answers_after_half_a_minute_over_a_directory() {
+    a_watch_without_a_change_answers(World::directory("")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_without_a_change_answers_after_half_a_minute_over_etcd() {
+    a_watch_without_a_change_answers(World::etcd("")).await;
+}
+
+/// By the real clock, while others change what is none of its concern: 200 and the same version.
+async fn a_watch_without_a_change_answers(mut world: World) {
+    let (process, li) = begin(&mut world).await;
+    let version = asked(&li, "").await["version"].as_u64().unwrap();
+    let begun = Instant::now();
+    let waiting = {
+        let path = format!("{ROOT}/config/value?{KEY}&watch=true&version={version}");
+        let li = li.clone();
+        tokio::spawn(async move { ok(li.get(&path).await) })
+    };
+    let other = json!({"appName": "other", "environment": "prod", "configKey": "k", "value": "1"});
+    ok(li.put(&format!("{ROOT}/config/item"), &other.to_string()).await);
+    made(&li, json!({"grayStrategy": "PERCENTAGE", "percentage": 10})).await;
+    let told = waiting.await.unwrap();
+    let waited = begun.elapsed();
+    assert_eq!((&told["version"], &told["value"]), (&json!(version), &json!("10")), "{told}");
+    // Others share the machine; to the second it is held by the clock that is stopped below.
+    assert!(waited > Duration::from_secs(29) && waited < Duration::from_secs(45), "{waited:?}");
+    drop(process);
+}
+
+#[tokio::test]
+async fn a_watch_takes_at_most_31_seconds() {
+    let plane = crate::harness::Plane::start().await;
+    let root = Principal::own("command", Via::Command);
+    let place = ItemPlace::of("user-service", "prod", None).unwrap();
+    let id = ItemId::of(place, "pool").unwrap();
+    plane.control.put_config_item(&root, (&id, Some("10".into())), None, None).await.unwrap();
+    let asker = Asker { instance: None, user: None, address: [10, 0, 0, 1].into() };
+    let known = plane.control.config_value(&root, &id, &asker).await.unwrap();
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let told = plane.control.watch_config_value(&root, (&id, &asker), Some(known.version)).await.unwrap();
+    let waited = begun.elapsed();
+    assert_eq!(told, known);
+    assert!(waited >= Duration::from_secs(30) && waited <= Duration::from_secs(31), "{waited:?}");
 }

@@ -178,8 +178,16 @@ async fn long_lists_are_saved(mut world: World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_and_roles_are_told() {
-    let mut world = World::directory(HOSPITAL);
+async fn versions_and_roles_are_told_over_a_directory() {
+    versions_and_roles(World::directory(HOSPITAL)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_and_roles_are_told_over_etcd() {
+    versions_and_roles(World::etcd(HOSPITAL)).await;
+}
+
+async fn versions_and_roles(mut world: World) {
     let (process, li) = begin(&mut world).await;
     let empty = ok(li.get("/gateway/syn").await);
     ok(li.post("/gateway/setting", with(&setting(), json!({"revision": empty["revision"]}))).await);
@@ -232,20 +240,24 @@ async fn versions_and_roles_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_person_is_waited_for() {
-    let mut world = World::directory(&format!("{HOSPITAL}four_eyes: [patient]\n"));
+async fn a_second_person_is_waited_for_over_a_directory() {
+    a_second_person_is(World::directory(&format!("{HOSPITAL}four_eyes: [patient]\n"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_person_is_waited_for_over_etcd() {
+    a_second_person_is(World::etcd(&format!("{HOSPITAL}four_eyes: [patient]\n"))).await;
+}
+
+async fn a_second_person_is(mut world: World) {
     let process = world.start().await;
     let li = process.person("li", Role::Editor).await;
     let zhao = process.person("zhao", Role::Approver).await;
-    for service in ["patient", "portal"] {
-        let file = world.folder.path().join(format!("documents/services/{service}.yaml"));
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, "{}\n").unwrap();
-    }
-    until("the services are seen", async || {
-        li.get("/documents?kind=service").await.json()["items"].as_array().unwrap().len() == 2
-    })
-    .await;
+    li.new_one().put("/documents/services/portal", "{}\n").await.is(201);
+    let waits =
+        li.new_one().put("/documents/services/patient", "{}\n").await.is(202).json()["proposal"].clone();
+    let path = format!("/proposals/{}/approve", waits["id"].as_str().unwrap());
+    zhao.post(&path, json!({"hash": waits["hash"]})).await.is(200);
     let empty = ok(li.get("/gateway/syn").await);
     let answer = li.post("/gateway/setting", with(&setting(), json!({"revision": empty["revision"]}))).await;
     assert_eq!(answer.status, 202, "{}", answer.text());

@@ -116,3 +116,27 @@ async fn times_are_told_in_the_zone_of_the_browser_with_utc_beside() {
     );
     assert_ne!(shown, json!(null));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_of_a_service_move_with_every_second() {
+    let stage = Stage::start().await;
+    stage.person("li", Role::Viewer).await;
+    let browser = Browser::open(&stage.origin()).await;
+    browser.sign_in("li").await;
+    browser.go("/services/patient").await;
+    browser.until("document.querySelectorAll('#courses svg').length === 3").await;
+    let drawing = "document.querySelector('#courses svg path.gray[fill=none]').getAttribute('d')";
+    let before = browser.run(&format!("return {drawing}")).await;
+    browser.until(&format!("{drawing} !== {before}")).await;
+    let requests = browser.text("#courses").await;
+    assert!(requests.contains("Requests a second") && requests.contains("Latency p99"), "{requests}");
+    // What is drawn is told in words as well, and an error shows within seconds.
+    stage.proxy.said.errors.store(30, Ordering::Relaxed);
+    browser
+        .until("/gray: [1-9][0-9.]* %/.test(document.querySelector('#course-errors-d').textContent)")
+        .await;
+    assert_eq!(browser.axe().await, Vec::<String>::new());
+    browser.go("/services/patient?lang=zh").await;
+    browser.until("document.querySelector('#course-errors-t')?.textContent === '错误率'").await;
+    browser.is_content(&[]).await;
+}

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod browser;
+mod configs;
 mod editing;
 mod keyboard;
 mod lists;

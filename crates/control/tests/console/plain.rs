@@ -7,14 +7,14 @@ use hyper_util::rt::TokioIo;
 
 use crate::stage::{PASSWORD, Stage};
 
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     headers: http::HeaderMap,
-    text: String,
+    pub text: String,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
@@ -24,7 +24,7 @@ impl Answer {
     }
 
     /// What a form of the page carries as proof.
-    fn csrf(&self) -> String {
+    pub fn csrf(&self) -> String {
         let (_, rest) = self
             .text
             .split_once("name=\"csrf\" value=\"")
@@ -33,7 +33,7 @@ impl Answer {
     }
 }
 
-async fn send(
+pub async fn send(
     stage: &Stage,
     (method, path): (&str, &str),
     (cookie, form): (&str, &[(&str, &str)]),
@@ -41,7 +41,7 @@ async fn send(
     ask(stage, (method, path), &[("cookie", cookie)], form).await
 }
 
-async fn ask(
+pub async fn ask(
     stage: &Stage,
     (method, path): (&str, &str),
     headers: &[(&str, &str)],
@@ -66,7 +66,7 @@ async fn ask(
 }
 
 /// A session's cookie, by the form.
-async fn sign_in(stage: &Stage, name: &str) -> String {
+pub async fn sign_in(stage: &Stage, name: &str) -> String {
     let form = [("user", name), ("password", PASSWORD)];
     let answer = send(stage, ("POST", "/sign-in"), ("", &form)).await;
     assert_eq!((answer.status, answer.header("location")), (303, "/"), "{}", answer.text);
@@ -286,4 +286,43 @@ async fn what_is_not_there_is_a_page_too() {
             assert!(!page.text.contains(hostile) || hostile == "'||1", "{path} repeats {hostile}");
         }
     }
+}
+
+/// Problems, reasons of rules and what a plan waits for are told in the language of the page.
+#[tokio::test(flavor = "multi_thread")]
+async fn chinese_pages_tell_problems_and_reasons_in_chinese() {
+    let stage = Stage::start().await;
+    stage.person("li", Role::Admin).await;
+    std::fs::write(stage.file("rules/40-wrong.yaml"), "servces: [patient]\nversion: gray\n").unwrap();
+    std::fs::write(stage.file("rules/41-lost.yaml"), "services: [nowhere]\nversion: gray\n").unwrap();
+    let cookie = sign_in(&stage, "li").await;
+    let begun = std::time::Instant::now();
+    let page = loop {
+        let page = send(&stage, ("GET", "/?lang=zh"), (&cookie, &[])).await;
+        if page.text.contains("40-wrong") {
+            break page;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(15), "{}", page.text);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(
+        page.text.contains("未知字段 `servces`") && page.text.contains("服务 `nowhere` 不存在"),
+        "{}",
+        page.text
+    );
+    assert!(!page.text.contains("unknown field"), "{}", page.text);
+    let lang = format!("{cookie}; graygate-lang=zh");
+    let document = send(&stage, ("GET", "/documents/rules/40-wrong"), (&lang, &[])).await;
+    assert!(document.text.contains("是否指 `services`？"), "the remedy too: {}", document.text);
+    let why =
+        send(&stage, ("GET", "/why?url=http%3A%2F%2Fx%2Fpatient&headers=x-user%3A%20zed"), (&lang, &[]))
+            .await;
+    assert!(why.text.contains("不满足：在名单 `pilots` 中"), "{}", why.text);
+    let english = send(
+        &stage,
+        ("GET", "/why?lang=en&url=http%3A%2F%2Fx%2Fpatient&headers=x-user%3A%20zed"),
+        (&cookie, &[]),
+    )
+    .await;
+    assert!(english.text.contains("in_list `pilots`"), "{}", english.text);
 }

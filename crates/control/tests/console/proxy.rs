@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 pub struct Said {
     /// Errors of a second of the gray version, of 60 requests.
     pub errors: AtomicU64,
+    /// The rule that drew the requests, and its share in percent; a rule of the documents where nothing is said.
+    pub drawn: std::sync::Mutex<Option<(String, u64)>>,
 }
 
 pub struct Proxy {
@@ -79,9 +81,12 @@ async fn observations(
         .find(|(key, _)| key == "after")
         .and_then(|(_, value)| value.rsplit('.').next()?.parse::<u64>().ok());
     let from = after.unwrap_or(now - 60).max(now - 60);
+    let (rule, share) = said.drawn.lock().unwrap().clone().unwrap_or(("30-share".to_owned(), 20));
     let row = |second: u64, version: &str, (requests, errors): (u64, u64)| {
-        json!({"second": second, "service": "patient", "route": "portal", "rule": "30-share", "share": 20, "version": version,
-            "requests": requests, "timed": requests, "undrawn": 0, "errors": errors, "error_clients": [], "sampled": 0,
+        // Each error is another client's.
+        let clients: Vec<String> = (0..errors).map(|number| format!("{second:010x}{number:06x}")).collect();
+        json!({"second": second, "service": "patient", "route": "portal", "rule": rule, "share": share, "version": version,
+            "requests": requests, "timed": requests, "undrawn": 0, "errors": errors, "error_clients": clients, "sampled": 0,
             "fallbacks": 0, "slower": vec![requests; 12].into_iter().chain([requests / 10, requests / 50, 1]).collect::<Vec<_>>()})
     };
     let seconds = (from..now).flat_map(|second| {

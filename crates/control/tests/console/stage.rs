@@ -19,7 +19,7 @@ use crate::proxy::Proxy;
 pub const PASSWORD: &str = "correct horse battery";
 
 const DOCUMENTS: [(&str, &str); 6] = [
-    ("routes/portal.yaml", "path: {prefix: /patient}\nservice: patient\n"),
+    ("routes/portal.yaml", "paths: [{prefix: /patient}]\nservice: patient\n"),
     (
         "services/patient.yaml",
         "identity: [header:x-user]\ninstances:\n  - {address: \"127.0.0.1:9001\", version: release}\n  - {address: \"127.0.0.1:9002\", version: release}\n  - {address: \"127.0.0.1:9003\", version: gray}\n",

@@ -20,11 +20,16 @@ words! {
     live_share "Live share" "实际比例"
     requests "Requests" "请求"
     errors "Errors" "错误率"
+    errors_within "Errors, 1 min, 95 %" "错误率（1 分钟，95 %）"
     p50 "p50" "p50"
     p99 "p99" "p99"
     fallbacks "Fallbacks" "回退"
     instances "Instances" "实例"
     no_figures "no figures yet" "暂无数据"
+    last_minutes "The last three minutes" "最近三分钟"
+    chart_requests "Requests a second" "每秒请求数"
+    chart_errors "Error share" "错误率"
+    chart_p99 "Latency p99" "延迟 p99"
     closed "closed" "已关闭"
     no_instance_takes "no instance takes requests" "没有可用实例"
     all_well "Nothing is wrong." "一切正常。"
@@ -202,6 +207,8 @@ words! {
 }
 
 sentences! {
+    as_csv(rows) "as a table (CSV, the newest {rows} at most)" "导出表格（CSV，最多最近 {rows} 条）"
+    charts_of(shown, all) "{shown} of {all} versions are drawn." "只画出 {all} 个版本中的 {shown} 个。"
     touches(count) "about {count} requests a minute get a gray version" "每分钟约 {count} 个请求得到灰度版本"
     error_share(share) "{share} errors" "错误率 {share}"
     all_problems(count) "all {count} problems" "全部 {count} 个问题"

@@ -1,0 +1,116 @@
+//! What is told in English all through the program, in Chinese: problems with their remedies, why a rule matched, why a plan
+//! moved, waits or refuses.
+//!
+//! Owns: one table of sentences, each with places for figures and names, and finding the one that a text was made of. The
+//! API, logs and notices go on in English, which scripts read; pages tell both. Never: what operators wrote themselves,
+//! which stands between backticks and stays as it is. A sentence of the program that is missing here fails a test.
+
+mod decisions;
+mod documents;
+mod plans;
+
+use std::sync::LazyLock;
+
+use maud::{Markup, html};
+
+use crate::report::Language;
+
+/// English with `{}` for each place, and Chinese with the numbers of the places.
+type Sentence = (&'static str, &'static str);
+
+/// What stands between the parts of a text that was put together.
+const JOINT: &str = "; ";
+/// Places within places: a text is as deep as this.
+const DEPTH: usize = 4;
+
+/// All sentences; those with more words of their own first, so that the closest one is found.
+static SENTENCES: LazyLock<Vec<(Vec<&'static str>, &'static str)>> = LazyLock::new(|| {
+    let all = [documents::SENTENCES, decisions::SENTENCES, plans::SENTENCES];
+    let mut sentences: Vec<(Vec<&str>, &str)> = all
+        .into_iter()
+        .flatten()
+        .map(|(english, chinese)| (english.split("{}").collect(), *chinese))
+        .collect();
+    sentences
+        .sort_by_key(|(pieces, _)| std::cmp::Reverse(pieces.iter().map(|piece| piece.len()).sum::<usize>()));
+    sentences
+});
+
+impl Language {
+    /// A text of the program; none where it is somebody's own, or in this language already.
+    fn retold(self, text: &str) -> Option<String> {
+        match self {
+            Language::English => None,
+            Language::Chinese => chinese(text, DEPTH),
+        }
+    }
+
+    /// A text of the program in this language, as it is where it is somebody's own.
+    pub fn tell(self, text: &str) -> Markup {
+        match self.retold(text) {
+            Some(told) => html! { (told) },
+            None if self == Language::English => html! { (text) },
+            None => html! { span lang="en" { (text) } },
+        }
+    }
+}
+
+fn chinese(text: &str, depth: usize) -> Option<String> {
+    if depth == 0 || text.is_empty() {
+        return None;
+    }
+    if let Some(told) = whole(text, depth) {
+        return Some(told);
+    }
+    let mut parts = text.split(JOINT).peekable();
+    parts.clone().nth(1)?;
+    let mut is_any = false;
+    let mut told = Vec::new();
+    for part in parts.by_ref() {
+        let part = whole(part, depth).inspect(|_| is_any = true).unwrap_or_else(|| part.to_owned());
+        told.push(part);
+    }
+    is_any.then(|| told.join("；"))
+}
+
+fn whole(text: &str, depth: usize) -> Option<String> {
+    SENTENCES.iter().find_map(|(pieces, chinese)| {
+        let places = places(pieces, text)?;
+        Some(fill(chinese, &places, depth))
+    })
+}
+
+/// What stands in the places of a sentence, if a text was made of it.
+fn places<'t>(pieces: &[&str], text: &'t str) -> Option<Vec<&'t str>> {
+    let (first, rest) = pieces.split_first()?;
+    let mut left = text.strip_prefix(first)?;
+    let mut found = Vec::with_capacity(rest.len());
+    for (index, piece) in rest.iter().enumerate() {
+        let is_last = index + 1 == rest.len();
+        let at = match (is_last, piece.is_empty()) {
+            (true, true) => left.len(),
+            (true, false) => {
+                left.len().checked_sub(piece.len()).filter(|at| left.get(*at..) == Some(piece))?
+            }
+            (false, _) => left.find(piece)?,
+        };
+        found.push(left.get(..at)?);
+        left = left.get(at + piece.len()..)?;
+    }
+    left.is_empty().then_some(found)
+}
+
+/// Places between backticks are somebody's own words; others may be words of the program.
+fn fill(chinese: &str, places: &[&str], depth: usize) -> String {
+    let mut told = chinese.to_owned();
+    for (index, place) in places.iter().enumerate() {
+        let mark = format!("{{{index}}}");
+        let is_own = told.contains(&format!("`{mark}`"));
+        let inner = if is_own { None } else { self::chinese(place, depth - 1) };
+        told = told.replace(&mark, inner.as_deref().unwrap_or(place));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests;

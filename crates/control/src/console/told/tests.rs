@@ -1,0 +1,207 @@
+//! Every sentence of the program that pages tell has its Chinese, and none is kept that nobody says.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+
+/// Where sentences come from that pages tell, from the folder of the crates.
+const SOURCES: &[&str] = &[
+    "rules/src/documents",
+    "rules/src/compile/condition.rs",
+    "rules/src/compile/lists.rs",
+    "rules/src/compile/notes.rs",
+    "rules/src/compile/parse.rs",
+    "rules/src/compile/resolve.rs",
+    "rules/src/compile/rollouts.rs",
+    "rules/src/compile/route.rs",
+    "rules/src/compile/services.rs",
+    "rules/src/compile/tls.rs",
+    "rules/src/vocab/template.rs",
+    "rules/src/decide/arrival.rs",
+    "rules/src/decide/condition.rs",
+    "rules/src/decide/path.rs",
+    "rules/src/decide/rule.rs",
+    "rules/src/explain",
+    "store/src/strays.rs",
+    "store/src/directory/scan.rs",
+    "judge/src/plan/act.rs",
+    "judge/src/plan/decide.rs",
+    "judge/src/plan/table.rs",
+    "judge/src/plan/waiting.rs",
+    "control/src/control/plans/act.rs",
+    "control/src/control/plans/check.rs",
+    "control/src/control/plans/promote.rs",
+    "control/src/control/plans/read.rs",
+    "control/src/control/plans/rollback.rs",
+    "control/src/control/plans/tick.rs",
+    "control/src/plans/trial.rs",
+    "control/src/plans/window.rs",
+    "control/src/configs/held.rs",
+    "control/src/configs/release.rs",
+];
+
+/// Files beside them whose texts no page tells.
+const ELSEWHERE: [&str; 4] = ["edit.rs", "print.rs", "set.rs", "tests.rs"];
+
+/// What is no sentence for a person: lines of logs, texts of records, separators.
+const NOT_TOLD: [&str; 7] = [
+    "what a rollback came to is not kept",
+    " (os error ",
+    "{} of plans/{} ({})\\n\\n{}",
+    "\\n{} {}",
+    "{}, step {}",
+    "; {}",
+    "%a %Y-%m-%d %H:%M",
+];
+
+fn files(path: &Path, into: &mut Vec<std::path::PathBuf>) {
+    if path.is_file() {
+        into.push(path.to_owned());
+        return;
+    }
+    for entry in std::fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())) {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if !ELSEWHERE.contains(&name.as_str()) && name != "tests" {
+            files(&path, into);
+        }
+    }
+}
+
+/// The texts between quotes of a source file, comments and tests apart.
+fn literals(source: &str) -> Vec<String> {
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let mut found = Vec::new();
+    let mut left = source;
+    while let Some(at) = left.find(['"', '/', '\'']) {
+        let (before, rest) = left.split_at(at);
+        if rest.starts_with("//") {
+            left = rest.split_once('\n').map_or("", |(_, next)| next);
+        } else if rest.starts_with("'\"'") {
+            left = &rest[3..];
+        } else if rest.starts_with('"') && !before.ends_with("r#") {
+            let mut end = 1;
+            let bytes = rest.as_bytes();
+            while bytes[end] != b'"' {
+                end += if bytes[end] == b'\\' { 2 } else { 1 };
+            }
+            found.push(rest[1..end].to_owned());
+            left = &rest[end + 1..];
+        } else {
+            left = &rest[1..];
+        }
+    }
+    found
+}
+
+/// A format as the table writes it: places without names, quotes and braces as they are told.
+fn plain(literal: &str) -> String {
+    let mut text = String::new();
+    let literal = literal.split("\\\n").map(str::trim_start).collect::<Vec<_>>().join("");
+    let mut left = literal.replace("\\\"", "\"");
+    while let Some(at) = left.find(['{', '}']) {
+        text.push_str(&left[..at]);
+        let rest = left[at..].to_owned();
+        if rest.starts_with("{{") || rest.starts_with("}}") {
+            text.push_str(&rest[..1]);
+            left = rest[2..].to_owned();
+            continue;
+        }
+        let end = rest.find('}').unwrap_or(rest.len() - 1);
+        let name = &rest[1..end.max(1)];
+        let is_place = rest.starts_with('{')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '.' | '?'));
+        match is_place {
+            true => text.push_str("{}"),
+            false => text.push_str(&rest[..=end]),
+        }
+        left = rest[end + 1..].to_owned();
+    }
+    text + &left
+}
+
+fn is_sentence(text: &str) -> bool {
+    let words = text.replace("{}", "");
+    words.trim().contains(' ') && words.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+fn said() -> BTreeSet<(String, String)> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut all = Vec::new();
+    SOURCES.iter().for_each(|source| files(&crates.join(source), &mut all));
+    let mut found = BTreeSet::new();
+    for file in all {
+        let place = file.strip_prefix(crates).unwrap().display().to_string();
+        for literal in literals(&std::fs::read_to_string(&file).unwrap()) {
+            found.insert((plain(&literal), place.clone()));
+        }
+    }
+    found
+}
+
+fn known() -> BTreeSet<&'static str> {
+    let all = [documents::SENTENCES, decisions::SENTENCES, plans::SENTENCES];
+    all.into_iter().flatten().map(|(english, _)| *english).collect()
+}
+
+#[test]
+fn every_sentence_that_pages_tell_has_its_chinese() {
+    let known = known();
+    let missing: Vec<_> = said()
+        .into_iter()
+        .filter(|(text, _)| is_sentence(text) && !known.contains(text.as_str()))
+        .filter(|(text, _)| !NOT_TOLD.contains(&text.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "without Chinese: {missing:#?}");
+}
+
+#[test]
+fn no_sentence_is_kept_that_nobody_says() {
+    let said: BTreeSet<String> = said().into_iter().map(|(text, _)| text).collect();
+    let unsaid: Vec<_> = known().into_iter().filter(|text| !said.contains(*text)).collect();
+    assert!(unsaid.is_empty(), "nobody says: {unsaid:#?}");
+}
+
+#[test]
+fn each_names_its_places() {
+    let all = [documents::SENTENCES, decisions::SENTENCES, plans::SENTENCES];
+    for (english, chinese) in all.into_iter().flatten() {
+        for index in 0..english.matches("{}").count() {
+            let is_sample = chinese.contains("{}") || chinese.contains("${");
+            assert!(is_sample || chinese.contains(&format!("{{{index}}}")), "{english}: {chinese}");
+        }
+        assert!(
+            chinese.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)) || chinese.contains('{'),
+            "{english}"
+        );
+    }
+}
+
+#[test]
+fn texts_are_told_with_their_names_and_figures() {
+    for (english, chinese) in [
+        ("unknown field `path`", "未知字段 `path`"),
+        ("expected a list, found the number `7`", "应为列表，实为数字 `7`"),
+        ("`x` is not one of `a`, `b`", "`x` 不是`a`, `b` 之一"),
+        (
+            "`101` is not a share from 0 to 100 with up to two decimals",
+            "`101` 不是 0 到 100 的比例，最多两位小数",
+        ),
+        ("header:x-user `bob` is not: in_list `pilots`", "header:x-user `bob` 不满足：在名单 `pilots` 中"),
+        ("4m 10s more of the step's hold", "本步还需保持 4m 10s"),
+        (
+            "`errors` says regression: e is 10^2.31, and 10^2.10 is enough, after 512 gray and 9000 release requests",
+            "`errors` 判定劣化：e 为 10^2.31，达到 10^2.10 即判定；灰度请求 512 个，release 请求 9000 个",
+        ),
+        (
+            "step 2 (`five`) begins: 700 gray requests in the one before, and nothing speaks against it; the proxy `p1` is lost",
+            "开始第 2 步 (`five`)：上一步有 700 个灰度请求，没有不利证据；代理 `p1` 已失联",
+        ),
+        ("the plan is paused: resume it first (it is PAUSED)", "计划已暂停：请先继续（当前为 PAUSED）"),
+    ] {
+        assert_eq!(Language::Chinese.retold(english).as_deref(), Some(chinese), "{english}");
+        assert_eq!(Language::English.retold(english), None);
+    }
+    assert_eq!(Language::Chinese.retold("somebody's own words"), None);
+}

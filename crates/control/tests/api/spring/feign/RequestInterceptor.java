@@ -1,5 +1,0 @@
-package feign;
-
-public interface RequestInterceptor {
-    void apply(RequestTemplate template);
-}

@@ -1,3 +1,0 @@
-package jakarta.servlet;
-
-public interface ServletResponse {}

@@ -1,5 +1,0 @@
-package org.springframework.http;
-
-public interface HttpRequest {
-    HttpHeaders getHeaders();
-}
