@@ -4,14 +4,16 @@ use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::now::Lived;
-use super::show::{known, millis, number, percent, rate};
+use super::show::{known, millis, number, percent, rate, word};
 use super::visit::Visit;
-use crate::plans::{GuardShown, PlanShown, RunShown, TransitionShown};
+use crate::plans::{GuardShown, PlanShown, RunShown, Spec, TransitionShown};
 use crate::report::Language;
 use crate::report::charts::{Chart, Mark, Point};
 
 /// Points of an evidence chart; the drawing thins them further.
 const LINES: usize = 3_600;
+/// What a guard says that rolls back.
+const REGRESSION: &str = "regression";
 
 pub fn verdict(lang: Language, guard: &GuardShown) -> Markup {
     let figures = match (guard.log10_e, guard.log10_threshold) {
@@ -19,32 +21,57 @@ pub fn verdict(lang: Language, guard: &GuardShown) -> Markup {
         _ => guard.last.map_or_else(|| "–".to_owned(), |last| format!("{last}")),
     };
     let (class, shape, said) = match (guard.verdict.as_str(), guard.had_evidence) {
-        ("regression", _) => ("bad", "■", lang.regression()),
+        (REGRESSION, _) => ("bad", "■", lang.regression()),
         (_, true) => ("good", "●", lang.pass()),
         (_, false) => ("none", "○", lang.no_evidence_yet()),
     };
     html! { span class=(class) { span.shape aria-hidden="true" { (shape) } " " (said) } " " span.figure { (figures) } }
 }
 
-pub async fn evidence(visit: &Visit, plan: &PlanShown, runs: &[RunShown]) -> Markup {
+/// What the judge said of the run at hand, second by second.
+pub async fn evidence_lines(visit: &Visit, plan: &PlanShown) -> Vec<Value> {
+    if plan.run == 0 {
+        return Vec::new();
+    }
+    let told = visit.control().plan_evidence(&visit.who, &plan.name, (Some(plan.run), false)).await;
+    told.map(|lines| read_lines(&lines)).unwrap_or_default()
+}
+
+/// Of a run that is over nobody judges any more; what was said last goes on to stand on the page.
+pub fn remember(plan: &mut PlanShown, lines: &[Value]) {
+    let Some(last) = lines.last().filter(|_| plan.guards.is_empty()) else { return };
+    let spec = Spec::read(&plan.name, plan.text.as_deref().unwrap_or_default(), false).ok();
+    let alpha = |name: &str| spec.as_ref()?.guards.alpha(Spec::judged(name)?);
+    for (name, said) in last.get("guards").and_then(Value::as_object).into_iter().flatten() {
+        let was_regression = lines
+            .iter()
+            .filter_map(|line| line.get("guards")?.get(name))
+            .any(|said| word(said, "verdict") == REGRESSION);
+        let log10_e = number(said, "log10_e");
+        let guard = GuardShown {
+            log10_e,
+            log10_threshold: alpha(name).map(|alpha| -alpha.log10()),
+            verdict: if was_regression { REGRESSION } else { "none" }.to_owned(),
+            last: None,
+            had_evidence: log10_e.is_some(),
+        };
+        plan.guards.insert(name.clone(), guard);
+    }
+    let count =
+        |side: &str| last.get("requests").and_then(|counts| counts.get(side)?.as_u64()).unwrap_or_default();
+    (plan.requests.gray, plan.requests.release) = (count("gray"), count("release"));
+}
+
+pub fn evidence(visit: &Visit, plan: &PlanShown, (lines, runs): (&[Value], &[RunShown])) -> Markup {
     let lang = visit.lang();
-    let lines = match plan.run {
-        0 => Vec::new(),
-        run => visit
-            .control()
-            .plan_evidence(&visit.who, &plan.name, (Some(run), false))
-            .await
-            .map(|lines| read_lines(&lines))
-            .unwrap_or_default(),
-    };
     let steps = marks(lang, runs.iter().find(|run| run.run == plan.run));
     html! {
         @if plan.guards.is_empty() { p.none { (lang.no_evidence_yet()) } }
         ul.tiles { @for (name, guard) in &plan.guards {
-            li class=(if guard.verdict == "regression" { "bad" } else { "" }) {
+            li class=(if guard.verdict == REGRESSION { "bad" } else { "" }) {
                 h3 { (lang.guard_name(name)) }
                 p { (verdict(lang, guard)) }
-                @let points = points_of(&lines, name);
+                @let points = points_of(lines, name);
                 @if let Some(limit) = guard.log10_threshold.filter(|_| !points.is_empty()) {
                     (PreEscaped(Chart::evidence(name, points, 10f64.powf(-limit)).with_marks(steps.clone()).in_language(lang).svg()))
                 }

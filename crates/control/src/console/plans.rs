@@ -9,7 +9,7 @@ use http::StatusCode;
 use maud::{Markup, html};
 
 use super::now::Lived;
-use super::plan_evidence::{evidence, side_by_side, verdict};
+use super::plan_evidence::{evidence, evidence_lines, remember, side_by_side, verdict};
 use super::plan_marks::{span_of, state_mark, waited_for};
 use super::shell::{Page, Tab};
 use super::show::{count, difference, moment, percent, refusal};
@@ -127,7 +127,9 @@ async fn page(
     (status, above): (StatusCode, Option<Markup>),
 ) -> Result<Response> {
     let lang = visit.lang();
-    let plan = read.shown();
+    let mut plan = read.shown();
+    let lines = evidence_lines(visit, &plan).await;
+    remember(&mut plan, &lines);
     let services = visit.lived().unwrap_or_default();
     let runs = visit.control().plan_runs(&visit.who, &plan.name).await.unwrap_or_default();
     let waiting: Vec<Waiting> = read
@@ -155,13 +157,13 @@ async fn page(
         }
         section aria-labelledby="evidence-title" {
             h2 #evidence-title { (lang.evidence()) }
-            div #plan-evidence data-live="plan services" { (evidence(visit, &plan, &runs).await) }
+            div #plan-evidence data-live="plan services" { (evidence(visit, &plan, (&lines, &runs))) }
         }
         section aria-labelledby="sides-title" {
             h2 #sides-title { (lang.side_by_side()) }
             div #plan-sides data-live="services" { (side_by_side(visit, &plan, &services)) }
         }
-        (history(visit, &plan, &runs))
+        div #plan-runs data-live="plan" { (history(visit, &plan, &runs)) }
     };
     let name = &plan.name;
     let calls = vec![
@@ -312,7 +314,9 @@ fn action(visit: &Visit, read: &PlanRead, (plan, action): (&PlanShown, Action), 
             input type="hidden" name="etag" value=(plan.etag);
             @if matches!(action, Action::Approve | Action::Reject) { input type="hidden" name="hash" value=(plan.hash); }
             (what)
-            p { label for=(format!("reason-{name}")) { (lang.reason()) } input id=(format!("reason-{name}")) name="reason" maxlength="1000" autocomplete="off"; }
+            @if why.is_none() {
+                p { label for=(format!("reason-{name}")) { (lang.reason()) } input id=(format!("reason-{name}")) name="reason" maxlength="1000" autocomplete="off"; }
+            }
             (visit.guarded(why.as_deref(), class, (lang.action_name(action), "do", name)))
         }
     }

@@ -59,18 +59,17 @@ fn chinese(text: &str, depth: usize) -> Option<String> {
     if depth == 0 || text.is_empty() {
         return None;
     }
-    if let Some(told) = whole(text, depth) {
+    let parts: Vec<&str> = text.split(JOINT).collect();
+    let told: Vec<Option<String>> = parts.iter().map(|part| whole(part, depth)).collect();
+    // A sentence may have the joint within it, so it is one only where its parts are none.
+    if told.iter().any(Option::is_none)
+        && let Some(told) = whole(text, depth)
+    {
         return Some(told);
     }
-    let mut parts = text.split(JOINT).peekable();
-    parts.clone().nth(1)?;
-    let mut is_any = false;
-    let mut told = Vec::new();
-    for part in parts.by_ref() {
-        let part = whole(part, depth).inspect(|_| is_any = true).unwrap_or_else(|| part.to_owned());
-        told.push(part);
-    }
-    is_any.then(|| told.join("；"))
+    let is_any = told.iter().any(Option::is_some);
+    let told = told.into_iter().zip(parts).map(|(told, part)| told.unwrap_or_else(|| part.to_owned()));
+    is_any.then(|| told.collect::<Vec<_>>().join("；"))
 }
 
 fn whole(text: &str, depth: usize) -> Option<String> {

@@ -45,7 +45,7 @@ fn form(visit: &Visit) -> Markup {
     html! {
         form method="get" action=(visit.at("/why")) {
             div.two {
-                div {
+                div.fields {
                     label for="url" { (lang.url()) }
                     input #url name="url" value=(visit.asked("url")) placeholder="http://gray.example.com/patient/list" data-search autocomplete="off";
                     label for="headers" { (lang.headers()) }
@@ -54,7 +54,7 @@ fn form(visit: &Visit) -> Markup {
                     input #ip name="ip" value=(visit.asked("ip")) placeholder="127.0.0.1" autocomplete="off";
                     p { label { input type="checkbox" name="trusted" value="1" checked[visit.asked("trusted") == "1"]; " " (lang.trusted_peer()) } }
                 }
-                div {
+                div.fields {
                     label for="curl" { (lang.or_curl()) }
                     textarea #curl name="curl" rows="8" spellcheck="false" placeholder="curl 'http://…' -H 'x-user: alice'" { "\n" (visit.asked("curl")) }
                 }

@@ -1,12 +1,40 @@
 //! Configuration values by their page.
 
-use graygate_control::people::Role;
+use graygate_control::configs::{ItemId, ItemPlace, PlanDone};
+use graygate_control::control::Control;
+use graygate_control::people::{Principal, Role, Via};
+use graygate_judge::plan::Action;
 use serde_json::json;
 use thirtyfour::prelude::*;
 
 use crate::browser::Browser;
 use crate::plain::{ask, send, sign_in};
 use crate::stage::Stage;
+
+/// A running plan that gives some another size of the pool; answers its name.
+async fn give(control: &Control) -> String {
+    let root = Principal::own("test", Via::Command);
+    let body = json!({"appName": "user-service", "environment": "prod", "grayValues": {"pool.size": "50"},
+        "grayStrategy": "PERCENTAGE", "percentage": 30});
+    let made = control.make_gray_plan(&root, body.as_object().unwrap().clone()).await.unwrap();
+    let PlanDone::Written(plan) = made else { panic!("{made:?}") };
+    let id = plan["planId"].as_str().unwrap().to_owned();
+    control.act_on_gray_plan(&root, (&id, Action::Start), None).await.unwrap();
+    id
+}
+
+/// Some values, of which a plan gives one otherwise.
+pub async fn fill(control: &Control) {
+    let root = Principal::own("test", Via::Command);
+    let place = ItemPlace::of("user-service", "prod", None).unwrap();
+    for (key, value) in
+        [("pool.size", "10"), ("greeting", "你好"), ("feature.search", "{\"engine\": \"v2\"}")]
+    {
+        let id = ItemId::of(place.clone(), key).unwrap();
+        control.put_config_item(&root, (&id, Some(value.to_owned())), None, None).await.unwrap();
+    }
+    give(control).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_is_written_shown_first_changed_and_taken_away() {
@@ -33,20 +61,13 @@ async fn a_value_is_written_shown_first_changed_and_taken_away() {
     assert!(browser.text("h1").await.contains("user-service/prod/default/pool.size"));
 
     // A plan gives some another value: it stands beside the item's own.
-    let li = stage.control().clone();
-    let root = graygate_control::people::Principal::own("test", graygate_control::people::Via::Command);
-    let body = json!({"appName": "user-service", "environment": "prod", "grayValues": {"pool.size": "50"},
-        "grayStrategy": "PERCENTAGE", "percentage": 30});
-    let made = li.make_gray_plan(&root, body.as_object().unwrap().clone()).await.unwrap();
-    let graygate_control::configs::PlanDone::Written(plan) = made else { panic!("{made:?}") };
-    let id = plan["planId"].as_str().unwrap().to_owned();
-    li.act_on_gray_plan(&root, (&id, graygate_judge::plan::Action::Start), None).await.unwrap();
+    let id = give(stage.control()).await;
     browser.go("/configs?filter=pool").await;
     let row = browser.text("#configs tbody tr").await;
     assert!(row.contains("10") && row.contains("50") && row.contains(&id), "{row}");
     assert_eq!(browser.axe().await, Vec::<String>::new());
     find("#configs a.open").await.unwrap().click().await.unwrap();
-    browser.until("document.querySelector('form.apart')?.innerText.includes('1 running plans')").await;
+    browser.until("document.querySelector('form.apart')?.innerText.includes('Plans that give some another value: 1')").await;
     assert_eq!(browser.axe().await, Vec::<String>::new());
     browser.run("document.getElementById('value').value = '20'").await;
     find("form.item button[value=look]").await.unwrap().click().await.unwrap();

@@ -64,7 +64,9 @@ async fn a_proxy_that_is_killed_is_told_and_comes_back() {
     let (address, said) = killed.kill();
     browser.until("document.querySelector('#proxies')?.innerText.includes('down')").await;
     browser.go("/").await;
-    browser.until("document.querySelector('#wrong')?.innerText.includes('1 proxies do not answer')").await;
+    browser
+        .until("document.querySelector('#wrong')?.innerText.includes('proxies that do not answer: 1')")
+        .await;
     stage.proxy = Proxy::again(address, said).await;
     browser.until("!document.querySelector('#wrong')?.innerText.includes('do not answer')").await;
     browser.is_content(&[]).await;

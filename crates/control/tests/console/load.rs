@@ -79,7 +79,7 @@ async fn printed(browser: &Browser) -> String {
 }
 
 /// Pictures for the book: name, page, language, look, width.
-const PICTURES: [(&str, &str, &str, &str, u32); 6] = [
+const PICTURES: [(&str, &str, &str, &str, u32); 11] = [
     ("overview-en-light", "/", "en", "light", 1280),
     ("overview-zh-dark", "/", "zh", "dark", 1280),
     ("service-en-dark", "/services/patient", "en", "dark", 1280),
@@ -91,15 +91,24 @@ const PICTURES: [(&str, &str, &str, &str, u32); 6] = [
         "light",
         1280,
     ),
+    ("plan-en-light", "/plans/p8", "en", "light", 1280),
+    ("plan-zh-dark", "/plans/p8", "zh", "dark", 1280),
+    ("plan-en-telephone", "/plans/p8", "en", "dark", 390),
+    ("service-zh-telephone", "/services/patient", "zh", "light", 390),
+    ("configs-zh-light", "/configs", "zh", "light", 1280),
     ("overview-zh-telephone", "/", "zh", "light", 390),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_are_taken() {
-    let stage = Stage::start().await;
-    stage.person("li", Role::Admin).await;
+    let stage = crate::plans::under_way().await;
+    stage.proxy.said.errors.store(1, std::sync::atomic::Ordering::Relaxed);
     let browser = Browser::open(&stage.origin()).await;
     browser.sign_in("li").await;
+    crate::plans::start(&browser).await;
+    crate::configs::fill(stage.control()).await;
+    browser.until("document.querySelectorAll('#plan-evidence svg').length >= 2").await;
+    browser.go("/").await;
     let kept = tempfile::tempdir().unwrap();
     let folder =
         std::env::var_os("GRAYGATE_SCREENSHOTS").map_or_else(|| kept.path().to_owned(), PathBuf::from);

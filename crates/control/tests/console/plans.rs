@@ -130,7 +130,7 @@ async fn what_waits_for_a_person_is_told_on_every_page() {
 const PLAN: &str = "services: [patient]\nversion: gray\nsteps: [{share: 5, hold: 1h, min_requests: 1}, {share: 100, hold: 1h}]\n";
 
 /// A stage with a plan that was started, and requests that its rule draws.
-async fn under_way() -> Stage {
+pub async fn under_way() -> Stage {
     let stage = Stage::start().await;
     std::fs::remove_file(stage.file("rules/30-share.yaml")).unwrap();
     std::fs::create_dir_all(stage.file("plans")).unwrap();
@@ -140,7 +140,7 @@ async fn under_way() -> Stage {
     stage
 }
 
-async fn start(browser: &Browser) {
+pub async fn start(browser: &Browser) {
     browser.go("/plans/p8").await;
     browser.until("document.querySelector('button[value=start]:not(:disabled)')").await;
     browser.driver.find(By::Css("button[value=start]")).await.unwrap().click().await.unwrap();

@@ -136,10 +136,10 @@ pub const SENTENCES: &[Sentence] = &[
     ),
     ("somebody changed `{}`", "有人更改了 `{0}`"),
     ("the alias `{}` stands for something else now", "别名 `{0}` 现在指向别处"),
-    ("step 0{} begins", "开始第 0 步{0}"),
+    ("step 0{} begins", "开始第 0{0} 步"),
     (
         "step {}{} begins: {} gray requests in the one before, and nothing speaks against it",
-        "开始第 {0} 步{1}：上一步有 {2} 个灰度请求，没有不利证据",
+        "开始第 {0}{1} 步：上一步有 {2} 个灰度请求，没有不利证据",
     ),
     (
         "everybody has the version, so no release is beside it: absolute guards count alone",

@@ -35,6 +35,7 @@ const SOURCES: &[&str] = &[
     "control/src/control/plans/read.rs",
     "control/src/control/plans/rollback.rs",
     "control/src/control/plans/tick.rs",
+    "control/src/control/plans/write.rs",
     "control/src/plans/trial.rs",
     "control/src/plans/window.rs",
     "control/src/configs/held.rs",
@@ -45,9 +46,11 @@ const SOURCES: &[&str] = &[
 const ELSEWHERE: [&str; 4] = ["edit.rs", "print.rs", "set.rs", "tests.rs"];
 
 /// What is no sentence for a person: lines of logs, texts of records, separators.
-const NOT_TOLD: [&str; 7] = [
+const NOT_TOLD: [&str; 9] = [
     "what a rollback came to is not kept",
-    " (os error ",
+    "(os error",
+    "a transition is told by the next look",
+    "values are read by the next look",
     "{} of plans/{} ({})\\n\\n{}",
     "\\n{} {}",
     "{}, step {}",
@@ -196,7 +199,7 @@ fn texts_are_told_with_their_names_and_figures() {
         ),
         (
             "step 2 (`five`) begins: 700 gray requests in the one before, and nothing speaks against it; the proxy `p1` is lost",
-            "开始第 2 步 (`five`)：上一步有 700 个灰度请求，没有不利证据；代理 `p1` 已失联",
+            "开始第 2 (`five`) 步：上一步有 700 个灰度请求，没有不利证据；代理 `p1` 已失联",
         ),
         ("the plan is paused: resume it first (it is PAUSED)", "计划已暂停：请先继续（当前为 PAUSED）"),
     ] {

@@ -88,9 +88,9 @@ words! {
 }
 
 sentences! {
-    removes_item(bytes, plans) "Takes the value of {bytes} bytes away: applications that ask for it get 404, and {plans} running plans give it to nobody." "删除这个 {bytes} 字节的值：应用再问时得到 404，{plans} 个进行中的计划也不再发放。"
+    removes_item(bytes, plans) "Takes the value of {bytes} bytes away: applications that ask for it get 404. Plans that give some another value: {plans}." "删除这个 {bytes} 字节的值：应用再问时得到 404。正在发放灰度值的计划：{plans} 个。"
     plan_named(name) "Plan {name}" "计划 {name}"
-    plans_count(count) "{count} plans" "{count} 个计划"
+    plans_count(count) "Plans: {count}" "{count} 个计划"
     plan_sentence(version, services, share, begun, steps, gray, release) "{share} of {services} gets {version}: step {begun} of {steps}; {gray} gray and {release} release requests were judged." "{services} 的 {share} 得到 {version}：第 {begun} 步，共 {steps} 步；已评判灰度请求 {gray} 个、release 请求 {release} 个。"
     held_of(held, hold) "{held} of {hold}" "已保持 {held}，共 {hold}"
     not_in_state(state) "Not while it is {state}." "“{state}”状态下不可用。"
@@ -107,7 +107,7 @@ sentences! {
     run_number(number) "Run {number}" "第 {number} 次运行"
     waits_regression(guards) "a person: {guards} says regression" "人工处理：{guards} 判定劣化"
     waits_person(why) "a person: {why}" "人工处理：{why}"
-    waits_fleet(count) "the fleet: {count} proxies are behind" "代理：{count} 个落后"
+    waits_fleet(count) "the fleet: proxies that are behind: {count}" "代理：{count} 个落后"
     waits_fleet_named(names) "the fleet: behind for long are {names}" "代理：长时间落后的有 {names}"
     waits_unreadable(names) "proxies that cannot be asked: {names}" "无法询问的代理：{names}"
     waits_hold(left) "time: {left} more of the hold" "时间：还需保持 {left}"

@@ -58,8 +58,8 @@ words! {
 }
 
 sentences! {
-    waiting_count(count) "{count} wait for you" "{count} 项等待您处理"
-    unread_count(count) "{count} unread messages" "{count} 条未读消息"
+    waiting_count(count) "Waiting for you ({count})" "{count} 项等待您处理"
+    unread_count(count) "unread messages: {count}" "{count} 条未读消息"
     stale_for(seconds) "The store has been away for {seconds} s: what is shown was so before" "存储已 {seconds} 秒不可用：显示的是先前的内容"
     needs_role(role) "It takes the role `{role}`." "需要角色 `{role}`。"
     needs_role_for(role, services) "It takes the role `{role}` for {services}." "需要对 {services} 的角色 `{role}`。"
