@@ -46,22 +46,22 @@ pub async fn guard(State(site): State<Site>, mut request: Request, next: Next) -
         Err(answer) => *answer,
         Ok(None) => next.run(request).await,
         Ok(Some(who)) => {
-            let write = !is_reading(request.method());
-            let action = action(request.method(), &path);
-            let who = match who {
-                Admitted::Proven(who) => {
-                    request.extensions_mut().insert(who.clone());
-                    who
-                }
-                Admitted::Unproven(who) => {
-                    request.extensions_mut().insert(Unproven(who.clone()));
-                    who
-                }
-            };
+            // Only a refused write is recorded; a read costs nothing of it.
+            let write = (!is_reading(request.method())).then(|| {
+                let who = match &who {
+                    Admitted::Proven(who) | Admitted::Unproven(who) => who.clone(),
+                };
+                (who, action(request.method(), &path))
+            });
+            match who {
+                Admitted::Proven(who) => drop(request.extensions_mut().insert(who)),
+                Admitted::Unproven(who) => drop(request.extensions_mut().insert(Unproven(who))),
+            }
             let response = next.run(request).await;
-            let refused = write && REFUSALS.contains(&response.status().as_u16());
-            if let (true, Some(error)) = (refused, response.extensions().get::<Error>()) {
-                let (action, object) = action;
+            let refused = REFUSALS.contains(&response.status().as_u16());
+            if let (Some((who, (action, object))), true, Some(error)) =
+                (write, refused, response.extensions().get::<Error>())
+            {
                 site.control.refused(&who, &action, &object, error).await;
             }
             response

@@ -11,6 +11,8 @@ use thirtyfour::prelude::*;
 
 /// How long a page may take to become what a test waits for.
 pub const PATIENCE: Duration = Duration::from_secs(15);
+/// How often a driver is started until it has a port.
+const DRIVER_STARTS: usize = 5;
 
 /// A browser of one test.
 pub struct Browser {
@@ -160,8 +162,18 @@ impl Drop for Browser {
     }
 }
 
-#[expect(clippy::zombie_processes, reason = "the caller waits for it")]
+/// A free port may be taken by another test between the driver's look and its listening, so it is asked again.
 fn start_driver() -> (Child, u16) {
+    for _ in 0..DRIVER_STARTS {
+        if let Some(started) = try_driver() {
+            return started;
+        }
+    }
+    panic!("chromedriver said no port");
+}
+
+#[expect(clippy::zombie_processes, reason = "the caller waits for it")]
+fn try_driver() -> Option<(Child, u16)> {
     let mut process = Command::new("chromedriver")
         .arg("--port=0")
         .env("TZ", "Asia/Shanghai")
@@ -172,10 +184,12 @@ fn start_driver() -> (Child, u16) {
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     for line in lines {
         if let Some((_, port)) = line.unwrap().split_once("successfully on port ") {
-            return (process, port.trim().trim_end_matches('.').parse().unwrap());
+            return Some((process, port.trim().trim_end_matches('.').parse().unwrap()));
         }
     }
-    panic!("chromedriver said no port");
+    let _ = process.kill();
+    let _ = process.wait();
+    None
 }
 
 fn axe_source() -> String {
