@@ -8,7 +8,7 @@ ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries \
+.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries plan-figures \
 	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
@@ -160,6 +160,15 @@ registries: cargo build-tools registry-tools ## measure from a change in a regis
 	GRAYGATE_REGISTRIES=$(CURDIR)/loadtest/results/registries.md \
 		$(CARGO) test --locked --test it registries::latency
 	@cat loadtest/results/registries.md
+
+# PARTS='actions breaks leader' measures some of it; PROGRAM another build of the program.
+PROGRAM ?= target/release/graygate
+plan-figures: cargo build-tools test-tools ## measure plans: from an action or a fault to requests, and a leader's cost
+	@mkdir -p loadtest/results
+	$(CARGO) build --release --locked --package graygate
+	GRAYGATE_PLANS=$(CURDIR)/loadtest/results/plans.md GRAYGATE_PROGRAM=$(abspath $(PROGRAM)) \
+		$(CARGO) test --locked --test it control::figures
+	@cat loadtest/results/plans.md
 
 release: cargo build-tools ## build target/release/graygate
 	$(CARGO) build --release --locked --package graygate

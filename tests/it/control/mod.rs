@@ -2,9 +2,12 @@
 
 mod changes;
 mod emptied;
+mod figures;
 mod fleet;
 mod observing;
 mod plans;
+mod states;
+mod trouble;
 
 mod stage {
     use crate::harness::upstream::Upstream;

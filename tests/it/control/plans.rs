@@ -11,24 +11,24 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::control::stage::documents_from;
-use crate::harness::proxy::{BINARY, Proxy, free_addresses, until};
+use crate::harness::proxy::{Proxy, free_addresses, program, until};
 use crate::harness::upstream::{Act, Upstream, answer, ok};
 use crate::harness::wire::Connection;
 use crate::support::etcd::Etcd;
 
 /// How long a rollback by evidence may take here, where the machine is shared.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A control process over the test's etcd, and a token of an administrator.
-struct Control {
-    child: Child,
+pub struct Control {
+    pub child: Child,
     folder: tempfile::TempDir,
     address: SocketAddr,
     token: String,
 }
 
 impl Control {
-    async fn start(etcd: &Etcd) -> Control {
+    pub async fn start(etcd: &Etcd) -> Control {
         let folder = tempfile::tempdir().unwrap();
         let [address, _, _] = free_addresses();
         let file = format!(
@@ -47,7 +47,7 @@ impl Control {
     fn account(folder: &std::path::Path) -> String {
         let file = folder.join("control.yaml");
         let name = format!("root{}", std::process::id() ^ file.as_os_str().len() as u32 ^ rand(&file));
-        let mut user = Command::new(BINARY)
+        let mut user = Command::new(program())
             .args(["user", "add", &name, "--role", "admin", "--control"])
             .arg(&file)
             .stdin(Stdio::piped())
@@ -56,7 +56,7 @@ impl Control {
             .unwrap();
         user.stdin.take().unwrap().write_all(b"correct horse battery\n").unwrap();
         assert!(user.wait().unwrap().success());
-        let made = Command::new(BINARY)
+        let made = Command::new(program())
             .args(["token", "add", "test", "--user", &name, "--role", "admin", "--control"])
             .arg(&file)
             .output()
@@ -68,7 +68,7 @@ impl Control {
 
     fn run(folder: &std::path::Path) -> Child {
         let said = fs::OpenOptions::new().append(true).create(true).open(folder.join("stderr")).unwrap();
-        Command::new(BINARY)
+        Command::new(program())
             .args(["control", "--config"])
             .arg(folder.join("control.yaml"))
             .stdin(Stdio::null())
@@ -78,21 +78,50 @@ impl Control {
             .unwrap()
     }
 
-    fn signal(&self, signal: &str) {
+    /// Ends at once, as on a machine that loses power.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The same files and address, after it has ended.
+    pub async fn start_again(&mut self) {
+        self.child = Control::run(self.folder.path());
+        until(async || self.ready().await).await;
+    }
+
+    pub fn signal(&self, signal: &str) {
         assert!(
             Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success()
         );
     }
 
-    async fn ready(&self) -> bool {
+    pub async fn ready(&self) -> bool {
         match tokio::net::TcpStream::connect(self.address).await {
             Ok(_) => self.send("GET", "/plans", None, "").await.0 == 200,
             Err(_) => false,
         }
     }
 
+    /// The body of an answer that is not one JSON document.
+    pub async fn text(&self, path: &str) -> String {
+        let request = format!(
+            "GET /api/v1{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+            self.address, self.token
+        );
+        let answer = Connection::open(self.address).await.ask(request).await;
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        answer.text()
+    }
+
     /// Status, ETag and body.
-    async fn send(&self, method: &str, path: &str, tag: Option<&str>, body: &str) -> (u16, String, Value) {
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        tag: Option<&str>,
+        body: &str,
+    ) -> (u16, String, Value) {
         let tag = tag.map(|tag| match tag {
             "*" => "If-None-Match: *\r\n".to_owned(),
             tag => format!("If-Match: {tag}\r\n"),
@@ -110,26 +139,26 @@ impl Control {
         (answer.status(), etag, body)
     }
 
-    async fn plan(&self, name: &str) -> (String, Value) {
+    pub async fn plan(&self, name: &str) -> (String, Value) {
         let (status, tag, body) = self.send("GET", &format!("/plans/{name}"), None, "").await;
         assert_eq!(status, 200, "{body}");
         (tag, body)
     }
 
     /// The action with the plan's newest ETag.
-    async fn act(&self, name: &str, action: &str) -> (u16, Value) {
+    pub async fn act(&self, name: &str, action: &str) -> (u16, Value) {
         let (tag, _) = self.plan(name).await;
         let path = format!("/plans/{name}/{action}");
         let (status, _, body) = self.send("POST", &path, Some(&tag), r#"{"reason": "test"}"#).await;
         (status, body)
     }
 
-    async fn put(&self, path: &str, text: &str) {
+    pub async fn put(&self, path: &str, text: &str) {
         let (status, _, body) = self.send("PUT", path, Some("*"), text).await;
         assert_eq!(status, 201, "{path}: {body}");
     }
 
-    async fn comes_to(&self, name: &str, state: &str) {
+    pub async fn comes_to(&self, name: &str, state: &str) {
         let begun = Instant::now();
         loop {
             let (_, body) = self.plan(name).await;
@@ -161,7 +190,7 @@ impl Drop for Control {
 }
 
 /// Users without end, each with a name of his own.
-struct Traffic {
+pub struct Traffic {
     stop: Arc<AtomicBool>,
     failed_release: Arc<AtomicUsize>,
     answered: Arc<AtomicUsize>,
@@ -169,7 +198,7 @@ struct Traffic {
 }
 
 impl Traffic {
-    fn on(address: SocketAddr) -> Traffic {
+    pub fn on(address: SocketAddr) -> Traffic {
         let (stop, failed_release, answered) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let task = |number: usize| {
@@ -194,7 +223,7 @@ impl Traffic {
         Traffic { stop, failed_release, answered, tasks }
     }
 
-    async fn stop(self) -> usize {
+    pub async fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.unwrap();
@@ -204,16 +233,16 @@ impl Traffic {
     }
 }
 
-struct Stage {
-    etcd: Etcd,
-    breaks: Arc<AtomicBool>,
+pub struct Stage {
+    pub etcd: Etcd,
+    pub breaks: Arc<AtomicBool>,
     _upstreams: (Upstream, Upstream),
-    proxy: Proxy,
-    control: Control,
+    pub proxy: Proxy,
+    pub control: Control,
 }
 
 /// A service of two versions behind a proxy, gray breaking on demand, and a plan that begins with `share` percent.
-async fn stage(share: u32) -> Stage {
+pub async fn stage(share: u32) -> Stage {
     let etcd = Etcd::start().await;
     let breaks = Arc::new(AtomicBool::new(false));
     let release = Upstream::named("release").await;
@@ -235,15 +264,16 @@ async fn stage(share: u32) -> Stage {
     etcd.put("services/s", service).await;
     let proxy = Proxy::start(&documents_from(&etcd), &[]).await;
     let control = Control::start(&etcd).await;
+    let next = if share < 100 { "  - {share: 100, hold: 1h}\n" } else { "" };
     let plan = format!(
-        "services: [s]\nversion: gray\nsteps:\n  - {{share: {share}, hold: 1h}}\n  - {{share: 100, hold: 1h}}\nguards: {{latency: off, fallback: off}}\n"
+        "services: [s]\nversion: gray\nsteps:\n  - {{share: {share}, hold: 1h}}\n{next}guards: {{latency: off, fallback: off}}\n"
     );
     control.put("/plans/p", &plan).await;
     Stage { etcd, breaks, _upstreams: (release, gray), proxy, control }
 }
 
 impl Stage {
-    async fn start_plan(&self) {
+    pub async fn start_plan(&self) {
         let (status, body) = self.control.act("p", "start").await;
         assert_eq!(status, 200, "{body}");
         let begun = Instant::now();
@@ -254,7 +284,7 @@ impl Stage {
         }
     }
 
-    async fn is_taken_back(&self) {
+    pub async fn is_taken_back(&self) {
         self.control.comes_to("p", "ROLLBACK").await;
         assert_eq!(self.etcd.get("rules/plan.p.share").await, None);
         assert!(self.etcd.get("closures/s.gray").await.unwrap().contains("plan `p`"));

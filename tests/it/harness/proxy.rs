@@ -17,6 +17,11 @@ use super::wire::{Connection, LIMIT, Message, request, with_body};
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_graygate");
 
+/// What is started: another build of it where the environment names one, for what is measured.
+pub fn program() -> PathBuf {
+    std::env::var_os("GRAYGATE_PROGRAM").map_or_else(|| BINARY.into(), PathBuf::from)
+}
+
 pub struct Proxy {
     child: Child,
     directory: Arc<TempDir>,
@@ -95,7 +100,7 @@ impl Proxy {
             let file = fs::OpenOptions::new().append(true).create(true).open(path.join(name));
             Stdio::from(file.unwrap())
         };
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(program());
         // A test that bound it plays the service manager.
         let manager = path.join("notify.sock");
         if manager.exists() {

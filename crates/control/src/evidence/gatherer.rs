@@ -50,7 +50,8 @@ pub struct Gathered {
     pub of: usize,
     /// Who did not answer, by id or else by address, and for how long that has been so.
     pub unreadable: Vec<(String, Duration)>,
-    /// Seconds that were told more than three seconds after they began, by proxies that were heard before.
+    /// Seconds that were told more than three seconds after they began, by proxies that were heard before; each counts once,
+    /// whoever asks.
     pub late: u64,
     /// Seconds that were gone before they were asked for.
     pub lost: u64,
@@ -73,6 +74,8 @@ struct Known {
     id: Option<String>,
     /// When it was read last, or seen first.
     read: Instant,
+    /// The boot, and its newest second that was counted as late: who asks besides hears of it as well.
+    late: Option<(String, u64)>,
 }
 
 /// Where a proxy is asked.
@@ -161,8 +164,12 @@ impl Gatherer {
         known.retain(|name, _| names.contains(name));
         let target = |place: &Place| {
             let name = name(place);
-            let known =
-                known.entry(name.clone()).or_insert_with(|| Known { link: None, id: None, read: now });
+            let known = known.entry(name.clone()).or_insert_with(|| Known {
+                link: None,
+                id: None,
+                read: now,
+                late: None,
+            });
             if known.link.is_none() {
                 known.link = place.url.as_deref().and_then(|url| Link::new(url).ok()).map(Arc::new);
             }
@@ -184,7 +191,7 @@ impl Gatherer {
         for (target, heard) in heard {
             gathered.of += 1;
             let Some(known) = known.get_mut(&target.name) else { continue };
-            match heard.and_then(|heard| gathered.take(heard, cursors)) {
+            match heard.and_then(|heard| gathered.take(heard, cursors, &mut known.late)) {
                 Ok(id) => {
                     gathered.read += 1;
                     known.read = now;
@@ -227,16 +234,27 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T,
 
 impl Gathered {
     /// Takes one proxy's answer; answers what the proxy calls itself.
-    fn take(&mut self, heard: Heard, cursors: &mut Cursors) -> Result<Option<String>, String> {
+    fn take(
+        &mut self,
+        heard: Heard,
+        cursors: &mut Cursors,
+        counted: &mut Option<(String, u64)>,
+    ) -> Result<Option<String>, String> {
         let Heard::Answer(answer) = heard else { return Ok(None) };
         if self.nows.insert(answer.proxy.clone(), answer.now).is_some() {
             return Err(format!("`{}` has answered at another address", answer.proxy));
         }
         let is_known = cursors.of(&answer.proxy).is_some_and(|cursor| cursor.boot == answer.cursor.boot);
         if is_known {
+            let before = counted.as_ref().filter(|(boot, _)| *boot == answer.cursor.boot);
+            let first = before.map_or(0, |(_, second)| second + 1);
             let late = answer.rows.iter().map(|row| row.key.second);
-            let late: BTreeSet<u64> = late.filter(|second| second + LATE_AFTER < answer.now).collect();
+            let late: BTreeSet<u64> =
+                late.filter(|second| *second >= first && second + LATE_AFTER < answer.now).collect();
             self.late += late.len() as u64;
+            if let Some(newest) = late.last() {
+                *counted = Some((answer.cursor.boot.clone(), *newest));
+            }
         }
         self.lost += answer.lost;
         self.rows.extend(answer.rows);

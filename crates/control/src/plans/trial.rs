@@ -20,7 +20,9 @@ use crate::evidence::Cursors;
 const IN_A_ROW: u32 = 3;
 /// Minutes in which requests that are still `release` are counted.
 const MINUTES: u64 = 60;
-/// Seconds after a step of everybody in which requests may still have been decided before it.
+/// What stands for a rule where the version came along.
+const INHERITED: &str = "inherited";
+/// Seconds after such a step in which requests may still have been decided before it.
 const SETTLED: u64 = 10;
 
 /// What a measure said.
@@ -46,6 +48,9 @@ pub struct Trial {
     measures: BTreeMap<String, Measured>,
     /// The newest second that was judged.
     pub second: Option<u64>,
+    /// From when on a share was drawn: who is `release` since by another rule, or by none, is outside.
+    #[serde(default)]
+    drawn_since: Option<u64>,
     /// From when on everybody was to have the version.
     everybody_since: Option<u64>,
     /// Requests that were `release` all the same, by minute.
@@ -71,6 +76,7 @@ impl Trial {
             cursors: Cursors::default(),
             measures: BTreeMap::new(),
             second: None,
+            drawn_since: None,
             everybody_since: None,
             left: VecDeque::new(),
         }
@@ -90,6 +96,9 @@ impl Trial {
         self.moves = kept.moves;
         let is_everybody = kept.progress.state == State::Completed
             || kept.progress.step(&spec.steps).is_some_and(|step| step.is_everybody());
+        if spec.share(kept.progress.begun).is_some() {
+            self.drawn_since.get_or_insert(now);
+        }
         if is_everybody && !self.is_everybody {
             self.judge.begin_everybody();
             self.everybody_since = Some(now);
@@ -114,12 +123,16 @@ impl Trial {
     }
 
     fn count_left(&mut self, rows: &[Row]) {
-        let Some(since) = self.everybody_since else { return };
-        let services = &self.judge.run().services;
+        let run = self.judge.run();
+        let own = format!("{}share", super::rules::rule_prefix(&run.plan));
+        let settled = |since: Option<u64>, second: u64| since.is_some_and(|since| second >= since + SETTLED);
         let is_left = |row: &&Row| {
+            // Those that the share has not drawn yet are not left, and whom they call neither.
+            let is_outside = row.key.rule.as_deref().is_none_or(|rule| rule != own && rule != INHERITED);
             &*row.key.version == "release"
-                && row.key.second >= since + SETTLED
-                && services.iter().any(|service| **service == *row.key.service)
+                && run.services.iter().any(|service| **service == *row.key.service)
+                && (settled(self.everybody_since, row.key.second)
+                    || is_outside && settled(self.drawn_since, row.key.second))
         };
         for row in rows.iter().filter(is_left) {
             let minute = row.key.second / 60;
@@ -134,7 +147,7 @@ impl Trial {
         }
     }
 
-    /// Requests of the last hour that were still `release` although everybody was to have the version.
+    /// Requests of the last hour that are `release` for another reason than that the share has not reached them.
     pub fn left(&self) -> u64 {
         let newest = self.second.unwrap_or(0) / 60;
         let fresh = self.left.iter().filter(|(minute, _)| minute + MINUTES >= newest);
@@ -236,5 +249,64 @@ impl Trial {
             shown.insert(name, guard);
         }
         shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use graygate_judge::blocks::Reading;
+    use graygate_judge::plan::Progress;
+
+    use super::*;
+
+    const PLAN: &str = "services: [s]\nversion: gray\nsteps: [{who: {attribute: header:x-vip, exists: true}}, {share: 5}, {share: 100}]\n";
+
+    /// Seven requests of a second.
+    fn row(second: u64, rule: &str, version: &str) -> Row {
+        let line = format!(
+            r#"{{"second":{second},"proxy":"a","boot":"1","service":"s","route":"r","rule":{rule},"share":5,"version":"{version}","requests":7,"timed":7}}"#
+        );
+        match Row::read(line.as_bytes()).unwrap() {
+            Reading::Row(row) => row,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_is_release_for_another_reason_than_the_share_is_counted_for_an_hour() {
+        const OWN: &str = r#""plan.p.share""#;
+        let spec = Spec::read("p", PLAN, false).unwrap();
+        let at = |state, begun, moves| Kept {
+            moves,
+            progress: Progress { state, begun, ..Progress::draft() },
+            ..Kept::draft("p")
+        };
+        let mut trial = Trial::new(&spec, &at(State::Active, 1, 1), 1_000);
+        let look = |trial: &mut Trial, now: u64, rule: &str, version: &str| {
+            trial.second(1, Some(now), vec![row(now, rule, version)]);
+            trial.left()
+        };
+        // Without a share everybody but the chosen is still to come.
+        trial.follow(&spec, &at(State::Active, 1, 1), 1_000);
+        assert_eq!(look(&mut trial, 1_020, "null", "release"), 0);
+        // Proxies may not have heard of the share at once.
+        trial.follow(&spec, &at(State::Active, 2, 2), 1_100);
+        assert_eq!(look(&mut trial, 1_109, "null", "release"), 0);
+        // Then whoever it does not decide is outside.
+        for (now, rule, version, left) in [
+            (1_110, OWN, "release", 0),
+            (1_111, r#""inherited""#, "release", 0),
+            (1_112, "null", "gray", 0),
+            (1_113, "null", "release", 7),
+            (1_114, r#""hand""#, "release", 14),
+        ] {
+            assert_eq!(look(&mut trial, now, rule, version), left, "{rule} {version}");
+        }
+        // And everybody who is release although everybody was to have the version.
+        trial.follow(&spec, &at(State::Completed, 3, 3), 1_200);
+        assert_eq!(look(&mut trial, 1_210, OWN, "release"), 21);
+        // For an hour.
+        assert_eq!(look(&mut trial, 1_200 + 3_400, OWN, "gray"), 21);
+        assert_eq!(look(&mut trial, 1_200 + 3_720, OWN, "gray"), 0);
     }
 }

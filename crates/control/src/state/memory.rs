@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::keeper::{
-    Entry, OPERATION_LIMIT, Order, PAGE_LIMIT, Range, Revision, Slot, State, StateError, Stored, Transaction,
-    Write,
+    Entry, OPERATION_LIMIT, Order, PAGE_LIMIT, Range, Reserve, Revision, Slot, State, StateError, Stored,
+    Transaction, Write,
 };
 
 /// What becomes of a write.
@@ -43,6 +43,7 @@ struct Inner {
     /// The term that counts; writes of other terms are refused.
     term: Option<i64>,
     hook: Option<Hook>,
+    crowded: Option<String>,
 }
 
 impl Default for Memory {
@@ -54,6 +55,11 @@ impl Default for Memory {
 impl Memory {
     pub fn hooked(&self, hook: Hook) {
         self.inner.lock().hook = Some(hook);
+    }
+
+    /// From now on there is room for writes from the reserve alone, and this is said; or for all of them again.
+    pub fn crowd(&self, why: Option<&str>) {
+        self.inner.lock().crowded = why.map(str::to_owned);
     }
 
     /// From now on this term alone writes for a lead.
@@ -105,6 +111,9 @@ impl Inner {
             && self.term.is_some_and(|term| term != *created)
         {
             return Err(StateError::LeadLost);
+        }
+        if let Some(crowded) = self.crowded.as_ref().filter(|_| transaction.reserve == Reserve::Untouched) {
+            return Err(StateError::Full(crowded.clone()));
         }
         let fate = self.hook.as_mut().map_or(Fate::Written, |hook| hook(transaction));
         let away = || StateError::Away("the store went away".to_owned());
@@ -171,6 +180,10 @@ impl State for Memory {
 
     fn part_bytes(&self) -> Option<usize> {
         None
+    }
+
+    fn crowded(&self) -> Option<String> {
+        self.inner.lock().crowded.clone()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -15,10 +15,13 @@ use crate::error::{Error, Result};
 use crate::plans::rules::rules;
 use crate::plans::window::unknown_zones;
 use crate::plans::{Kept, Spec, holder_record, plan_record};
-use crate::state::{OPERATION_LIMIT, Revision};
+use crate::state::{OPERATION_LIMIT, Revision, TRANSACTION_BYTES};
 
 /// Writes of a rollback beside those of its documents: record, history, audit, notice.
 const OTHER_WRITES: usize = 14;
+
+/// Bytes of the same, and of names.
+const OTHER_BYTES: usize = 96 << 10;
 
 /// The record that says who moves a service, as it was found.
 pub struct Holder {
@@ -80,17 +83,34 @@ impl Control {
     }
 }
 
-/// Everything a rollback writes has to fit into one transaction.
+/// Everything a rollback, or the last step, writes has to fit into one transaction: a plan that starts can be ended.
 fn fits(spec: &Spec) -> Result<()> {
     let rules = spec.plan.steps.iter().filter(|step| step.who.is_some()).count() + 1;
     let writes = 2 * rules + 6 * spec.services.len() + OTHER_WRITES;
-    match writes <= OPERATION_LIMIT {
-        true => Ok(()),
-        false => Err(Error::Conflict(format!(
+    if writes > OPERATION_LIMIT {
+        return Err(Error::Conflict(format!(
             "{rules} rules and {} services do not fit into one transaction; join steps that say `who`, or make two plans",
             spec.services.len()
+        )));
+    }
+    let bytes = most_bytes(spec)?;
+    match bytes <= TRANSACTION_BYTES {
+        true => Ok(()),
+        false => Err(Error::Conflict(format!(
+            "its text and its rules take {} KiB, and one transaction holds {}; name people in lists instead of in the plan",
+            bytes >> 10,
+            TRANSACTION_BYTES >> 10
         ))),
     }
+}
+
+/// What a transition may write at most: the record with the running copy and all rules, and the rules themselves.
+fn most_bytes(spec: &Spec) -> Result<usize> {
+    let all = Progress { state: State::Active, begun: spec.plan.steps.len(), ..Progress::draft() };
+    let rules = rules(spec, &all, &Default::default())?;
+    let quoted = |text: &str| serde_json::to_string(text).map_or(usize::MAX / 4, |text| text.len());
+    let rules = rules.iter().map(|(name, text)| 3 * name.len() + quoted(name) + quoted(text) + text.len());
+    Ok(quoted(&spec.text) + rules.sum::<usize>() + OTHER_BYTES)
 }
 
 fn check_identities(view: &View, spec: &Spec) -> Result<()> {

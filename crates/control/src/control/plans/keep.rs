@@ -3,7 +3,8 @@
 //! Owns: that sums, hashes and the cursors they include are one write, however large they are: parts are written first
 //! under the names of what they hold, and one record then says which count. Never: what the figures mean.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use graygate_judge::blocks::Row;
@@ -16,7 +17,7 @@ use crate::control::plane::Control;
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};
 use crate::plans::Trial;
-use crate::state::{Range, Slot, State, StateError, Transaction, read_json, to_json};
+use crate::state::{Range, Reserve, Slot, State, StateError, Transaction, read_json, to_json};
 
 /// Which parts count, by plan.
 const HEADS: &str = "evidence/";
@@ -32,6 +33,11 @@ const ROWS: &str = "rows/";
 const EACH: u64 = 3_600;
 /// Seconds of which one line a minute is kept.
 const THINNED: u64 = 30 * 24 * 3_600;
+/// With etcd one line a minute is kept with the run as well, for so long: whoever leads next, and every other process, can
+/// tell it.
+const SHARED: u64 = 24 * 3_600;
+/// Of those so many are taken away at a time: more than come in between.
+const SHARED_BATCH: usize = 10;
 /// Bytes of rows of a plan that are kept.
 const ROW_BYTES: usize = 64 << 20;
 
@@ -58,8 +64,13 @@ impl Control {
         Ok((trial.run == run).then_some(trial))
     }
 
-    /// Keeps the evidence of a run, bound to the lead.
-    pub(super) async fn keep_trial(&self, plan: &str, trial: &Trial) -> std::result::Result<(), StateError> {
+    /// Keeps the evidence of a run, bound to the lead; with it the line of a minute, where one is told.
+    pub(super) async fn keep_trial(
+        &self,
+        plan: &str,
+        trial: &Trial,
+        line: Option<&(u64, String)>,
+    ) -> std::result::Result<(), StateError> {
         let head_record = format!("{HEADS}{plan}");
         let whole = to_json(&head_record, trial)?;
         let before: Option<Head> = match self.state.get(&Slot::record(&head_record)).await? {
@@ -84,9 +95,30 @@ impl Control {
         for gone in known.iter().filter(|hash| !parts.contains(hash)) {
             transaction.delete(Slot::record(format!("{PARTS}{plan}/{gone}")));
         }
+        if let Some((second, line)) = line.filter(|_| self.shares_lines()) {
+            let name = format!("{LINES}{plan}/{:06}/{second:012}", trial.run);
+            transaction.put(Slot::record(name), format!("{line}\n"));
+        }
         let head = Head { run: trial.run, parts };
         transaction.put(Slot::record(&head_record), to_json(&head_record, &head)?);
         self.state.commit(transaction).await.map(drop)
+    }
+
+    /// Whether the lines of each second are this process's alone.
+    fn shares_lines(&self) -> bool {
+        !Arc::ptr_eq(&self.state, &self.figures)
+    }
+
+    /// Takes the oldest of the shared lines away.
+    async fn thin_shared(&self, plan: &str, now: u64) -> std::result::Result<(), StateError> {
+        let oldest = Range { limit: SHARED_BATCH, ..Range::all(&format!("{LINES}{plan}/")) };
+        let mut gone = Transaction { reserve: Reserve::Used, ..Transaction::default() };
+        for entry in self.state.list(&oldest).await? {
+            if second_of(&entry.name).is_some_and(|second| second + SHARED < now) {
+                gone.delete(Slot::record(&entry.name));
+            }
+        }
+        if gone.writes.is_empty() { Ok(()) } else { self.state.commit(gone).await.map(drop) }
     }
 
     /// Writes lines and rows of some seconds.
@@ -107,6 +139,9 @@ impl Control {
 
     /// Thins out what is older than an hour, and takes away what is older than it is kept.
     pub(super) async fn thin_lines(&self, plan: &str, now: u64) -> std::result::Result<(), StateError> {
+        if self.shares_lines() {
+            self.thin_shared(plan, now).await?;
+        }
         let prefix = format!("{LINES}{plan}/");
         let mut minute = None;
         for entry in all(&*self.figures, &prefix).await? {
@@ -170,6 +205,10 @@ impl Control {
         }
         let now = self.plans.pending(name, run, blocks);
         whole.extend_from_slice(now.as_bytes());
+        if !blocks && self.shares_lines() {
+            let shared = all(&*self.state, &format!("{LINES}{name}/{run:06}/")).await?;
+            whole = united(&whole, &shared);
+        }
         Ok(whole.into())
     }
 }
@@ -186,6 +225,23 @@ async fn all(state: &dyn State, prefix: &str) -> std::result::Result<Vec<crate::
             return Ok(found);
         }
     }
+}
+
+/// Lines by their seconds, each second once: as this process has it, else as it was shared.
+fn united(own: &[u8], shared: &[crate::state::Entry]) -> Vec<u8> {
+    #[derive(Deserialize)]
+    struct Told {
+        second: u64,
+    }
+    let lines = shared.iter().map(|entry| &entry.stored.value[..]).chain([own]);
+    let lines = lines.flat_map(|lines| lines.split(|byte| *byte == b'\n')).filter(|line| !line.is_empty());
+    let mut seconds = BTreeMap::new();
+    for line in lines {
+        if let Ok(Told { second }) = serde_json::from_slice(line) {
+            seconds.insert(second, line);
+        }
+    }
+    seconds.into_values().flat_map(|line| [line, b"\n"].concat()).collect()
 }
 
 fn second_of(name: &str) -> Option<u64> {

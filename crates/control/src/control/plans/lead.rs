@@ -60,6 +60,9 @@ struct Held {
     flushed: Instant,
     thinned: Instant,
     judged: Option<Instant>,
+    /// The newest line, and the minute whose line was kept with the run.
+    line: Option<(u64, String)>,
+    minute: u64,
     measured: BTreeMap<String, Instant>,
 }
 
@@ -173,6 +176,8 @@ impl Leader {
             flushed: now,
             thinned: now,
             judged: None,
+            line: None,
+            minute: 0,
             measured: BTreeMap::new(),
         })
     }
@@ -349,6 +354,7 @@ impl Held {
             return;
         }
         let line = serde_json::to_string(&Line::of(self.trial.judge(), second)).unwrap_or_default();
+        self.line = Some((second, line.clone()));
         control.plans.add_line(&self.spec.name, self.kept.run, (second, line, blocks));
     }
 
@@ -358,8 +364,12 @@ impl Held {
             last.is_none_or(|last| now.saturating_duration_since(last) >= every)
         };
         if is_due(self.saved, KEEP_EVERY) {
-            match control.keep_trial(name, &self.trial).await {
-                Ok(()) => self.saved = Some(now),
+            let line = self.line.take().filter(|(second, _)| second / 60 > self.minute);
+            match control.keep_trial(name, &self.trial, line.as_ref()).await {
+                Ok(()) => {
+                    self.saved = Some(now);
+                    self.minute = line.map_or(self.minute, |(second, _)| second / 60);
+                }
                 Err(StateError::LeadLost) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }

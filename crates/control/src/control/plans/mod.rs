@@ -18,6 +18,8 @@ mod read;
 mod rollback;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 mod tick;
 mod values;
 mod write;

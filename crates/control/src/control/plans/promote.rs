@@ -35,7 +35,8 @@ impl Control {
             Ok(Done::Again) => return Err(Error::Conflict("it was done before".to_owned())),
             Err(refusal) => return Err(Error::Conflict(refusal.0)),
         };
-        let left = sight.map_or(0, |sight| sight.left);
+        // Of the run: the completion does not begin the hour anew.
+        let left = read.sight.as_ref().filter(|sight| sight.run == kept.run).map_or(0, |sight| sight.left);
         if left > 0 && !wish.asked.others {
             let detail = format!(
                 "{left} requests of the last hour were still `release`, outside `when` or by another rule; send `{{\"others\": true}}`"

@@ -1,6 +1,7 @@
 //! Plans as they are read.
 
 use bytes::Bytes;
+use graygate_judge::plan::{Progress, State};
 use graygate_rules::documents::{Format, Kind};
 
 use super::write::is_plan_name;
@@ -26,6 +27,8 @@ pub struct PlanRead {
     /// 0 where there is no record.
     pub revision: Revision,
     pub sight: Option<Sight>,
+    /// Why no step is written now, where the store is nearly full.
+    pub crowded: Option<String>,
 }
 
 impl PlanRead {
@@ -59,15 +62,26 @@ impl PlanRead {
 
     pub fn shown(&self) -> PlanShown {
         let spec = self.spec().ok();
-        Shown {
+        let shown = Shown {
             name: &self.name,
             text: self.text(),
             kept: &self.kept,
             sight: self.sight.as_ref(),
             spec: spec.as_ref(),
             etag: self.etag(),
+        };
+        let mut shown = shown.plan();
+        // Told here: what the leader sees cannot be kept either.
+        if self.kept.progress.state == State::Active {
+            shown.waiting_for.extend(self.crowded.iter().map(|why| format!("room in the store: {why}")));
         }
-        .plan()
+        shown
+    }
+
+    /// A plan that was promoted and whose document says something else since is a draft of what comes next. Under the
+    /// former text it still is the promoted one, with its way back.
+    fn written_anew(&self) -> bool {
+        self.kept.progress.promoted && self.text().is_some_and(|text| text != self.kept.text)
     }
 }
 
@@ -117,7 +131,12 @@ impl Control {
         }
         let sight = self.read::<Sight>(&sight_record(name)).await?.map(|(sight, _)| sight);
         let is_json = self.view().format(&id) == Format::Json;
-        Ok(PlanRead { name: name.to_owned(), document, is_json, kept, revision, sight })
+        let crowded = self.state.crowded();
+        let mut read = PlanRead { name: name.to_owned(), document, is_json, kept, revision, sight, crowded };
+        if read.written_anew() {
+            read.kept = Kept { progress: Progress::draft(), last: None, ..read.kept };
+        }
+        Ok(read)
     }
 
     /// Whom a plan concerns: what it moves, and what its document would move.

@@ -22,7 +22,11 @@ use crate::notices::Event;
 use crate::people::Principal;
 use crate::plans::rules::{closure_of, closures};
 use crate::plans::{Kept, RollbackShown, Spec, outcome_record};
-use crate::state::{Slot, Transaction, to_json};
+use crate::state::{Reserve, Slot, Transaction, to_json};
+
+/// Of a draft that was promoted under another text.
+const WRITTEN_ANEW: &str = "the plan was promoted, and its document written anew since: this one was never started; to undo the \
+                            promotion write the former text again and roll that back";
 
 /// What a rollback came to, and in which run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,7 +44,10 @@ impl Control {
     ) -> std::result::Result<ActionDone, Tried> {
         let kept = &read.kept;
         match rule(kept.progress.state, Action::Rollback) {
-            Rule::Refused(why) => return Err(Error::Conflict(why.to_owned()).into()),
+            Rule::Refused(why) => {
+                let why = if kept.run > 0 { WRITTEN_ANEW } else { why };
+                return Err(Error::Conflict(why.to_owned()).into());
+            }
             Rule::Again => {
                 let shown = self.outcome_of(kept, &[]).await?;
                 return Ok(ActionDone::RolledBack { shown, etag: read.etag() });
@@ -157,7 +164,7 @@ impl Control {
         let mut shown = self.confirm_rollback(kept).await;
         shown.warnings = warnings.to_vec();
         let outcome = Outcome { run: kept.run, shown: shown.clone() };
-        let mut transaction = Transaction::default();
+        let mut transaction = Transaction { reserve: Reserve::Used, ..Transaction::default() };
         transaction.expect(Slot::record(&record), found.map_or(0, |(_, revision)| revision));
         transaction.put(Slot::record(&record), to_json(&record, &outcome)?);
         // The rollback is written; what it came to is told, kept or not.

@@ -25,6 +25,9 @@ use crate::state::{Revision, Slot, StateError, Stored, Transaction, to_json};
 /// Who moves plans by himself.
 pub const CONTROLLER: &str = "controller";
 
+/// What is written although the store is nearly full, by a person or by itself.
+const RELIEVING: [&str; 2] = ["pause", "rollback"];
+
 /// The principal of what moves by itself.
 pub fn controller() -> Principal {
     Principal::own(CONTROLLER, Via::Controller)
@@ -106,6 +109,9 @@ impl Control {
         deed.before = before.map(|last| mark(&last));
         deed.after = Some(mark(&transition));
         let mut plan = Plan::new(deed);
+        if RELIEVING.contains(&change.action) {
+            plan = plan.from_reserve();
+        }
         let transaction = &mut plan.transaction;
         transaction.lead = change.lead.clone();
         transaction.expect(Slot::record(&record), revision);

@@ -1,0 +1,131 @@
+//! What moves plans dies, or what it writes to: the audience stays as it is or goes, it never grows, and what there was goes on.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::plans::{Control, PATIENCE, Stage, Traffic, stage};
+use crate::harness::proxy::until;
+
+/// Who of these people has the new version.
+async fn gray(stage: &Stage, people: std::ops::Range<usize>) -> Vec<usize> {
+    let mut gray = Vec::new();
+    let mut connection = stage.proxy.connect().await;
+    for user in people {
+        let said = connection.get("/", &[("x-user", &format!("known{user}"))]).await;
+        assert_eq!(said.status(), 200);
+        if said.text() == "gray" {
+            gray.push(user);
+        }
+    }
+    gray
+}
+
+/// The lines of the plan's evidence, as `(second, gray requests)`.
+async fn evidence(control: &Control) -> Vec<(u64, u64)> {
+    let text = control.text("/plans/p/evidence").await;
+    let line = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        (line["second"].as_u64().unwrap(), line["requests"]["gray"].as_u64().unwrap())
+    };
+    text.lines().map(line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_leader_that_is_killed_leaves_its_evidence_to_the_next() {
+    let mut stage = stage(20).await;
+    let second = Control::start(&stage.etcd).await;
+    stage.start_plan().await;
+    let traffic = Traffic::on(stage.proxy.address);
+    // What the leader saw is told by the other one as well, while it lives and when it is dead.
+    until(async || !evidence(&second).await.is_empty()).await;
+    let before = evidence(&second).await;
+    let seen = stage.control.plan("p").await.1["requests"]["gray"].as_u64().unwrap();
+    stage.control.kill();
+    let begun = Instant::now();
+    while second.plan("p").await.1["requests"]["gray"].as_u64().unwrap() <= seen {
+        assert!(begun.elapsed() < PATIENCE, "nobody goes on: {}", second.plan("p").await.1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let after = evidence(&second).await;
+    assert_eq!(after[..before.len()], before);
+    assert!(after.last().unwrap().1 > seen && after.is_sorted(), "{after:?}");
+    stage.breaks.store(true, Ordering::Relaxed);
+    second.comes_to("p", "ROLLBACK").await;
+    assert_eq!(traffic.stop().await, 0);
+    assert_eq!(gray(&stage, 0..100).await, Vec::<usize>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_any_control_process_the_audience_stays() {
+    let mut stage = stage(20).await;
+    stage.start_plan().await;
+    let before = gray(&stage, 0..300).await;
+    assert!((30..=90).contains(&before.len()), "{}", before.len());
+    let traffic = Traffic::on(stage.proxy.address);
+    stage.control.kill();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(6) {
+        assert_eq!(gray(&stage, 0..300).await, before);
+    }
+    // A version that breaks meanwhile is found out by whoever starts next.
+    stage.breaks.store(true, Ordering::Relaxed);
+    stage.control.start_again().await;
+    stage.control.comes_to("p", "ROLLBACK").await;
+    assert_eq!(traffic.stop().await, 0);
+    assert_eq!(gray(&stage, 0..300).await, Vec::<usize>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_etcd_that_dies_in_the_middle_of_a_step_has_the_whole_step_or_nothing_of_it() {
+    let mut stage = stage(20).await;
+    let plan = "services: [s]\nversion: gray\nsteps: [{share: 10, hold: 1h}, {share: 30, hold: 1h}, {share: 50, hold: 1h}, {share: 70, hold: 1h}]\nguards: {latency: off, fallback: off}\n";
+    stage.etcd.delete("plans/p").await;
+    until(async || stage.control.send("GET", "/plans/p", None, "").await.0 == 404).await;
+    stage.control.put("/plans/p", plan).await;
+    stage.start_plan().await;
+    let shares = [10, 30, 50, 70];
+    let traffic = Traffic::on(stage.proxy.address);
+    let mut begun = 1;
+    for delay in [1, 6, 20] {
+        let (tag, _) = stage.control.plan("p").await;
+        let body = r#"{"reason": "test"}"#;
+        let asked = Instant::now();
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        };
+        let advance = stage.control.send("POST", "/plans/p/advance", Some(&tag), body);
+        let (status, died) = {
+            tokio::pin!(advance);
+            tokio::select! {
+                answer = &mut advance => (answer.0, false),
+                () = kill => {
+                    stage.etcd.kill();
+                    (advance.await.0, true)
+                }
+            }
+        };
+        assert!([200, 503].contains(&status), "{status}");
+        if died {
+            assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        } else {
+            stage.etcd.kill();
+        }
+        // Proxies go on with what they have.
+        gray(&stage, 0..100).await;
+        stage.etcd.restart().await;
+        until(async || stage.control.ready().await).await;
+        let (_, plan) = stage.control.plan("p").await;
+        let now = plan["steps_begun"].as_u64().unwrap() as usize;
+        assert!(now == begun || now == begun + 1, "{plan}");
+        assert!(status != 200 || now == begun + 1, "an answered step is there: {plan}");
+        begun = now;
+        let rule = stage.etcd.get("rules/plan.p.share").await.unwrap();
+        assert!(rule.contains(&format!("gray: {}}}", shares[begun - 1])), "{begun}: {rule}");
+        let (_, _, runs) = stage.control.send("GET", "/plans/p/runs", None, "").await;
+        assert_eq!(runs["items"][0]["transitions"].as_array().unwrap().len(), begun, "{runs}");
+    }
+    assert_eq!(traffic.stop().await, 0);
+    let (status, body) = stage.control.act("p", "rollback").await;
+    assert_eq!(status, 200, "{body}");
+    stage.is_taken_back().await;
+}
