@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use super::plans::{Control, PATIENCE, Stage, Traffic, stage};
-use super::stage::documents_from;
 use crate::harness::upstream::ok;
 use crate::harness::wire::Connection;
 use crate::support::etcd::Etcd;
@@ -142,7 +141,7 @@ impl Crowd {
             for plan in 0..self.plans {
                 for (version, requests) in [("gray", 5), ("release", 95)] {
                     rows.push(format!(
-                        r#"{{"second":{second},"service":"s{plan}","route":"all","rule":"plan.p{plan}.share","share":5,"version":"{version}","requests":{requests},"timed":{requests},"undrawn":0,"errors":0,"error_clients":[],"sampled":0,"fallbacks":0,"slower":[{requests},{requests},{requests},3,2,1]}}"#
+                        r#"{{"second":{second},"service":"s{plan}","route":"all","rule":"plan.p{plan}.share","share":5,"version":"{version}","requests":{requests},"timed":{requests},"undrawn":0,"errors":0,"error_clients":[],"sampled":0,"fallbacks":0,"slower":[{requests},{requests},{requests},{requests},{requests},{requests}]}}"#
                     ));
                 }
             }
@@ -247,9 +246,9 @@ async fn leader(size: &Size) -> (f64, u64) {
     }
     let (passed, spent) = (begun.elapsed(), taken(pid).0 - before);
     let (_, plan) = control.plan(&last).await;
+    assert_eq!(plan["state"], "ACTIVE", "{plan}");
     let judged = (plan["requests"]["gray"].as_u64().unwrap() - seen) / all;
-    println!("{judged} seconds of all proxies in {passed:?}: {plan}");
-    assert_eq!(plan["state"], "ACTIVE");
+    println!("{judged} seconds of all proxies in {passed:?}");
     (spent.as_secs_f64() / passed.as_secs_f64(), most)
 }
 
@@ -258,7 +257,10 @@ async fn plans_are_as_quick_as_their_table_promises() {
     let file = std::env::var_os("GRAYGATE_PLANS");
     let size = if file.is_some() { WHOLE } else { SMALL };
     let wants = |part: &str| std::env::var("GRAYGATE_PARTS").map_or(true, |parts| parts.contains(part));
-    let mut table = String::new();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let cores = std::thread::available_parallelism().unwrap();
+    let load = load.split(' ').next().unwrap();
+    let mut table = format!("{cores} processors, load average {load} before · `make plan-figures`\n\n");
     if wants("actions") {
         let [started, back] = actions(size.actions).await;
         writeln!(
