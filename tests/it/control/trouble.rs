@@ -114,7 +114,10 @@ async fn an_etcd_that_dies_in_the_middle_of_a_step_has_the_whole_step_or_nothing
         gray(&stage, 0..100).await;
         stage.etcd.restart().await;
         // The rule says how far it came; what is told may be older until etcd is heard again.
-        let rule = stage.etcd.get("rules/plan.p.share").await.unwrap();
+        let rule = stage.etcd.get("rules/plan.p.share").await;
+        let Some(rule) = rule else {
+            panic!("{status} at {begun}, and no rule: {}", stage.control.plan("p").await.1);
+        };
         let is_it = |share: &i32| rule.contains(&format!("gray: {share}}}"));
         let now = 1 + shares.iter().position(is_it).unwrap_or_else(|| panic!("{rule}"));
         assert!(now == begun || now == begun + 1, "{rule}");
