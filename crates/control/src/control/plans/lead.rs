@@ -4,10 +4,11 @@
 //! the lead up where most proxies cannot be read from here. Never: what a look comes to. Start at
 //! [`Control::lead_plans`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use graygate_judge::blocks::Row;
 use graygate_judge::offline::Line;
 
 use super::board::Pending;
@@ -27,6 +28,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const KEEP_EVERY: Duration = Duration::from_secs(8);
 /// Lines and rows are written in batches of so many seconds.
 const LINES_EVERY: Duration = Duration::from_secs(5);
+/// Rows of a round that are kept for those who check a verdict; writing down more would cost more than judging them.
+const KEPT_ROWS: usize = 20_000;
 /// Between two times of thinning out.
 const THIN_EVERY: Duration = Duration::from_secs(60);
 /// A proxy that could not be read for so long holds plans up.
@@ -214,13 +217,21 @@ impl Leader {
             self.control.metrics.late(answer.late);
             let fleet_now = median(answer.nows.values().copied().collect());
             let rows = std::mem::take(&mut answer.rows);
+            let are_kept = rows.len() <= KEPT_ROWS;
+            // One plan at most moves a service, so that its rows are that plan's alone.
+            let mut by_service: HashMap<Box<str>, Vec<Row>> = HashMap::new();
+            for row in rows {
+                match by_service.get_mut(&row.key.service) {
+                    Some(of_service) => of_service.push(row),
+                    None => drop(by_service.insert(row.key.service.clone(), vec![row])),
+                }
+            }
             for held in self.runs.values_mut().filter(of_salt) {
-                let is_own = |row: &&graygate_judge::blocks::Row| {
-                    held.spec.services.iter().any(|service| **service == *row.key.service)
-                        && !held.trial.cursors.include(row)
-                };
-                let own: Vec<_> = rows.iter().filter(is_own).cloned().collect();
-                held.judge(own, (fleet_now, now), &self.control);
+                let services = held.spec.services.iter();
+                let mut own: Vec<Row> =
+                    services.filter_map(|service| by_service.remove(service.as_str())).flatten().collect();
+                own.retain(|row| !held.trial.cursors.include(row));
+                held.judge(own, (fleet_now, now), (are_kept, &*self.control));
                 held.trial.cursors = cursors.clone();
             }
             gathered.push((salt, answer));
@@ -337,7 +348,7 @@ impl Held {
         &mut self,
         rows: Vec<graygate_judge::blocks::Row>,
         (fleet, now): (Option<u64>, Instant),
-        control: &Control,
+        (are_kept, control): (bool, &Control),
     ) {
         let own = u64::try_from(control.clock.now().unix_timestamp()).unwrap_or(0);
         let second = fleet.unwrap_or(own);
@@ -348,9 +359,10 @@ impl Held {
             (None, None) => 1,
         };
         self.judged = Some(now);
-        let blocks: Vec<String> = rows.iter().map(line_of).collect();
+        let is_silent = rows.is_empty();
+        let blocks: Vec<String> = if are_kept { rows.iter().map(line_of).collect() } else { Vec::new() };
         self.trial.second(passed, fleet, rows);
-        if blocks.is_empty() {
+        if is_silent {
             return;
         }
         let line = serde_json::to_string(&Line::of(self.trial.judge(), second)).unwrap_or_default();
