@@ -124,7 +124,7 @@ impl Trial {
 
     fn count_left(&mut self, rows: &[Row]) {
         let run = self.judge.run();
-        let own = format!("{}share", graygate_rules::documents::plan_rules(&run.plan));
+        let own = format!("{}share", graygate_rules::documents::owner::plan_rules(&run.plan));
         let settled = |since: Option<u64>, second: u64| since.is_some_and(|since| second >= since + SETTLED);
         let is_left = |row: &&Row| {
             // Those that the share has not drawn yet are not left, and whom they call neither.
