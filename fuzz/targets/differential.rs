@@ -1,31 +1,9 @@
-//! Documents and requests drawn from the fuzzer's bytes, two bytes a choice: the program and the oracle agree.
+//! `checks::differential` under the fuzzer.
 #![no_main]
 
-#[path = "shared.rs"]
-mod shared;
+#[path = "../checks/mod.rs"]
+mod checks;
+#[path = "../../tests/rules/oracle/mod.rs"]
+mod oracle;
 
-use graygate_rules::compile::{Memory, compile};
-use libfuzzer_sys::fuzz_target;
-use shared::oracle::Oracle;
-use shared::oracle::cases::{Dice, ask, document_sets};
-use shared::oracle::program::{decided, no_file};
-
-/// Requests through the documents of each moment.
-const REQUESTS: usize = 10;
-
-fuzz_target!(|data: &[u8]| {
-    let (words, _) = data.as_chunks::<2>();
-    let told: Vec<u16> = words.iter().map(|word| u16::from_le_bytes(*word)).collect();
-    // The first choice is the seed of all that the input does not say, too.
-    let mut dice = Dice::told(told.first().copied().unwrap_or_default().into(), told);
-    let (mut oracle, mut memory) = (Oracle::default(), Memory::default());
-    for set in document_sets(&mut dice) {
-        oracle.take(&set);
-        let compiled = compile(&set, &memory, &no_file);
-        for _ in 0..REQUESTS {
-            let ask = ask(&mut dice);
-            assert_eq!(oracle.judge(&ask), decided(&compiled, &ask), "{ask:?}\n{set:?}");
-        }
-        memory = compiled.memory;
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::differential::check(data));

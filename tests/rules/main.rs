@@ -2,9 +2,12 @@
 
 #![cfg(test)]
 
+#[path = "../../fuzz/checks/mod.rs"]
+mod checks;
 mod oracle;
 
 mod differential;
+mod fuzzed;
 mod incremental;
 mod index;
 mod places;

@@ -3,23 +3,17 @@
 //! The seeds and words are those of the fuzz target `wire`, which searches further; this finds again what was found, and
 //! needs no instrumented build. `GRAYGATE_CASES` sets how many are tried, `GRAYGATE_SEED` which.
 
+use std::path::Path;
 use std::time::Instant;
+
+use graygate_testing::bytes::{Chance, Ingredients};
 
 use crate::harness::strict::World;
 
 const CASES: u64 = 1_500;
 
-/// Requests to begin with.
-const SEEDS: [&[u8]; 11] = [
-    include_bytes!("../../../fuzz/seeds/wire/get"),
-    include_bytes!("../../../fuzz/seeds/wire/two"),
-    include_bytes!("../../../fuzz/seeds/wire/chunks"),
-    include_bytes!("../../../fuzz/seeds/wire/old"),
-    include_bytes!("../../../fuzz/seeds/wire/url"),
-    include_bytes!("../../../fuzz/seeds/wire/upgrade"),
-    include_bytes!("../../../fuzz/seeds/wire/expect"),
-    include_bytes!("../../../fuzz/seeds/wire/both"),
-    include_bytes!("../../../fuzz/seeds/wire/feed"),
+/// Requests to begin with, besides the target's.
+const SEEDS: [&[u8]; 2] = [
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
@@ -58,48 +52,20 @@ const WORDS: [&[u8]; 30] = [
     b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
-/// Enough chance for a test, and the same every time.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit.max(1) as u64) as usize
-    }
-}
-
-fn bytes(chance: &mut Chance) -> Vec<u8> {
-    let mut bytes: Vec<u8> =
-        (0..1 + chance.below(3)).flat_map(|_| SEEDS[chance.below(SEEDS.len())].to_vec()).collect();
-    for _ in 0..chance.below(6) {
-        let at = chance.below(bytes.len() + 1);
-        let end = (at + chance.below(12)).min(bytes.len());
-        match chance.below(6) {
-            0 => drop(bytes.drain(at..end)),
-            1 => drop(bytes.splice(at..at, WORDS[chance.below(WORDS.len())].to_vec())),
-            2 => drop(bytes.splice(at..end, WORDS[chance.below(WORDS.len())].to_vec())),
-            3 => bytes.extend_from_within(at..end),
-            4 if at < bytes.len() => bytes[at] = chance.below(256) as u8,
-            4 => {}
-            _ => bytes.truncate(at.max(8)),
-        }
-    }
-    bytes
-}
-
 #[test]
 fn what_arrives_is_what_somebody_sent() {
     let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (cases, seed) = (number("GRAYGATE_CASES", CASES), number("GRAYGATE_SEED", 0x9e37_79b9_7f4a_7c15));
     let world = World::new();
-    for seed in SEEDS {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let mut ingredients = Ingredients::of_target(&fuzz, "wire", &WORDS);
+    ingredients.seeds.extend(SEEDS.map(Vec::from));
+    for seed in &ingredients.seeds {
         world.check(seed);
     }
-    let (mut chance, begun) = (Chance(seed.max(1)), Instant::now());
+    let (mut chance, begun) = (Chance::new(seed), Instant::now());
     for _ in 0..cases {
-        world.check(&bytes(&mut chance));
+        world.check(&ingredients.mixed(&mut chance));
     }
     eprintln!("{cases} cases in {:?}", begun.elapsed());
 }

@@ -1,16 +1,12 @@
 //! Documents around what the fuzzer writes, and an ordinary request.
-#![allow(dead_code, reason = "each target uses some of it")]
-
-#[path = "../../tests/rules/oracle/mod.rs"]
-pub mod oracle;
 
 use std::sync::Arc;
 
+use crate::oracle::{Ask, program::no_file};
 use graygate_rules::compile::{Compiled, Memory, compile};
 use graygate_rules::decide::{Path, Request, Scratch};
 use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use http::{HeaderMap, HeaderValue};
-use oracle::{Ask, program::no_file};
 
 /// One service behind one route with a list, and these documents.
 pub fn set(documents: &[(&str, Raw)]) -> DocumentSet {
@@ -43,6 +39,8 @@ pub fn ask() -> Ask {
         inherited: None,
         now: 0,
         fresh: None,
+        located: false,
+        word: None,
     }
 }
 
