@@ -9,4 +9,4 @@ mod printing;
 mod pushing;
 mod replaying;
 mod running;
-mod typed;
+pub mod typed;

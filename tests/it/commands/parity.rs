@@ -43,8 +43,9 @@ async fn nginx(text: &str) -> (Nginx, String, SocketAddr) {
             &format!("server {{ listen {address}; location / {{ return 200 \"{name} $request_uri\"; }} }}\n");
     }
     let directory = tempfile::tempdir().unwrap();
+    // One process: workers would live on after a master that is killed.
     let whole = format!(
-        "daemon off; error_log stderr crit; pid nginx.pid; events {{}}\nhttp {{ access_log off; client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;\n{text}\n{answers} }}\n"
+        "daemon off; master_process off; error_log stderr crit; pid nginx.pid; events {{}}\nhttp {{ access_log off; client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;\n{text}\n{answers} }}\n"
     );
     std::fs::write(directory.path().join("nginx.conf"), whole).unwrap();
     let child = Command::new("nginx")

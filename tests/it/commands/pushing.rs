@@ -73,3 +73,45 @@ async fn a_prefix_is_kept_apart_and_what_is_pushed_runs() {
     let file = proxy.file("graygate.yaml");
     assert_eq!(run(&["check", "--config", text(&file)]).await.status, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_program_wrote_is_neither_pulled_nor_pushed() {
+    const BY_HAND: &str = "services/s";
+    const OWN: [(&str, &str); 3] = [
+        ("rules/plan.spring.share", "split: {gray: 25}"),
+        ("closures/s.gray", "{service: s, version: gray, because: 'plan `spring`: errors'}"),
+        ("instances/s/i-1", "{address: \"10.0.0.1:80\", version: release, by: nacos}"),
+    ];
+    let etcd = Etcd::start().await;
+    let url = etcd.endpoint();
+    let local = directory(&GOOD);
+    let from = text(local.path());
+    assert_eq!(run(&["push", from, "--etcd", &url]).await.status, 0);
+    for (name, body) in OWN {
+        etcd.put(name, body).await;
+    }
+    let back = tempfile::tempdir().unwrap();
+    assert_eq!(run(&["pull", text(back.path()), "--etcd", &url]).await.status, 0);
+    assert!(back.path().join("services").is_dir());
+    for (name, _) in OWN {
+        assert!(!back.path().join(format!("{name}.yaml")).exists(), "{name}");
+    }
+    // What says otherwise in a directory is left alone as well, and `--prune` takes nothing of it out.
+    let stale = OWN.map(|(name, body)| {
+        (
+            format!("{name}.yaml"),
+            body.replace("25", "1").replace("errors", "no more").replace("10.0.0.1", "10.0.0.2"),
+        )
+    });
+    for (documents, kept) in [(&[][..], "nothing of theirs"), (&stale[..], "something else")] {
+        let mut all: Vec<(&str, &str)> = GOOD.to_vec();
+        all.extend(documents.iter().map(|(name, body)| (name.as_str(), body.as_str())));
+        let local = directory(&all);
+        let said = run(&["push", text(local.path()), "--etcd", &url, "--prune"]).await;
+        assert_eq!(said.status, 0, "{said:?}");
+        for (name, body) in OWN {
+            assert_eq!(etcd.get(name).await.as_deref(), Some(body), "the directory has {kept}: {said:?}");
+        }
+        assert!(etcd.get(BY_HAND).await.is_some());
+    }
+}

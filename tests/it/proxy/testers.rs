@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::proxy::{BINARY, Proxy};
+use crate::harness::proxy::{BINARY, Proxy, until};
 use crate::harness::sample::{WANTED, instances};
 use crate::harness::upstream::Upstream;
 use crate::harness::wire::Message;
@@ -120,6 +120,30 @@ async fn only_words_that_hold_are_there() {
     assert_eq!(posted.status(), 200);
     let unrouted = site.proxy.get(&format!("/?gg-override={word}"), &[("host", "b.test")]).await;
     assert_eq!((unrouted.status(), unrouted.header("set-cookie")), (404, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_that_has_expired_is_not_there_however_often_it_is_sent_again() {
+    let site = Site::start().await;
+    let file = site.keys.path().join("keys");
+    let output = Command::new(BINARY)
+        .args(["override", "--version", "gray", "--for", "3s", "--user", "li", "--secret-file"])
+        .arg(file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let word = said.lines().next().unwrap();
+    let pair = format!("gg_override={word}");
+    until(async || site.served_by(&pair).await == "release").await;
+    for _ in 0..3 {
+        assert_eq!(site.served_by(&pair).await, "release");
+        let link = site.get(&format!("/page?gg-override={word}"), "").await;
+        assert_eq!(
+            (link.status(), link.header("set-cookie")),
+            (200, None),
+            "its link is a page like any other"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //!
 //! Answers: does every command, document, table and link of what we publish hold? Owns nothing else.
 
+mod importing;
 mod pages;
 mod program;
 mod words;

@@ -59,6 +59,8 @@ fn files_are_asked_of_the_newest_alias_first_and_then_of_the_rest() {
         ("aliases: {a: v9.0.0, b: v10.0.0, c: v10.0.0-rc.1}", "release", vec!["b", "c", "a"]),
         ("aliases: {a: one, b: two, c: v1}", "release", vec!["c", "b", "a"]),
         ("aliases: {a: v1, b: v1}", "release", vec!["b"]),
+        // Never more than three.
+        ("aliases: {a: v1, b: v2, c: v3, d: v4, e: v5}", "release", vec!["e", "d", "c"]),
         ("fallback: {x: [y], w: [z]}", "release", vec!["w", "x", "y"]),
         ("fallback: {x: [y], w: [z]}\naliases: {y: v1}", "x", vec!["y", "release", "w"]),
         ("retries: 1", "release", vec![]),
