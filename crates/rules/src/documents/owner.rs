@@ -7,7 +7,7 @@
 use std::fmt::{self, Display};
 
 use super::text::{Syntax, Value, parse};
-use super::{DocumentId, Kind};
+use crate::vocab::{DocumentId, Kind};
 
 /// What the names of a plan's rules begin with.
 const PLAN_RULES: &str = "plan.";
