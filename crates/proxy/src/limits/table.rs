@@ -9,15 +9,17 @@ use parking_lot::Mutex;
 
 use super::gcra::Nanos;
 
-/// Most keys of the whole process; sixteen bytes each.
-pub const KEYS_LIMIT: usize = 1 << 20;
+/// Most keys of the whole process, which is less than a million; sixteen bytes each.
+pub const KEYS_LIMIT: usize = PARTS * SETS_AT_MOST * WAYS;
 
-/// Parts with a lock of their own, so that threads rarely wait for each other. A power of two.
-const PARTS: usize = 256;
+/// Parts with a lock of their own, so that threads rarely wait for each other. As many as stay below a million keys.
+const PARTS: usize = 244;
 /// Places in a set: two cache lines that are fetched together.
 const WAYS: usize = 8;
 /// Sets of a part that has been used at all. A power of two.
 const SETS_AT_FIRST: usize = 2;
+/// Sets of a part that is full. A power of two.
+const SETS_AT_MOST: usize = 512;
 
 /// One key's place. A due time of 0 says that it is free.
 #[derive(Clone, Copy, Default)]
@@ -36,15 +38,21 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Table {
-        Table::of(KEYS_LIMIT)
+        Table::of(SETS_AT_MOST)
     }
 }
 
 impl Table {
-    /// For at most so many keys, a power of two.
-    pub fn of(keys: usize) -> Table {
-        let parts = (0..PARTS).map(|_| Mutex::default()).collect();
-        Table { parts, sets_limit: (keys / PARTS / WAYS).max(SETS_AT_FIRST) }
+    /// With at most so many sets in a part, a power of two.
+    fn of(sets_limit: usize) -> Table {
+        Table { parts: (0..PARTS).map(|_| Mutex::default()).collect(), sets_limit }
+    }
+
+    /// A table that is full soon, and how many keys it holds; the real one differs in nothing else.
+    #[cfg(test)]
+    pub fn small() -> (Table, usize) {
+        const SETS: usize = 8;
+        (Table::of(SETS), PARTS * SETS * WAYS)
     }
 
     /// Lets `decide` turn the key's due time into another one; an error leaves it as it is. A key that is not there is
@@ -55,7 +63,7 @@ impl Table {
         now: Nanos,
         decide: impl FnOnce(Nanos) -> Result<Nanos, E>,
     ) -> Result<(), E> {
-        // The lowest bits choose the part, others the sets.
+        // What is left of a division chooses the part, higher bits the sets.
         let Some(part) = self.parts.get(key as usize % PARTS) else { return decide(0).map(drop) };
         let mut sets = part.lock();
         let known = sets_of(key, sets.len()).into_iter().find_map(|at| {
