@@ -102,6 +102,15 @@ pub const SENTENCES: &[Sentence] = &[
     ("`{}` of the plan `{}` cannot be changed: {}", "计划 `{1}` 的 `{0}` 无法更改：{2}"),
     ("`{}` runs: roll it back, or complete and promote it", "`{0}` 正在运行：请回滚，或完成并转正"),
     ("`{}` is not a plan's name", "`{0}` 不是计划名"),
+    (
+        "its text and its rules take {} KiB, and one transaction holds {}; name people in lists instead of in the plan",
+        "其内容和规则共 {0} KiB，而一个事务最多 {1}；请把人员写进名单，不要写在计划里",
+    ),
+    ("room in the store: {}", "存储空间：{0}"),
+    (
+        "the plan was promoted, and its document written anew since: this one was never started; to undo the promotion write the former text again and roll that back",
+        "计划已转正，其文档此后又被重写：现在这份从未启动；要撤销转正，请写回先前的内容再回滚",
+    ),
     ("one plan moves at most {} keys; make two of it", "一个计划最多更改 {0} 个键；请拆成两个"),
     ("the plan `{}` moves no configuration values", "计划 `{0}` 不发放配置值"),
     ("a metric has a name of at most {} bytes", "指标名最多 {0} 字节"),
