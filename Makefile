@@ -8,7 +8,7 @@ ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries plan-figures \
+.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries plan-figures control-figures \
 	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
@@ -149,6 +149,16 @@ console-load: cargo build-tools test-tools ## measure the console's first load, 
 	GRAYGATE_CONSOLE_LOAD=$(CURDIR)/loadtest/results/console.md \
 		$(CARGO) test --locked -p graygate-control --test console load::the_first_load
 	@cat loadtest/results/console.md
+
+# In a release build; what the run of each store is made of stands in the test.
+control-figures: cargo build-tools test-tools ## measure the API beside 10,000 documents and a list of ten million, over both stores
+	@mkdir -p loadtest/results
+	@set -e; out=$(CURDIR)/loadtest/results/control.md; \
+	GRAYGATE_CONTROL=$$out $(CARGO) test --locked --release -p graygate-control --test api latencies:: -- --nocapture; \
+	{ echo "$$(date -u +%F) · $$(nproc) processors, load average $$(cut -d' ' -f1 /proc/loadavg) ·" \
+		"commit $$(git rev-parse --short HEAD) · $$(rustc --version) · \`make control-figures\`"; echo; cat $$out; } > $$out.new; \
+	mv $$out.new $$out
+	@cat loadtest/results/control.md
 
 malformed: cargo build-tools ## write what each malformed request gets
 	GRAYGATE_MALFORMED=$(CURDIR)/loadtest/results/malformed.md \

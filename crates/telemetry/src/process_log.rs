@@ -17,10 +17,12 @@ const FILTER_VARIABLE: &str = "GRAYGATE_LOG";
 ///
 /// The framework writes a line for every request that fails and for every handshake that breaks off. Strangers can
 /// cause both at any rate, the access log and the counters have the requests already, and a line on stderr may block
-/// a worker: these two places are silent. The second also says when no more files can be opened, which
-/// `graygate_connections` and `process_open_fds` show. What else the framework calls an error is worth reading.
+/// a worker: these places are silent. The second also says when no more files can be opened, which
+/// `graygate_connections` and `process_open_fds` show. A third says that a kept connection was just being closed when
+/// it was wanted again: another one is opened, and on a busy machine that is many a second. What else the framework
+/// calls an error is worth reading.
 const DEFAULT_FILTER: &str = "warn,graygate=info,pingora_core=error,pingora_proxy=off,\
-     pingora_core::services::listening=off";
+     pingora_core::services::listening=off,pingora_core::connectors=off";
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum LogFormat {
@@ -161,6 +163,7 @@ mod tests {
             tracing::debug!(target: "graygate_proxy::live", "own debug");
             tracing::error!(target: "pingora_proxy", "failed request");
             tracing::error!(target: "pingora_core::services::listening", "failed handshake");
+            tracing::error!(target: "pingora_core::connectors", "failed reuse");
             tracing::error!(target: "pingora_core::server", "failed bootstrap");
             tracing::warn!(target: "pingora_core::server", "framework warning");
             tracing::warn!(target: "notify", "library warning");

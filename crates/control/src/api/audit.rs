@@ -25,10 +25,12 @@ pub struct AuditAsked {
     /// A part of the object.
     what: Option<String>,
     /// RFC 3339.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// RFC 3339.
+    #[param(format = DateTime)]
     to: Option<String>,
-    #[param(minimum = 1, maximum = 1000)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
     after: Option<String>,
 }

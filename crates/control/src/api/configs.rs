@@ -29,7 +29,7 @@ pub struct ItemsAsked {
     app: Option<String>,
     /// A part of `app/environment/group/key`.
     filter: Option<String>,
-    #[param(minimum = 1, maximum = 1000)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
     after: Option<String>,
 }

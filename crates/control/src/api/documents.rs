@@ -34,7 +34,7 @@ pub struct ListAsked {
     filter: Option<String>,
     /// `name` or `-name`.
     sort: Option<String>,
-    #[param(minimum = 1, maximum = 1000)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
     after: Option<String>,
 }
@@ -52,7 +52,7 @@ pub struct WriteAsked {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageAsked {
-    #[param(minimum = 1, maximum = 1000)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
     after: Option<String>,
 }
@@ -102,7 +102,10 @@ pub async fn list(
 ) -> Result<Json<Page<DocumentShown>>> {
     let limit = read_limit(asked.limit.as_deref())?;
     let kind = asked.kind.as_deref().map(|word| {
-        kind_of(word).ok_or_else(|| Error::BadRequest(format!("`{word}` is not a kind of document")))
+        let kinds = || Kind::ALL.map(|kind| format!("`{}`", kind.word())).join(", ");
+        let unknown =
+            || Error::BadRequest(format!("`{word}` is not a kind of document; there are {}", kinds()));
+        kind_of(word).ok_or_else(unknown)
     });
     let mut found = control.documents(&who, kind.transpose()?, asked.filter.as_deref())?;
     let is_falling = match asked.sort.as_deref() {

@@ -78,7 +78,7 @@ pub struct PlansAsked {
     /// `DRAFT`, `ACTIVE`, `PAUSED`, `COMPLETED` or `ROLLBACK`.
     status: Option<String>,
     app_name: Option<String>,
-    #[param(minimum = 1, maximum = 1000)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
     /// The `planId` of the last one seen.
     after: Option<String>,

@@ -77,7 +77,7 @@ impl AsRef<[u8]> for Shared {
 
 /// Replace a list.
 #[utoipa::path(put, path = "/lists/{name}", tag = "lists", params(("name" = String, Path), WriteAsked),
-    request_body(content = String, content_type = "text/plain"),
+    request_body(content = Option<String>, content_type = "text/plain"),
     responses((status = 200, description = "it is written; or what a dry run found", body = PutAnswer),
         (status = 201, description = "it is new", body = ChangedShown),
         (status = 202, description = "it waits for a second person", body = WaitingShown)))]
@@ -96,7 +96,7 @@ pub async fn list_put(
 
 /// Add and remove members.
 #[utoipa::path(post, path = "/lists/{name}/members", tag = "lists", params(("name" = String, Path)),
-    request_body = MembersAsked,
+    request_body = Option<MembersAsked>,
     responses((status = 200, description = "how many came and went", body = MembersShown),
         (status = 202, description = "it waits for a second person", body = WaitingShown)))]
 pub async fn list_members(

@@ -26,7 +26,7 @@ pub struct PlansAsked {
     filter: Option<String>,
     /// `name` or `-name`.
     sort: Option<String>,
-    #[param(minimum = 1, maximum = 1000)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
     /// The name of the last one seen.
     after: Option<String>,
@@ -152,7 +152,7 @@ pub enum ActionAnswer {
 #[utoipa::path(post, path = "/plans/{name}/{action}", tag = "plans",
     params(("name" = String, Path), ("action" = String, Path),
         ("If-Match" = Option<String>, Header, description = "the plan's ETag; not of `rollback`")),
-    request_body = ActionAsked,
+    request_body = Option<ActionAsked>,
     responses((status = 200, description = "it is done", body = ActionAnswer),
         (status = 202, description = "it waits for a second person", body = WaitingShown)))]
 pub async fn act(

@@ -70,7 +70,7 @@ pub async fn approve(
 
 /// Refuse it.
 #[utoipa::path(post, path = "/proposals/{id}/reject", tag = "proposals", params(("id" = String, Path)),
-    request_body = RejectAsked,
+    request_body = Option<RejectAsked>,
     responses((status = 200, description = "it is refused", body = ProposalShown)))]
 pub async fn reject(
     State(control): State<Arc<Control>>,

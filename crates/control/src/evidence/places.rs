@@ -74,8 +74,10 @@ impl Places {
         let ProxiesFrom::Fleet(allowed) = &self.from else { return false };
         let plain = address.strip_prefix("http://").or(address.strip_prefix("https://")).unwrap_or(address);
         let Ok(address) = plain.trim_end_matches('/').parse::<SocketAddr>() else { return false };
+        // An address of IPv4 in the clothes of IPv6 is what it is.
+        let ip = address.ip().to_canonical();
         let holds = |(net, port): &(ipnet::IpNet, Option<u16>)| {
-            net.contains(&address.ip()) && port.is_none_or(|port| port == address.port())
+            net.contains(&ip) && port.is_none_or(|port| port == address.port())
         };
         allowed.iter().any(holds)
     }
@@ -99,6 +101,9 @@ mod tests {
             ("https://10.1.2.3:9090", true),
             ("10.1.2.3:22", false),
             ("169.254.169.254:9090", false),
+            ("[::ffff:169.254.169.254]:9090", false),
+            ("[::ffff:10.1.2.3]:9090", true),
+            ("localhost:9090", false),
             ("evil.example:9090", false),
             ("10.1.2.3:9090@evil.example", false),
             ("http://http://10.1.2.3:9090", false),
@@ -106,6 +111,13 @@ mod tests {
         ] {
             assert_eq!(places.allows(address), allowed, "{address}");
         }
+    }
+
+    #[test]
+    fn a_network_of_ipv6_does_not_allow_addresses_of_ipv4() {
+        let places = Places::new(ProxiesFrom::Fleet(vec![("::/0".parse().unwrap(), None)]), None);
+        assert!(places.allows("[2001:db8::1]:9090"));
+        assert!(!places.allows("[::ffff:169.254.169.254]:9090"));
     }
 
     #[tokio::test]

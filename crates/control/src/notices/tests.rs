@@ -449,6 +449,38 @@ async fn mail_goes_plain_by_starttls_and_by_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_notice_says_is_no_header_and_no_markup() {
+    let mut server = MailServer::start("plain", &[]);
+    let receiver = Receiver::start().await;
+    let place = Place::started(&format!(
+        "  m: {{smtp: \"smtp://127.0.0.1:{}\", from: \"a@b\", to: [c@d]}}\n\
+         \x20 ding: {{webhook: \"http://{}/ding\", format: dingtalk}}\n",
+        server.port, receiver.address
+    ));
+    let subject = Subject {
+        services: vec!["patient\r\nBcc: all@evil.example".into()],
+        version: "gray\r\n\r\nbody".into(),
+        plan: "p8\nX-Evil: 1".into(),
+        run: 1,
+        step: Some(0),
+        state: "ROLLBACK".into(),
+        channels: vec!["m".into(), "ding".into()],
+    };
+    let why = "{id} ${7*7} [click](http://evil.example) @all";
+    place.queue(&Notice::of_plan(&subject, Event::RolledBack, why, OffsetDateTime::now_utc())).await;
+    let read = tokio::task::spawn_blocking(move || (server.next_mail(), server));
+    let (line, _server) = read.await.unwrap();
+    let mail: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(mail["to"], json!(["c@d"]));
+    let headers = mail["headers"].as_object().unwrap();
+    assert!(headers.keys().all(|name| !["bcc", "x-evil"].contains(&name.to_lowercase().as_str())), "{mail}");
+    assert!(mail["text"].as_str().unwrap().contains(why), "{mail}");
+    let told = receiver.wait(1).await[0].json();
+    assert_eq!(told["msgtype"], "text");
+    assert!(told["text"]["content"].as_str().unwrap().contains(why), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mail_is_not_sent_to_a_server_that_is_not_the_one_it_says() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

@@ -88,6 +88,22 @@ mod tests {
         assert_eq!(verified, Err(argon2::password_hash::Error::PasswordInvalid));
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_flood_of_guesses_is_compared_two_at_a_time() {
+        let passwords = std::sync::Arc::new(Passwords::default());
+        let guesses: Vec<_> = (0..8)
+            .map(|_| passwords.clone())
+            .map(|passwords| tokio::spawn(async move { passwords.is("correct horse", None).await }))
+            .collect();
+        let mut fullest = AT_ONCE;
+        while !guesses.iter().all(tokio::task::JoinHandle::is_finished) {
+            fullest = fullest.min(passwords.places.available_permits());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(fullest, 0);
+        assert_eq!(passwords.places.available_permits(), AT_ONCE);
+    }
+
     #[tokio::test]
     async fn passwords_are_known_again_and_short_ones_refused() {
         let passwords = Passwords::default();

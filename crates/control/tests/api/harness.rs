@@ -11,6 +11,7 @@ use graygate_control::serve::serve;
 use graygate_control::state::{Holder, Sqlite};
 use graygate_store::directory;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -118,6 +119,10 @@ impl Client {
         client
     }
 
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     pub fn if_match(&self, etag: &str) -> Client {
         self.with("if-match", etag)
     }
@@ -142,14 +147,27 @@ impl Client {
         self.with("content-type", "application/json").send("POST", path, &body.to_string()).await
     }
 
-    /// Paths of the API are written without its base.
+    /// Paths of the API are written without its base, and pages with `page:` before theirs.
     pub async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+        let response = self.open(method, path, body).await;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        Answer { status, headers, body }
+    }
+
+    /// Asks, and leaves the body for later.
+    pub async fn open(&self, method: &str, path: &str, body: &str) -> http::Response<Incoming> {
         let rooted = path.starts_with("//")
+            || path.starts_with("http://")
             || ["/api", "/gateway", "/healthz", "/readyz", "/metrics", "/sign-in", "/console", "/gray/"]
                 .iter()
                 .any(|root| path.starts_with(root))
             || path == "/";
-        let path = if rooted { path.to_owned() } else { format!("/api/v1{path}") };
+        let path = match path.strip_prefix("page:") {
+            Some(page) => page.to_owned(),
+            None if rooted => path.to_owned(),
+            None => format!("/api/v1{path}"),
+        };
         let stream = tokio::net::TcpStream::connect(self.address.unwrap()).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -162,10 +180,7 @@ impl Client {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        Answer { status, headers, body }
+        sender.send_request(request).await.unwrap()
     }
 }
 
@@ -185,6 +200,11 @@ impl Answer {
             .to_str()
             .unwrap()
             .to_owned()
+    }
+
+    #[track_caller]
+    pub fn is_refused(self) {
+        assert!((400..500).contains(&self.status), "{}: {}", self.status, self.text());
     }
 
     #[track_caller]

@@ -48,6 +48,27 @@ impl World {
         World { folder, etcd, more: more.to_owned(), ends: Vec::new() }
     }
 
+    /// Writes many documents past the API, before a process is started.
+    pub async fn fill(&self, documents: &[(String, String)]) {
+        let Some(etcd) = &self.etcd else {
+            for (name, text) in documents {
+                let ending = if name.starts_with("lists/") { "txt" } else { "yaml" };
+                let file = self.folder.path().join(format!("documents/{name}.{ending}"));
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(file, text).unwrap();
+            }
+            return;
+        };
+        let client = etcd_client::Client::connect([etcd.address()], None).await.unwrap();
+        for some in documents.chunks(100) {
+            let put = |(name, text): &(String, String)| {
+                etcd_client::TxnOp::put(format!("/graygate/{name}"), text.as_str(), None)
+            };
+            let written = etcd_client::Txn::new().and_then(some.iter().map(put).collect::<Vec<_>>());
+            client.kv_client().txn(written).await.unwrap();
+        }
+    }
+
     pub async fn start(&mut self) -> Process {
         let documents = match &self.etcd {
             Some(etcd) => format!("{{etcd: {{endpoints: ['http://{}']}}}}", etcd.address()),
