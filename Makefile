@@ -9,7 +9,7 @@ export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries plan-figures control-figures \
-	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools load-tools \
+	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools message-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
 # What `make fuzz` runs, and for how long each.
@@ -32,7 +32,7 @@ help: ## show this list
 demo: cargo build-tools ## build, then run the proxy with sample documents and three upstreams
 	$(CARGO) run --locked -- demo
 
-test: cargo build-tools test-tools registry-tools provider-tools ## run every test
+test: cargo build-tools test-tools registry-tools provider-tools message-tools ## run every test
 	$(CARGO) test --locked --no-fail-fast
 
 lint: cargo build-tools ## check the format and the lints; warnings are errors
@@ -242,6 +242,10 @@ registry-tools: cargo build-tools test-tools ## bring the registries that tests 
 # An identity provider, a program that tries what the API says of itself, and Spring's jars: seconds.
 provider-tools: test-tools ## bring the identity provider, the API checker and the jars that tests need
 	@.ci/install-provider
+
+# RocketMQ and its clients: half a minute.
+message-tools: test-tools ## bring the message broker, and its client, that tests start
+	@.ci/install-messages
 
 load-tools:
 	@.ci/install-tools load

@@ -13,6 +13,7 @@ mod explain;
 mod fleet;
 mod import;
 mod judge;
+mod lanes;
 mod manuals;
 mod overriding;
 mod people;
@@ -115,6 +116,14 @@ enum Command {
         #[command(flatten)]
         store: StoreArguments,
         /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the lanes of messages: how far each is, who takes its messages, and how many wait
+    Lanes {
+        #[command(flatten)]
+        store: StoreArguments,
+        /// Print one JSON array
         #[arg(long)]
         json: bool,
     },
@@ -311,6 +320,7 @@ pub fn main() -> ExitCode {
         Command::Push { directory, store, dry_run, prune } => push::push(&directory, &store, dry_run, prune),
         Command::Pull { directory, store } => pull::pull(&directory, &store),
         Command::Fleet { store, json } => fleet::fleet(&store, json),
+        Command::Lanes { store, json } => lanes::lanes(&store, json),
         Command::Judge(arguments) => judge::judge(arguments),
         Command::Bucket { salt, value } => Ok(bucket::bucket(&salt, &value)),
         Command::Completions { shell } => Ok(manuals::completions(shell)),

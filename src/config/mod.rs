@@ -6,6 +6,7 @@
 
 mod access;
 mod listen;
+mod messages;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use graygate_rules::documents::text::{self, Syntax};
 use graygate_rules::vocab::{Problem, canonical_net};
 use graygate_store::Source;
 use graygate_telemetry::{AccessLogSettings, LogSettings};
+
+pub use messages::{MessageListener, Messages};
 
 /// The header that carries the version where the file names none.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("x-gray-version");
@@ -48,6 +51,8 @@ pub struct Config {
     pub believed: BelievedFiles,
     /// Where a process that takes over meets the running one; `None`: nowhere.
     pub upgrade_socket: Option<PathBuf>,
+    /// `None`: it is no gateway of messages.
+    pub messages: Option<Messages>,
 }
 
 /// Files that say what is believed of requests; they are read again when they change.
@@ -106,10 +111,14 @@ impl Config {
         let document = path.display().to_string();
         let mistake = |field: String, message: String| Problem::at(document.clone(), field, message, "");
         let admin = Listener { tls: config.admin_tls.clone(), ..Listener::plain(config.admin.address) };
-        let listeners: Vec<_> = config.proxy.listen.iter().cloned().chain([admin]).collect();
-        let field = |i: usize| match i < config.proxy.listen.len() {
+        let messages = config.messages.iter().flat_map(|messages| &messages.listen);
+        let messages = messages.map(|of| Listener { tls: of.tls.clone(), ..Listener::plain(of.address) });
+        let listeners: Vec<_> = config.proxy.listen.iter().cloned().chain([admin]).chain(messages).collect();
+        let own = config.proxy.listen.len();
+        let field = |i: usize| match i < own {
             true => format!("listen[{i}].tls.certificates"),
-            false => "admin.tls.certificates".to_owned(),
+            false if i == own => "admin.tls.certificates".to_owned(),
+            false => format!("messages.listen[{}].tls.certificates", i - own - 1),
         };
         let opened = CertificateSets::open(&listeners);
         let opened = opened.map_err(|mistakes| {
@@ -161,6 +170,14 @@ fn read(mut map: Map<'_>) -> Option<Config> {
     let access_log = access::read_log(&mut map);
     let log = map.or("log", LogSettings::default(), access::read_process_log);
     let upgrade_socket = map.get("upgrade_socket").and_then(|f| f.text().map(PathBuf::from));
+    let messages = map.get("messages").and_then(|f| {
+        let messages = messages::read(&f)?;
+        let is_kept = cache.is_some() || !matches!(documents, Some(Source::Directory(_)));
+        if !is_kept {
+            f.wrong::<()>("lanes need a place to be remembered in", "set `cache`, or keep documents in etcd");
+        }
+        Some(messages)
+    });
     let limits = map.or("limits", edge::Limits::default(), access::read_limits);
     let grace = map.or("shutdown", GRACE, |f| {
         let mut inner = f.map()?;
@@ -188,6 +205,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         cache,
         access_log,
         log,
+        messages,
     })
 }
 

@@ -17,6 +17,7 @@ use super::beliefs::Beliefs;
 use super::end::{Drain, exit};
 use super::follow::{Follower, Member, Outlets, Place};
 use super::signals::{note_reload_signals, reopen_log_on_signal};
+use graygate_messages::Gateway;
 use graygate_proxy::live::Publisher;
 use graygate_proxy::pools::{Registry, run_checks};
 use graygate_store::cache::{self, Cache};
@@ -39,6 +40,8 @@ pub struct Background {
     pub access_log: Option<AccessLog>,
     pub member: Member,
     pub drain: Drain,
+    /// `None`: this process is no gateway of messages.
+    pub messages: Option<Arc<Gateway>>,
 }
 
 #[async_trait]
@@ -74,12 +77,14 @@ impl Background {
         let (reports, to_tell) = watch::channel(None);
         if let Some(publisher) = self.publisher.lock().take() {
             let (member, cache) = (self.member.clone(), self.cache.clone());
-            let at = Place { member, cache, outlets: Outlets { good, reports } };
+            let at =
+                Place { member, cache, outlets: Outlets { good, reports, messages: self.messages.clone() } };
             let follower = Follower::new(publisher, self.source.counts(), self.status.clone(), at);
             tokio::spawn(follower.follow(incoming));
         }
         let keeper = self.cache.clone().map(|cache| tokio::spawn(cache::keep(cache, to_keep, ended.clone())));
         let membership = tokio::spawn(self.source.clone().fleet(to_tell, ended.clone()));
-        keeper.into_iter().chain([membership]).collect()
+        let gateway = self.messages.clone().map(|gateway| tokio::spawn(gateway.run(ended.clone())));
+        keeper.into_iter().chain([membership]).chain(gateway).collect()
     }
 }

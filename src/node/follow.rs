@@ -16,9 +16,11 @@ use tokio::task::JoinHandle;
 use super::beliefs::Beliefs;
 use super::end::{End, exit};
 use super::files::Files;
+use graygate_messages::Gateway;
 use graygate_proxy::live::{Admitted, Guard, Publisher, rfc3339};
 use graygate_rules::compile::{Memory, Renewed};
 use graygate_rules::documents::DocumentSet;
+use graygate_rules::spec::MessageGroup;
 use graygate_rules::vocab::{Counting, Revision};
 use graygate_store::cache::{Cache, Good};
 use graygate_store::fleet::Report;
@@ -66,6 +68,8 @@ pub struct Outlets {
     pub good: watch::Sender<Option<Good>>,
     /// To the fleet.
     pub reports: watch::Sender<Option<Report>>,
+    /// To the gateway of messages.
+    pub messages: Option<Arc<Gateway>>,
 }
 
 /// The one task that publishes.
@@ -181,6 +185,9 @@ impl Follower {
         let Follower { job, outlets, member, status, cache, renewing } = self;
         match behind_requests(move || job.publish(offer)).await {
             Ok((job, mut done)) => {
+                if let Some(gateway) = &outlets.messages {
+                    gateway.declare(&done.messages);
+                }
                 outlets.reports.send_replace(Some(member.report(&done)));
                 if let Some(texts) = done.good.take() {
                     outlets.good.send_replace(Some(texts));
@@ -238,6 +245,7 @@ struct Published {
     documents: Option<Fingerprint>,
     /// What is worth keeping; `None` where nothing new runs.
     good: Option<Good>,
+    messages: Arc<[MessageGroup]>,
 }
 
 impl PublishJob {
@@ -257,6 +265,7 @@ impl PublishJob {
         let done = Published {
             running,
             offered: admitted.offered,
+            messages: generation.messages.clone(),
             problems: generation.problems.len(),
             documents: fingerprint.filter(|_| is_new),
             good: (is_new && self.is_kept)

@@ -11,6 +11,7 @@ mod end;
 mod files;
 mod follow;
 mod handover;
+mod lanes;
 mod second_signal;
 mod signals;
 mod succession;
@@ -102,7 +103,9 @@ impl Parts {
         };
         if successor.is_none() {
             let listen = config.proxy.listen.iter().map(|listener| &listener.address);
-            for address in listen.chain([&config.admin.address]) {
+            let messages = config.messages.iter().flat_map(|messages| &messages.listen);
+            let messages = messages.map(|listener| &listener.address);
+            for address in listen.chain([&config.admin.address]).chain(messages) {
                 can_listen(*address)?;
             }
         }
@@ -163,6 +166,16 @@ impl Services {
         let admin_tls = config.admin_tls.as_ref().map(|tls| certificates.config(tls)).transpose()?.flatten();
         let token = config.admin.token_file.as_deref().map(admin::Token::open).transpose();
 
+        // Messages: a gateway of their own beside.
+        let surroundings = lanes::Surroundings {
+            source: &config.documents,
+            cache: config.cache.as_deref(),
+            member: &member,
+            certificates: &certificates,
+            registry: &registry,
+        };
+        let messages = lanes::gateway(config.messages.as_ref(), &surroundings)?;
+
         // Requests: connections at the edge, and the hooks of one request behind it.
         let gate = Gate {
             live: live.clone(),
@@ -192,6 +205,7 @@ impl Services {
             ending: ending.clone(),
             token: token.context("`admin.token_file` cannot be read")?,
             observer: observer.clone(),
+            messages: views::lanes(messages.as_ref()),
         };
         let admin = admin::Listener::new(admin, config.admin.address, admin_tls, listeners.admin.clone());
 
@@ -206,6 +220,7 @@ impl Services {
             registry: instances,
             cache,
             access_log,
+            messages,
             drain: Drain { open, grace: settings.grace, second: second.clone() },
         };
 

@@ -10,7 +10,8 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
 use super::follow::Member;
-use graygate_proxy::admin::{Explain, SourceView};
+use graygate_messages::Gateway;
+use graygate_proxy::admin::{Explain, Lanes, SourceView};
 use graygate_proxy::edge::{CertificateSets, HeldBack};
 use graygate_proxy::live::{self, Live, ProblemReport};
 use graygate_proxy::metrics::Metrics;
@@ -64,6 +65,12 @@ pub fn source(status: &Arc<SourceStatus>) -> Box<dyn Fn() -> SourceView + Send +
         stale: status.stale_for(Instant::now()),
         from_cache: status.from_cache(),
     })
+}
+
+/// Lanes of messages; `None` where the process is no gateway.
+pub fn lanes(gateway: Option<&Arc<Gateway>>) -> Option<Box<Lanes>> {
+    let gateway = gateway?.clone();
+    Some(Box::new(move || serde_json::to_value(gateway.reports()).unwrap_or_default()))
 }
 
 /// Takes changed certificates while the process runs.

@@ -78,6 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "explain",
             "edge",
             "judge",
+            "messages",
             "replay",
             "import",
             "vocab",
@@ -88,6 +89,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["documents", "decide", "store", "edge", "request", "telemetry", "admin", "live", "pools", "vocab"],
     ),
     ("judge", &[]),
+    ("messages", &["spec", "store", "telemetry", "vocab"]),
     (
         "control",
         &[
@@ -106,7 +108,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 /// Crates that are one room; in the others each folder is one.
-const WHOLE: [&str; 5] = ["telemetry", "store", "judge", "control", "testing"];
+const WHOLE: [&str; 6] = ["telemetry", "store", "judge", "control", "messages", "testing"];
 /// Wiring: may use everything.
 const WIRING: [&str; 1] = ["node"];
 
@@ -277,7 +279,7 @@ fn top_level(group: &str) -> Vec<&str> {
 }
 
 /// Every crate by its short name, with the folder of its sources.
-const CRATES: [(&str, &str); 7] = [
+const CRATES: [(&str, &str); 8] = [
     ("graygate", "src"),
     ("rules", "crates/rules/src"),
     ("judge", "crates/judge/src"),
@@ -285,6 +287,7 @@ const CRATES: [(&str, &str); 7] = [
     ("store", "crates/store/src"),
     ("proxy", "crates/proxy/src"),
     ("control", "crates/control/src"),
+    ("messages", "crates/messages/src"),
 ];
 
 fn sources() -> Vec<Source> {

@@ -2,11 +2,12 @@
 //!
 //! Answers: what do the operators want right now, completely, and at which revision?
 //! Owns: reading, watching, caching, and writing: several documents at once (`commit`), whole directories (`push`, `pull`),
-//! and who may write for all (`leader`).
+//! who may write for all (`leader`), and keys that several processes keep together (`board`).
 //! Never: reads a body, judges a document, or decides what runs. A source that is gone changes nothing:
 //! the last [`Update`] simply stays the last. Start at [`Source`] and [`Update`], then
 //! `directory` or `etcd`.
 
+pub mod board;
 pub mod cache;
 pub mod commit;
 pub mod directory;

@@ -5,4 +5,5 @@
 
 pub mod bytes;
 pub mod mail;
+pub mod messages;
 pub mod registries;

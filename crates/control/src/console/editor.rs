@@ -524,6 +524,7 @@ fn sample(kind: Kind) -> &'static str {
         Kind::Plan => {
             "title: gray for a few users first\nservices: [patient]\nversion: gray\nsteps:\n  - {share: 1, hold: 10m}\n  - {share: 10, hold: 30m}\n  - {share: 100, hold: 1h}\n"
         }
+        Kind::Messages => "topics: [orders]\ngroup: patient\nservice: patient\nlanes: [gray]\n",
         Kind::List => "",
     }
 }

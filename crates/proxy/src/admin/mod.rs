@@ -48,6 +48,9 @@ pub struct Settings {
 /// Explains a request; `None` before anything runs.
 pub type Explain = dyn Fn(&Question) -> Option<Result<Explanation, BadQuestion>> + Send + Sync;
 
+/// Lanes of messages, as they are told.
+pub type Lanes = dyn Fn() -> serde_json::Value + Send + Sync;
+
 /// What the admin address answers from.
 pub struct Admin {
     pub live: Arc<Live>,
@@ -65,6 +68,8 @@ pub struct Admin {
     pub ending: Arc<AtomicBool>,
     /// What has to be shown; `None`: no caller is asked.
     pub token: Option<Token>,
+    /// Lanes of messages; `None` where there is no gateway for them.
+    pub messages: Option<Box<Lanes>>,
     /// Counts requests while they are asked about.
     pub observer: Arc<Observer>,
 }
@@ -127,7 +132,8 @@ impl Admin {
     }
 
     fn status(&self) -> Status {
-        Status::of(&self.live, self.started, (self.source)(), (self.certificates)())
+        let status = Status::of(&self.live, self.started, (self.source)(), (self.certificates)());
+        status.with_lanes(self.messages.as_ref().map(|lanes| lanes()))
     }
 
     fn ready(&self) -> Answer {

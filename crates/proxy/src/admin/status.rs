@@ -45,6 +45,9 @@ pub struct Status {
     /// Only where anything is mirrored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mirrors: Vec<MirrorReport>,
+    /// Only where there is a gateway of messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<serde_json::Value>,
 }
 
 /// The keys that testers' words may be signed with.
@@ -138,6 +141,13 @@ impl Status {
                 .and_then(|g| g.limited_keys(Instant::now()))
                 .map(|keys| LimitsReport { keys, most_keys: KEYS_LIMIT }),
             mirrors: generation.map(mirror_reports).unwrap_or_default(),
+            messages: None,
         }
+    }
+
+    /// With the lanes of messages, as their gateway tells them.
+    pub fn with_lanes(mut self, lanes: Option<serde_json::Value>) -> Status {
+        self.messages = lanes;
+        self
     }
 }

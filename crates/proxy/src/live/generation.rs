@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, VersionMetrics};
 use crate::pools::{PeerTemplate, ServicePools};
 use graygate_rules::compile::Counts;
 use graygate_rules::decide::{Choice, RouteId, RulePlan, ServiceId, ServicePlan, Snapshot, Trust, VersionId};
-use graygate_rules::spec::Transport;
+use graygate_rules::spec::{MessageGroup, Transport};
 use graygate_rules::vocab::{FallbackReason, Problem, Reason, Revision};
 use graygate_telemetry::Counter;
 
@@ -62,6 +62,8 @@ pub struct Generation {
     /// Each with the time it was first seen.
     pub problems: Vec<(Problem, SystemTime)>,
     pub counts: Counts,
+    /// Consumer groups whose messages have lanes, for the gateway that stands beside.
+    pub messages: Arc<[MessageGroup]>,
 }
 
 impl Generation {

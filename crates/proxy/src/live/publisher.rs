@@ -97,6 +97,7 @@ impl Publisher {
             shadows,
             problems: self.problems.iter().map(|(problem, since)| (problem.clone(), *since)).collect(),
             counts: compiled.counts,
+            messages: compiled.messages.into(),
         });
         self.memory = compiled.memory;
         self.retired.extend(self.live.running());

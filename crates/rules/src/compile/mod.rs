@@ -12,6 +12,7 @@ mod findings;
 mod index;
 mod lists;
 mod memory;
+mod messages;
 mod notes;
 mod parse;
 mod plan;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 
 use crate::decide::{ServiceId, Snapshot, VersionId};
 use crate::documents::{DocumentSet, Kind};
+use crate::spec::MessageGroup;
 use crate::vocab::{Label, Problem};
 
 use findings::Findings;
@@ -50,6 +52,8 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     /// In the order of the snapshot's services, versions in the order of the service's versions.
     pub services: Vec<CompiledService>,
+    /// Consumer groups whose messages have lanes.
+    pub messages: Vec<MessageGroup>,
     /// Sorted; those of documents held back and those of references that lead nowhere.
     pub problems: Vec<Problem>,
     pub counts: Counts,
@@ -85,6 +89,7 @@ pub fn compile_next(set: &DocumentSet, previous: Memory, read_file: ReadFile<'_>
     resolve::forget_outdated(&mut parsed, &lists);
     let services = Services::gather(&parsed, &mut findings);
     rollouts::check(&parsed, &services, &lists, &mut findings);
+    let messages = messages::groups(&parsed, &services, &mut findings);
     let rules = resolve::rules(&parsed, &services, &lists, &mut findings);
     let mut indexes = Indexes::after(indexes);
     let mut files = TlsFiles::new(read_file, files);
@@ -95,6 +100,7 @@ pub fn compile_next(set: &DocumentSet, previous: Memory, read_file: ReadFile<'_>
     Compiled {
         snapshot: Snapshot { routes, services: plans.snapshot.into() },
         services: plans.services,
+        messages,
         problems: findings.into_problems(),
         counts: count(documents, &lists),
         memory: Memory {

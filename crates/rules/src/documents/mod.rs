@@ -11,6 +11,7 @@ mod discover;
 pub mod edit;
 pub mod fields;
 mod instance;
+mod lanes;
 mod limit;
 mod list;
 mod mirror;
@@ -29,6 +30,7 @@ pub use closure::Closure;
 pub use condition::{Condition, Match, Operator, Pattern, read_attribute};
 pub use discover::{Discover, Weighing};
 pub use instance::Instance;
+pub use lanes::MessageLanes;
 pub use list::ListPart;
 pub use owner::Owner;
 pub use plan::Plan;
@@ -54,6 +56,7 @@ pub enum Document {
     Instance(Instance),
     Plan(Box<Plan>),
     Closure(Closure),
+    Messages(MessageLanes),
 }
 
 /// Reads one document; the error holds everything that is wrong with it.
@@ -103,6 +106,7 @@ fn read_tree(id: &DocumentId, raw: &Raw, notes: &Notes) -> Option<Document> {
         Kind::Instance => Document::Instance(Instance::read(&root)?),
         Kind::Plan => Document::Plan(Box::new(Plan::read(id, &root)?)),
         Kind::Closure => Document::Closure(Closure::read(id, &root)?),
+        Kind::Messages => Document::Messages(MessageLanes::read(&root)?),
         Kind::List => return None,
     })
 }

@@ -17,6 +17,7 @@ use super::closure::Closure;
 use super::condition::{Condition, Match, Operator};
 use super::discover::{Discover, Weighing};
 use super::instance::Instance;
+use super::lanes::MessageLanes;
 use super::print::print;
 use super::route::{
     HostPattern, PathPattern, PathRewrite, Redirect, Rewrite, Route, Target, TimeoutOverrides,
@@ -39,6 +40,7 @@ pub fn write(document: &Document) -> Option<String> {
         Document::Rule(rule) => print(&of_rule(rule)),
         Document::Instance(instance) => print(&of_instance(instance)),
         Document::Closure(closure) => print(&of_closure(closure)),
+        Document::Messages(lanes) => print(&of_messages(lanes)),
         Document::Plan(_) => return None,
     })
 }
@@ -176,6 +178,16 @@ fn of_closure(closure: &Closure) -> Value {
     map.put("service", text(&closure.service));
     map.put("version", text(&closure.version));
     map.put_some("because", (!closure.because.is_empty()).then(|| text(&closure.because)));
+    map.map()
+}
+
+fn of_messages(lanes: &MessageLanes) -> Value {
+    let mut map = Entries::default();
+    map.put("topics", texts(&lanes.topics));
+    map.put("group", text(&lanes.group));
+    map.put("service", text(&lanes.service));
+    map.put("lanes", texts(&lanes.lanes));
+    map.put("takeover", text(format_duration(lanes.takeover)));
     map.map()
 }
 

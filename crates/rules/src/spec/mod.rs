@@ -5,8 +5,10 @@
 //! bytes that were checked once, where they were read.
 //! Never: state, connections, a framework. Start at [`ServiceSpec`].
 
+mod messages;
 mod service;
 mod transport;
 
+pub use messages::MessageGroup;
 pub use service::{Balance, Check, HealthSpec, InstanceSpec, OutlierSpec, ServiceSpec, VersionSpec};
 pub use transport::{Authorities, Identity, IdentityPart, TlsSpec, Transport, Wire};

@@ -18,6 +18,8 @@ pub enum Kind {
     Plan,
     /// A version that takes no requests of a service.
     Closure,
+    /// A consumer group whose messages have lanes.
+    Messages,
 }
 
 /// What is true of all documents of a kind.
@@ -33,8 +35,16 @@ struct Facts {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 7] =
-        [Kind::Route, Kind::Service, Kind::Rule, Kind::List, Kind::Instance, Kind::Plan, Kind::Closure];
+    pub const ALL: [Kind; 8] = [
+        Kind::Route,
+        Kind::Service,
+        Kind::Rule,
+        Kind::List,
+        Kind::Instance,
+        Kind::Plan,
+        Kind::Closure,
+        Kind::Messages,
+    ];
 
     const fn facts(self) -> Facts {
         const NAME: &[(&str, usize)] = &[("<name>", 1)];
@@ -55,6 +65,7 @@ impl Kind {
             Kind::Closure => {
                 Facts { word: "closure", folder: "closures", names: &[("<service>.<version>", 1)], turn: 2 }
             }
+            Kind::Messages => Facts { word: "messages", folder: "messages", names: NAME, turn: 5 },
         }
     }
 

@@ -199,7 +199,7 @@ fn documents_in_force_are_counted() {
         ("instances/gone/i", "address: 10.0.0.1:80\nversion: v"),
     ]);
     let count = |kind| compiled.counts.documents[&kind];
-    assert_eq!(Kind::ALL.map(count), [1, 1, 1, 1, 1, 0, 0]);
+    assert_eq!(Kind::ALL.map(count), [1, 1, 1, 1, 1, 0, 0, 0]);
     assert_eq!(compiled.counts.list_members[0].1, 3);
 }
 

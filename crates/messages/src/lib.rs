@@ -1,0 +1,110 @@
+//! Message lanes: a gateway between clients and the proxies of RocketMQ 5.
+//!
+//! Answers: which version's consumers get a message, without a line of code at any client? Owns: the calls it edits on
+//! their way, byte for byte but for the fields it knows, and who may take a lane's messages, which gateways agree upon by
+//! keys that end with them. Never: keeps a message, or decides requests. Start at [`state::State`] for what is promised,
+//! at [`receive`] for where it counts, and at [`gateway`] for where calls come in.
+
+pub mod board;
+mod calls;
+mod consumers;
+mod edit;
+mod filter;
+mod frames;
+mod gateway;
+mod keeper;
+mod metrics;
+mod prime;
+mod producers;
+mod receive;
+mod report;
+mod sessions;
+mod shared;
+pub mod state;
+mod streams;
+mod upstream;
+mod watched;
+mod wire;
+
+use std::sync::Arc;
+
+use graygate_rules::spec::MessageGroup;
+use graygate_store::board::Place;
+use graygate_telemetry::Registry;
+use tokio::sync::watch;
+
+pub use gateway::Listener;
+pub use report::{LaneReport, reports};
+
+use metrics::Metrics;
+use shared::Shared;
+use state::{Group, State};
+use upstream::Upstreams;
+
+/// What a gateway is made of.
+pub struct Settings {
+    /// Who it is among gateways.
+    pub id: String,
+    pub listen: Vec<Listener>,
+    /// The RocketMQ proxies behind, as `host:port`.
+    pub proxies: Vec<String>,
+    pub place: Place,
+}
+
+/// The gateway of one process.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    place: Place,
+    declared: watch::Sender<Vec<Group>>,
+}
+
+impl Gateway {
+    pub fn new(settings: Settings, registry: &Registry) -> Gateway {
+        let upstreams = Upstreams::new(&settings.proxies);
+        let shared = Shared::new(State::new(&settings.id), upstreams, Metrics::new(registry));
+        Gateway {
+            shared: Arc::new(shared),
+            listeners: settings.listen,
+            place: settings.place,
+            declared: watch::Sender::new(Vec::new()),
+        }
+    }
+
+    /// What documents say from now on.
+    pub fn declare(&self, groups: &[MessageGroup]) {
+        let groups: Vec<Group> = groups.iter().map(declared).collect();
+        self.declared.send_if_modified(|before| {
+            let is_other = *before != groups;
+            *before = groups;
+            is_other
+        });
+    }
+
+    /// Serves until the shutdown; returns once its keys are given back.
+    pub async fn run(self: Arc<Self>, shutdown: watch::Receiver<bool>) {
+        let serve = |listener: &Listener| tokio::spawn(gateway::serve(self.shared.clone(), listener.clone()));
+        let serving: Vec<_> = self.listeners.iter().map(serve).collect();
+        let declared = self.declared.subscribe();
+        keeper::keep(self.shared.clone(), self.place.clone(), declared, shutdown).await;
+        for task in serving {
+            task.abort();
+        }
+    }
+
+    /// What is known of every lane.
+    pub fn reports(&self) -> Vec<LaneReport> {
+        self.shared.with(|state| state.view().map(reports).unwrap_or_default())
+    }
+}
+
+fn declared(group: &MessageGroup) -> Group {
+    let text = |label: &graygate_rules::vocab::Label| label.to_string();
+    Group {
+        name: text(&group.group),
+        topics: group.topics.iter().map(text).collect(),
+        lanes: group.lanes.iter().map(text).collect(),
+        takeover: group.takeover,
+        addresses: group.addresses.iter().map(|(address, version)| (*address, text(version))).collect(),
+    }
+}

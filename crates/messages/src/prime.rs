@@ -1,0 +1,129 @@
+//! Making a lane's group at the brokers: it begins at the end of every queue, before the first message is marked.
+//!
+//! One receive on every broker with the lane's filter matches nothing and leaves an offset behind on every queue.
+
+use std::collections::BTreeSet;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body_util::BodyExt as _;
+
+use super::board::LaneKey;
+use super::calls::{CLIENT_ID, Call};
+use super::edit::{self, of_lane};
+use super::filter::{self, Part};
+use super::frames::{BoxError, framed};
+use super::sessions::Speaker;
+use super::shared::Shared;
+use super::upstream::whole;
+use super::wire;
+
+/// Headers that proxies expect of every client.
+const HEADERS: [(HeaderName, &str); 4] = [
+    (HeaderName::from_static("x-mq-language"), "JAVA"),
+    (HeaderName::from_static("x-mq-client-version"), "5.0.0"),
+    (HeaderName::from_static("x-mq-protocol"), "v2"),
+    (http::header::TE, "trailers"),
+];
+const PUSH_CONSUMER: u64 = 2;
+const OK: u64 = 20_000;
+const MESSAGE_NOT_FOUND: u64 = 40_401;
+/// The shortest that proxies take, and one that is long enough for nothing.
+const POLL_SECONDS: u64 = 5;
+const INVISIBLE_SECONDS: u64 = 30;
+
+/// Primes the group of a lane on all brokers of these topics.
+pub async fn prime(shared: &Shared, key: &LaneKey, topics: &BTreeSet<String>) -> Result<(), BoxError> {
+    let gateway = shared.with(|state| state.id().to_owned());
+    let client = of_lane(&format!("graygate@{gateway}@{}", key.group), &key.lane);
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(CLIENT_ID, HeaderValue::from_str(&client)?);
+    let group = of_lane(&key.group, &key.lane);
+    let settings = settings(&group, topics)?;
+    let speaker = Speaker { client: client.clone(), headers: headers.clone(), settings };
+    shared.sessions.ensure(&key.lane, speaker).await?;
+    let mark = shared
+        .with(|state| state.view().and_then(|view| view.mark(key)))
+        .ok_or("the lane is no longer there")?;
+    let mut primed = Ok(());
+    for topic in topics {
+        let asked = Asked { client: &client, headers: &headers, group: &group, topic };
+        primed = asked.prime(shared, &mark).await;
+        if primed.is_err() {
+            break;
+        }
+    }
+    shared.sessions.close(&client).await;
+    primed
+}
+
+/// Whose receives, and of what.
+struct Asked<'a> {
+    client: &'a str,
+    headers: &'a HeaderMap,
+    group: &'a str,
+    topic: &'a str,
+}
+
+impl Asked<'_> {
+    async fn prime(&self, shared: &Shared, mark: &str) -> Result<(), BoxError> {
+        let route = wire::set(&[], edit::topic::FIRST, self.topic.as_bytes())?;
+        // Where queues are is told to one who says where it asks; any address will do.
+        let endpoints = wire::set(&[], &[2, 1], b"127.0.0.1")?;
+        let mut endpoints = endpoints;
+        wire::put_number(&mut endpoints, 1, 1);
+        let route = wire::set(&route, &[2], &endpoints)?;
+        let headers = self.headers.clone();
+        let answered = shared.upstreams.unary(self.client, &Call::QueryRoute.path(), headers, &route).await?;
+        let message = answered.message.ok_or("no route")?;
+        let code = wire::number(&message, &[1, 1])?;
+        if code != OK {
+            let why = wire::text(&message, &[1, 2])?;
+            return Err(format!("the topic `{}` has no route ({code}): {why}", self.topic).into());
+        }
+        let mut brokers = BTreeSet::new();
+        for queue in wire::each(&message, 2)? {
+            // One queue a broker: a broker looks at all of a topic's queues for one receive.
+            if brokers.insert(wire::text(queue, &[4, 1])?.to_owned()) {
+                self.receive(shared, queue, mark).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&self, shared: &Shared, queue: &[u8], mark: &str) -> Result<(), BoxError> {
+        let mut request = wire::set(&[], edit::group::FIRST, self.group.as_bytes())?;
+        wire::put(&mut request, 2, queue);
+        wire::put(&mut request, 3, &filter::narrowed(&filter::all(), &Part::Lane(mark))?);
+        wire::put_number(&mut request, 4, 1);
+        wire::put(&mut request, 5, &edit::duration(INVISIBLE_SECONDS));
+        wire::put(&mut request, 7, &edit::duration(POLL_SECONDS));
+        let (path, headers) = (Call::ReceiveMessage.path(), self.headers.clone());
+        let response = shared.upstreams.call(self.client, &path, headers, whole(framed(&request))).await?;
+        let collected = response.into_body().collect().await?.to_bytes();
+        let message = super::frames::single(collected).ok_or("a receive had no answer")?;
+        match wire::number(&message, &[1, 1])? {
+            OK | MESSAGE_NOT_FOUND => Ok(()),
+            code => {
+                Err(format!("a first receive was refused ({code}): {}", wire::text(&message, &[1, 2])?)
+                    .into())
+            }
+        }
+    }
+}
+
+fn settings(group: &str, topics: &BTreeSet<String>) -> Result<Vec<u8>, wire::Malformed> {
+    let mut settings = Vec::new();
+    wire::put_number(&mut settings, 1, PUSH_CONSUMER);
+    let mut subscription = wire::set(&[], &[1, edit::NAME], group.as_bytes())?;
+    for topic in topics {
+        let entry = wire::set(&[], &[1, edit::NAME], topic.as_bytes())?;
+        wire::put(&mut subscription, 2, &wire::set(&entry, &[2], &filter::all())?);
+    }
+    wire::put(&mut settings, 6, &subscription);
+    wire::put(&mut settings, 7, &wire::set(&[], &[2], b"5.0.0")?);
+    wire::set(&[], &[2], &settings)
+}

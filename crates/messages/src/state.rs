@@ -1,0 +1,443 @@
+//! Who may take which messages, and what a gateway does next about it.
+//!
+//! Answers: may this lane's clients receive now, does base drain it, are messages marked, and which step comes next?
+//! A pure machine: what clients do and what the board says go in, [`Action`]s come out; time is an argument.
+//! Two promises are kept by two keys each: a drainer writes its key, then looks for living clients; a gateway with living
+//! clients writes its key, then looks for drainers. Whoever wrote later sees the other, and base gives way. Never: IO.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::board::{Counted, LaneKey, Record, Step, View};
+
+/// A client of a lane that was not heard for so long has gone; clients beat every ten seconds.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a lane that is closed is drained: the longest of what a broker keeps, a delay, and retries.
+pub const CLOSING: Duration = Duration::from_secs(72 * 3_600);
+/// How long a poll may still pop messages at the broker after its client has gone: the longest poll, and a bit.
+const ABANDONED: Duration = Duration::from_secs(25);
+/// Between two writes of what was counted.
+const COUNT_EVERY: Duration = Duration::from_secs(2);
+
+/// A group whose messages have lanes, as its document says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    pub name: String,
+    pub topics: BTreeSet<String>,
+    pub lanes: BTreeSet<String>,
+    pub takeover: Duration,
+    /// The versions of the service's instances, by address.
+    pub addresses: BTreeMap<IpAddr, String>,
+}
+
+/// A client that has a stream of settings open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Client {
+    group: String,
+    /// `None`: of base.
+    lane: Option<String>,
+    seen: Instant,
+    streams: usize,
+}
+
+/// A receive of base that is on its way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Poll {
+    group: String,
+    excluded: BTreeSet<String>,
+    /// Of one whose client has gone: until when it may still pop.
+    until: Option<Instant>,
+}
+
+/// What is to be written, or done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// A record that is not there yet.
+    Create(LaneKey, Record),
+    /// Only where it was not changed since.
+    Advance {
+        key: LaneKey,
+        modified: i64,
+        record: Record,
+    },
+    Remove {
+        key: LaneKey,
+        modified: i64,
+    },
+    /// Make the lane's group at the broker; told by [`State::primed`].
+    Prime(LaneKey),
+    Confirm(LaneKey, i64),
+    SetLive(LaneKey, usize),
+    DropLive(LaneKey),
+    SetDrain(LaneKey),
+    DropDrain(LaneKey),
+    Count(LaneKey, Counted),
+}
+
+/// What this gateway knows.
+#[derive(Debug)]
+pub struct State {
+    id: String,
+    groups: BTreeMap<String, Group>,
+    view: Option<View>,
+    /// Until when what this gateway holds is its own; `None` before it held anything.
+    holds_until: Option<Instant>,
+    clients: BTreeMap<String, Client>,
+    polls: BTreeMap<u64, Poll>,
+    sends: BTreeMap<u64, LaneKey>,
+    last: u64,
+    primed: BTreeMap<LaneKey, Primed>,
+    last_live: BTreeMap<LaneKey, Instant>,
+    counts: BTreeMap<LaneKey, Counted>,
+    told: BTreeMap<LaneKey, (Counted, Instant)>,
+    takeovers: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Primed {
+    Asked,
+    Done,
+}
+
+impl State {
+    pub fn new(id: &str) -> State {
+        State {
+            id: id.to_owned(),
+            groups: BTreeMap::new(),
+            view: None,
+            holds_until: None,
+            clients: BTreeMap::new(),
+            polls: BTreeMap::new(),
+            sends: BTreeMap::new(),
+            last: 0,
+            primed: BTreeMap::new(),
+            last_live: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            told: BTreeMap::new(),
+            takeovers: 0,
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn declare(&mut self, groups: Vec<Group>) {
+        self.groups = groups.into_iter().map(|group| (group.name.clone(), group)).collect();
+    }
+
+    /// The board as it is, and until when this gateway's keys last.
+    pub fn look(&mut self, view: View, holds_until: Instant, now: Instant) {
+        for key in view.live.keys() {
+            self.last_live.insert(key.clone(), now);
+        }
+        let drained = |view: &View, id: &str| -> BTreeSet<LaneKey> {
+            view.drains.keys().filter(|key| view.is_drained_by(key, id)).cloned().collect()
+        };
+        let before = self.view.as_ref().map(|view| drained(view, &self.id)).unwrap_or_default();
+        let taken = drained(&view, &self.id).difference(&before).count();
+        self.takeovers += u64::try_from(taken).unwrap_or(0);
+        self.primed.retain(|key, _| view.records.contains_key(key));
+        self.view = Some(view);
+        self.holds_until = Some(holds_until);
+    }
+
+    pub fn view(&self) -> Option<&View> {
+        self.view.as_ref()
+    }
+
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// Whether this gateway's keys are its own by its own clock.
+    pub fn is_current(&self, now: Instant) -> bool {
+        self.holds_until.is_some_and(|until| now < until)
+    }
+
+    pub fn takeovers(&self) -> u64 {
+        self.takeovers
+    }
+
+    /// Whether anything of this group is this gateway's business.
+    pub fn has_group(&self, group: &str) -> bool {
+        self.groups.contains_key(group)
+            || self.view.iter().any(|view| view.records.keys().any(|key| key.group == group))
+    }
+
+    fn has_lane(&self, group: &str, lane: &str) -> bool {
+        let is_declared = self.groups.get(group).is_some_and(|group| group.lanes.contains(lane));
+        is_declared || self.view.iter().any(|view| view.records.contains_key(&LaneKey::new(group, lane)))
+    }
+
+    /// The lane of a consumer of a group: by its listener, or by its address among the service's instances.
+    pub fn lane_of(&self, group: &str, version: Option<&str>, address: IpAddr) -> Option<String> {
+        let known = self.groups.get(group).and_then(|group| group.addresses.get(&address.to_canonical()));
+        let lane = version.or(known.map(String::as_str))?;
+        self.has_lane(group, lane).then(|| lane.to_owned())
+    }
+
+    /// What a message is marked with, if it belongs to a lane that is open.
+    pub fn mark(&self, topic: &str, lane: &str) -> Option<(LaneKey, String)> {
+        let group = self.groups.values().find(|group| group.topics.contains(topic))?;
+        let key = LaneKey::new(&group.name, lane);
+        let view = self.view.as_ref()?;
+        (view.step(&key)? == Step::Open && group.lanes.contains(lane)).then_some(())?;
+        view.mark(&key).map(|mark| (key, mark))
+    }
+
+    /// The lane of a producer, by its listener or by its address among the instances of the topic's service.
+    pub fn producer_lane(&self, topic: &str, version: Option<&str>, address: IpAddr) -> Option<String> {
+        let group = self.groups.values().find(|group| group.topics.contains(topic))?;
+        self.lane_of(&group.name, version, address)
+    }
+
+    /// The marks that base leaves out.
+    pub fn excluded(&self, group: &str) -> Vec<String> {
+        let Some(view) = &self.view else { return Vec::new() };
+        let mut marks: Vec<String> = view
+            .records
+            .iter()
+            .filter(|(key, kept)| key.group == group && kept.record.step >= Step::Excluding)
+            .filter_map(|(key, _)| view.mark(key))
+            .collect();
+        marks.sort();
+        marks
+    }
+
+    /// Whether base may not hand out a message with this mark: it is a lane's, or could be one's that this gateway, cut
+    /// off, has not heard of.
+    pub fn leaves_to_lane(&self, group: &str, mark: &str, now: Instant) -> bool {
+        !self.is_current(now) || self.excluded(group).iter().any(|own| own == mark)
+    }
+
+    /// The mark of a lane's messages, once its group is made.
+    pub fn lane_mark(&self, key: &LaneKey) -> Option<String> {
+        let view = self.view.as_ref()?;
+        (view.step(key)? >= Step::Excluding).then(|| view.mark(key)).flatten()
+    }
+
+    /// Whether the lane's own clients may receive. What was theirs stays theirs while the board is away.
+    pub fn lane_may_receive(&self, key: &LaneKey) -> bool {
+        let Some(view) = &self.view else { return false };
+        self.lane_mark(key).is_some() && view.is_live_by(key, &self.id) && !view.is_drained(key)
+    }
+
+    /// Whether base may receive the lane's messages here.
+    pub fn base_may_drain(&self, key: &LaneKey, now: Instant) -> bool {
+        let Some(view) = &self.view else { return false };
+        self.is_current(now)
+            && view.is_drained_by(key, &self.id)
+            && !view.is_live(key)
+            && self.live_clients(key, now) == 0
+    }
+
+    /// Lanes whose messages base may be asked to take: those that have no living client.
+    pub fn idle_lanes(&self, group: &str, now: Instant) -> Vec<String> {
+        let Some(view) = &self.view else { return Vec::new() };
+        let idle = view.records.iter().filter(|(key, kept)| {
+            key.group == group
+                && kept.record.step >= Step::Open
+                && !view.is_live(key)
+                && self.live_clients(key, now) == 0
+        });
+        idle.map(|(key, _)| key.lane.clone()).collect()
+    }
+
+    /// A client has opened its stream of settings.
+    pub fn opened(&mut self, client: &str, group: &str, lane: Option<String>, now: Instant) {
+        let streams = self.clients.get(client).map_or(0, |client| client.streams);
+        let entry = Client { group: group.to_owned(), lane, seen: now, streams: streams + 1 };
+        self.clients.insert(client.to_owned(), entry);
+    }
+
+    /// A client was heard.
+    pub fn heard(&mut self, client: &str, now: Instant) {
+        if let Some(client) = self.clients.get_mut(client) {
+            client.seen = now;
+        }
+    }
+
+    /// One of its streams has ended.
+    pub fn closed(&mut self, client: &str) {
+        if let Some(entry) = self.clients.get_mut(client) {
+            entry.streams = entry.streams.saturating_sub(1);
+            if entry.streams == 0 {
+                self.clients.remove(client);
+            }
+        }
+    }
+
+    pub fn has_client(&self, client: &str) -> bool {
+        self.clients.contains_key(client)
+    }
+
+    /// The client said that it ends.
+    pub fn left(&mut self, client: &str) {
+        self.clients.remove(client);
+    }
+
+    /// The group of a client of base.
+    pub fn base_group(&self, client: &str) -> Option<&str> {
+        self.clients.get(client).filter(|client| client.lane.is_none()).map(|client| client.group.as_str())
+    }
+
+    pub fn live_clients(&self, key: &LaneKey, now: Instant) -> usize {
+        let is_of = |client: &&Client| {
+            client.group == key.group
+                && client.lane.as_deref() == Some(key.lane.as_str())
+                && now.saturating_duration_since(client.seen) < SILENCE
+        };
+        self.clients.values().filter(is_of).count()
+    }
+
+    fn has_base_clients(&self, group: &str) -> bool {
+        self.clients.values().any(|client| client.lane.is_none() && client.group == group)
+    }
+
+    /// A receive of base begins; its number is told at its end.
+    pub fn poll_begins(&mut self, group: &str, excluded: &[String]) -> u64 {
+        self.last += 1;
+        let excluded = excluded.iter().cloned().collect();
+        self.polls.insert(self.last, Poll { group: group.to_owned(), excluded, until: None });
+        self.last
+    }
+
+    /// It has come back whole.
+    pub fn poll_ended(&mut self, poll: u64) {
+        self.polls.remove(&poll);
+    }
+
+    /// Its client has gone, and it may still pop messages at the broker.
+    pub fn poll_abandoned(&mut self, poll: u64, now: Instant) {
+        if let Some(poll) = self.polls.get_mut(&poll) {
+            poll.until = Some(now + ABANDONED);
+        }
+    }
+
+    /// Marked messages leave for the broker.
+    pub fn send_begins(&mut self, key: &LaneKey) -> u64 {
+        self.last += 1;
+        self.sends.insert(self.last, key.clone());
+        self.last
+    }
+
+    pub fn send_ended(&mut self, send: u64) {
+        self.sends.remove(&send);
+    }
+
+    pub fn count(&mut self, key: &LaneKey, sent: u64, acknowledged: u64) {
+        let counted = self.counts.entry(key.clone()).or_default();
+        counted.sent += sent;
+        counted.acknowledged += acknowledged;
+    }
+
+    /// The lane's group stands at the broker, or could not be made and is asked for again.
+    pub fn primed(&mut self, key: &LaneKey, is_done: bool) {
+        match is_done {
+            true => self.primed.insert(key.clone(), Primed::Done),
+            false => self.primed.remove(key),
+        };
+    }
+
+    /// What to do now. `unix` is the wall clock, in seconds.
+    pub fn next(&mut self, now: Instant, unix: u64) -> Vec<Action> {
+        self.polls.retain(|_, poll| poll.until.is_none_or(|until| now < until));
+        let Some(view) = self.view.clone() else { return Vec::new() };
+        let mut actions = Vec::new();
+        for group in self.groups.values() {
+            for lane in &group.lanes {
+                let key = LaneKey::new(&group.name, lane);
+                if !view.records.contains_key(&key) {
+                    actions.push(Action::Create(key, Record { step: Step::Priming, since: unix }));
+                }
+            }
+        }
+        for key in view.records.keys() {
+            self.step(&view, key, unix, &mut actions);
+            self.hold(&view, key, now, &mut actions);
+        }
+        self.tell_counts(&view, now, &mut actions);
+        actions
+    }
+
+    /// One step of opening or closing, and this gateway's own word on it.
+    fn step(&mut self, view: &View, key: &LaneKey, unix: u64, actions: &mut Vec<Action>) {
+        let Some(kept) = view.records.get(key) else { return };
+        let is_declared = self.groups.get(&key.group).is_some_and(|group| group.lanes.contains(&key.lane));
+        let (step, modified) = (kept.record.step, kept.modified);
+        let own = (key.clone(), self.id.clone());
+        if self.is_true_here(view, key, step) && view.confirmed.get(&own) != Some(&modified) {
+            actions.push(Action::Confirm(key.clone(), modified));
+        }
+        if step == Step::Priming && !self.primed.contains_key(key) {
+            self.primed.insert(key.clone(), Primed::Asked);
+            actions.push(Action::Prime(key.clone()));
+        }
+        let is_confirmed = view.is_confirmed(key);
+        let over = unix.saturating_sub(kept.record.since) >= CLOSING.as_secs();
+        let next = match (step, is_declared) {
+            (Step::Priming, true) if is_confirmed => Step::Excluding,
+            (Step::Excluding, true) if is_confirmed => Step::Open,
+            (Step::Unmarking | Step::Draining, true) => Step::Open,
+            (Step::Priming | Step::Excluding | Step::Open, false) => Step::Unmarking,
+            (Step::Unmarking, false) if is_confirmed => Step::Draining,
+            (Step::Draining, false) if over => {
+                actions.push(Action::Remove { key: key.clone(), modified });
+                return;
+            }
+            _ => return,
+        };
+        let record = Record { step: next, since: unix };
+        actions.push(Action::Advance { key: key.clone(), modified, record });
+    }
+
+    /// Whether what a step asks for is so at this gateway.
+    fn is_true_here(&self, view: &View, key: &LaneKey, step: Step) -> bool {
+        let Some(mark) = view.mark(key) else { return false };
+        match step {
+            Step::Priming => self.primed.get(key) == Some(&Primed::Done),
+            Step::Excluding => {
+                !self.polls.values().any(|poll| poll.group == key.group && !poll.excluded.contains(&mark))
+            }
+            Step::Unmarking => !self.sends.values().any(|send| send == key),
+            Step::Open | Step::Draining => true,
+        }
+    }
+
+    /// Keys that say whose the lane's messages are.
+    fn hold(&self, view: &View, key: &LaneKey, now: Instant, actions: &mut Vec<Action>) {
+        let live = self.live_clients(key, now);
+        let told = view.live.get(key).and_then(|by| by.get(&self.id)).copied();
+        match (live, told) {
+            (0, Some(_)) => actions.push(Action::DropLive(key.clone())),
+            (0, None) => {}
+            (live, told) if told != Some(live) => actions.push(Action::SetLive(key.clone(), live)),
+            _ => {}
+        }
+        let drains = view.is_drained_by(key, &self.id);
+        let takeover = self.groups.get(&key.group).map_or(Duration::ZERO, |group| group.takeover);
+        let is_quiet =
+            self.last_live.get(key).is_none_or(|at| now.saturating_duration_since(*at) >= takeover);
+        let may_drain = live == 0 && !view.is_live(key) && self.has_base_clients(&key.group);
+        let is_open = view.step(key).is_some_and(|step| step >= Step::Open);
+        match (drains, may_drain) {
+            (true, false) => actions.push(Action::DropDrain(key.clone())),
+            (false, true) if is_quiet && is_open => actions.push(Action::SetDrain(key.clone())),
+            _ => {}
+        }
+    }
+
+    fn tell_counts(&mut self, view: &View, now: Instant, actions: &mut Vec<Action>) {
+        for (key, counted) in &self.counts {
+            let is_told = self.told.get(key).is_some_and(|(told, at)| {
+                told == counted || now.saturating_duration_since(*at) < COUNT_EVERY
+            });
+            if !is_told && view.records.contains_key(key) {
+                self.told.insert(key.clone(), (*counted, now));
+                actions.push(Action::Count(key.clone(), *counted));
+            }
+        }
+    }
+}

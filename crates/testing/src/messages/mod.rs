@@ -1,0 +1,242 @@
+//! A real RocketMQ 5 and clients of it, as child processes with small heaps.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Java on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// Where `make message-tools` puts what tests start.
+fn tools() -> PathBuf {
+    let home = || PathBuf::from(std::env::var("HOME").unwrap()).join(".cache/graygate-tools");
+    std::env::var("GRAYGATE_TOOLS").map_or_else(|_| home(), PathBuf::from).join("messages")
+}
+
+/// Ports that are free, and two below the last as well: brokers take them.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held: Vec<TcpListener> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    std::array::from_fn(|at| held[at].local_addr().unwrap().port())
+}
+
+/// A name server, a broker and a proxy.
+pub struct RocketMq {
+    names: Child,
+    broker: Option<Child>,
+    folder: TempDir,
+    /// Where the proxy speaks gRPC.
+    pub port: u16,
+    name_port: u16,
+}
+
+impl Drop for RocketMq {
+    fn drop(&mut self) {
+        self.kill_broker();
+        let _ = self.names.kill();
+        let _ = self.names.wait();
+    }
+}
+
+impl RocketMq {
+    pub fn start() -> RocketMq {
+        let [name_port, port, remoting, broker] = free_ports();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        fs::create_dir(path.join("conf")).unwrap();
+        fs::write(path.join("names.conf"), format!("listenPort={name_port}\nbindAddress=127.0.0.1\n"))
+            .unwrap();
+        let store = path.join("store").display().to_string();
+        let settings = format!(
+            "brokerClusterName=test\nbrokerName=broker-a\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort={broker}\n\
+             bindAddress=127.0.0.1\nnamesrvAddr=127.0.0.1:{name_port}\nstorePathRootDir={store}\n\
+             storePathCommitLog={store}/commitlog\nmappedFileSizeCommitLog=16777216\n\
+             mappedFileSizeConsumeQueue=600000\nautoCreateTopicEnable=true\nautoCreateSubscriptionGroup=true\n\
+             defaultTopicQueueNums=2\nhaListenPort=0\ndiskMaxUsedSpaceRatio=99\n"
+        );
+        fs::write(path.join("broker.conf"), settings).unwrap();
+        let proxy = format!(
+            "{{\"rocketMQClusterName\":\"test\",\"grpcServerPort\":{port},\"remotingListenPort\":{remoting},\
+             \"namesrvAddr\":\"127.0.0.1:{name_port}\",\"localServeAddr\":\"127.0.0.1\"}}"
+        );
+        fs::write(path.join("proxy.json"), proxy).unwrap();
+        let names =
+            java(path, "names.log", 96, "org.apache.rocketmq.namesrv.NamesrvStartup", &["-c", "names.conf"]);
+        let mut started = RocketMq { names, broker: None, folder, port, name_port };
+        wait_for(name_port, &started.folder.path().join("names.log"));
+        started.start_broker();
+        started
+    }
+
+    /// Starts broker and proxy, with what they have on their disk.
+    pub fn start_broker(&mut self) {
+        let names = format!("127.0.0.1:{}", self.name_port);
+        let main = "org.apache.rocketmq.proxy.ProxyStartup";
+        let arguments = ["-n", &names, "-pm", "local", "-bc", "broker.conf", "-pc", "proxy.json"];
+        self.broker = Some(java(self.folder.path(), "broker.log", 384, main, &arguments));
+        wait_for(self.port, &self.folder.path().join("broker.log"));
+    }
+
+    pub fn kill_broker(&mut self) {
+        if let Some(mut broker) = self.broker.take() {
+            let _ = broker.kill();
+            let _ = broker.wait();
+        }
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Makes a topic that is there before a client asks for it.
+    pub fn create_topic(&self, topic: &str, attributes: &[&str]) {
+        let names = format!("127.0.0.1:{}", self.name_port);
+        let mut arguments =
+            vec!["updateTopic", "-n", &names, "-c", "test", "-t", topic, "-r", "2", "-w", "2"];
+        arguments.extend(attributes);
+        let main = "org.apache.rocketmq.tools.command.MQAdminStartup";
+        let mut tool = java(self.folder.path(), "tool.log", 96, main, &arguments);
+        assert!(tool.wait().unwrap().success());
+        let said = fs::read_to_string(self.folder.path().join("tool.log")).unwrap();
+        assert!(said.contains("success"), "{said}");
+    }
+}
+
+fn java(folder: &Path, log: &str, megabytes: u32, main: &str, arguments: &[&str]) -> Child {
+    let log = fs::File::create(folder.join(log)).unwrap();
+    Command::new("java")
+        .arg(format!("-Xmx{megabytes}m"))
+        .arg(format!("-Duser.home={}", folder.display()))
+        .args(["-XX:TieredStopAtLevel=1", "-XX:MaxDirectMemorySize=384m", "-XX:+UseSerialGC"])
+        .args(["--add-exports", "java.base/sun.nio.ch=ALL-UNNAMED", "-cp"])
+        .arg(format!("{}/rocketmq/lib/*", tools().display()))
+        .arg(main)
+        .args(arguments)
+        .env("ROCKETMQ_HOME", folder)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("java: {error}; `make message-tools` brings what the tests need"))
+}
+
+fn wait_for(port: u16, log: &Path) {
+    let until = Instant::now() + START_LIMIT;
+    while TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_err() {
+        let said = || fs::read_to_string(log).unwrap_or_default();
+        assert!(Instant::now() < until, "nothing listens on {port}; `make message-tools`? {}", said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Something a client told, and when.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub word: String,
+    pub id: String,
+    pub at: Instant,
+}
+
+#[derive(Default)]
+struct Heard {
+    told: Mutex<Vec<Told>>,
+    more: Condvar,
+}
+
+/// A client of RocketMQ in a process of its own.
+pub struct Client {
+    child: Child,
+    commands: Option<ChildStdin>,
+    heard: Arc<Heard>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Client {
+    /// Of a kind of `client.py`, once it is ready.
+    pub fn start(kind: &str, arguments: &[&str]) -> Client {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/messages/client.py");
+        let mut child = Command::new("python3")
+            .arg(script)
+            .arg(kind)
+            .args(arguments)
+            .env("PYTHONPATH", tools().join("python"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let commands = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        let heard = Arc::new(Heard::default());
+        let hearing = heard.clone();
+        std::thread::spawn(move || {
+            for line in answers.lines().map_while(Result::ok) {
+                let mut words = line.split(' ').map(str::to_owned);
+                let word = words.next().unwrap_or_default();
+                let told = Told { word, id: words.next().unwrap_or_default(), at: Instant::now() };
+                hearing.told.lock().unwrap().push(told);
+                hearing.more.notify_all();
+            }
+        });
+        let client = Client { child, commands, heard };
+        client.wait(Duration::from_secs(120), |told| told.iter().any(|told| told.word == "ready"));
+        client
+    }
+
+    pub fn told(&self) -> Vec<Told> {
+        self.heard.told.lock().unwrap().clone()
+    }
+
+    /// Waits until what it told is enough.
+    pub fn wait(&self, limit: Duration, enough: impl Fn(&[Told]) -> bool) {
+        let told = self.heard.told.lock().unwrap();
+        let waited = self.heard.more.wait_timeout_while(told, limit, |told| !enough(told)).unwrap();
+        assert!(!waited.1.timed_out(), "the client told only {:?}", summary(&waited.0));
+    }
+
+    /// Sends messages, and waits until the broker has them.
+    pub fn send(&mut self, ids: &[String], version: Option<&str>) {
+        let commands = self.commands.as_mut().unwrap();
+        for id in ids {
+            writeln!(commands, "send {id} {}", version.unwrap_or_default()).unwrap();
+        }
+        commands.flush().unwrap();
+        let last = ids.last().unwrap().clone();
+        self.wait(Duration::from_secs(120), |told| {
+            told.iter().any(|told| told.word == "sent" && told.id == last)
+        });
+    }
+
+    /// Ids it has acknowledged, with how often.
+    pub fn done(&self) -> BTreeMap<String, usize> {
+        let mut done = BTreeMap::new();
+        for told in self.told().into_iter().filter(|told| told.word == "done") {
+            *done.entry(told.id).or_insert(0) += 1;
+        }
+        done
+    }
+
+    /// Ends as a crash does.
+    pub fn kill(self) -> Vec<Told> {
+        let told = self.told();
+        drop(self);
+        told
+    }
+}
+
+fn summary(told: &[Told]) -> Vec<String> {
+    told.iter().rev().take(20).map(|told| format!("{} {}", told.word, told.id)).collect()
+}
