@@ -187,6 +187,18 @@ impl View {
         self.live.get(key).is_some_and(|by| by.contains_key(gateway))
     }
 
+    pub(crate) fn forget_live(&mut self, key: &LaneKey, gateway: &str) {
+        if let Some(by) = self.live.get_mut(key) {
+            by.remove(gateway);
+        }
+    }
+
+    pub(crate) fn forget_drain(&mut self, key: &LaneKey, gateway: &str) {
+        if let Some(by) = self.drains.get_mut(key) {
+            by.remove(gateway);
+        }
+    }
+
     pub fn step(&self, key: &LaneKey) -> Option<Step> {
         self.records.get(key).map(|kept| kept.record.step)
     }

@@ -28,16 +28,16 @@ const READ: u64 = 2;
 
 /// The way to the group of each call.
 pub mod group {
-    pub const FIRST: &[u64] = &[1, super::NAME];
-    pub const ASSIGNMENT: &[u64] = &[2, super::NAME];
-    pub const SETTINGS: &[u64] = &[2, 6, 1, super::NAME];
+    pub const FIRST: &[u64] = &[1, 2];
+    pub const ASSIGNMENT: &[u64] = &[2, 2];
+    pub const SETTINGS: &[u64] = &[2, 6, 1, 2];
 }
 
 /// The way to the topic.
 pub mod topic {
-    pub const FIRST: &[u64] = &[1, super::NAME];
-    pub const SECOND: &[u64] = &[2, super::NAME];
-    pub const OF_QUEUE: &[u64] = &[2, 1, super::NAME];
+    pub const FIRST: &[u64] = &[1, 2];
+    pub const SECOND: &[u64] = &[2, 2];
+    pub const OF_QUEUE: &[u64] = &[2, 1, 2];
 }
 
 /// Who took a message of a lane's group.
@@ -77,9 +77,13 @@ pub fn marked_handle(handle: &str, lane: &str, taker: Taker) -> String {
 
 /// The broker's handle, and whose it is.
 pub fn handle_parts(handle: &str) -> (&str, Option<(&str, Taker)>) {
-    let found = HANDLE_MARKS.iter().find_map(|(mark, taker)| {
-        handle.rsplit_once(mark).map(|(handle, lane)| (handle, Some((lane, *taker))))
-    });
+    // The last one: a handle is the broker's own text, and may have anything in it.
+    let found = HANDLE_MARKS
+        .iter()
+        .filter_map(|(mark, taker)| {
+            handle.rsplit_once(mark).map(|(handle, lane)| (handle, Some((lane, *taker))))
+        })
+        .max_by_key(|(handle, _)| handle.len());
     found.unwrap_or((handle, None))
 }
 

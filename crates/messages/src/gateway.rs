@@ -22,10 +22,14 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::calls::{Call, Caller, Refusal, refused};
+use super::consumers;
 use super::edit;
 use super::frames::{Body, MESSAGE_LIMIT, single};
+use super::producers;
+use super::receive;
 use super::shared::{Failure, Shared};
-use super::{consumers, producers, receive, streams, wire};
+use super::streams;
+use super::wire;
 
 /// How long a handshake may take.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);

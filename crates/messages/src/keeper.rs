@@ -123,6 +123,7 @@ async fn act(shared: &Arc<Shared>, board: &mut Board, id: &str, action: Action) 
             Write::Leased { key: count_key(&key, id), value }
         }
         Action::Prime(key) => {
+            shared.with(|state| state.priming(&key));
             tokio::spawn(prime_on(shared.clone(), key));
             return Ok(());
         }

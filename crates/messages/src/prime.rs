@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 
@@ -11,7 +12,7 @@ use super::board::LaneKey;
 use super::calls::{CLIENT_ID, Call};
 use super::edit::{self, of_lane};
 use super::filter::{self, Part};
-use super::frames::{BoxError, framed};
+use super::frames::{BoxError, Cut, cut, framed};
 use super::sessions::Speaker;
 use super::shared::Shared;
 use super::upstream::whole;
@@ -72,9 +73,12 @@ impl Asked<'_> {
     async fn prime(&self, shared: &Shared, mark: &str) -> Result<(), BoxError> {
         let route = wire::set(&[], edit::topic::FIRST, self.topic.as_bytes())?;
         // Where queues are is told to one who says where it asks; any address will do.
-        let endpoints = wire::set(&[], &[2, 1], b"127.0.0.1")?;
-        let mut endpoints = endpoints;
+        let mut address = Vec::new();
+        wire::put(&mut address, 1, b"127.0.0.1");
+        wire::put_number(&mut address, 2, 8_081);
+        let mut endpoints = Vec::new();
         wire::put_number(&mut endpoints, 1, 1);
+        wire::put(&mut endpoints, 2, &address);
         let route = wire::set(&route, &[2], &endpoints)?;
         let headers = self.headers.clone();
         let answered = shared.upstreams.unary(self.client, &Call::QueryRoute.path(), headers, &route).await?;
@@ -104,7 +108,14 @@ impl Asked<'_> {
         let (path, headers) = (Call::ReceiveMessage.path(), self.headers.clone());
         let response = shared.upstreams.call(self.client, &path, headers, whole(framed(&request))).await?;
         let collected = response.into_body().collect().await?.to_bytes();
-        let message = super::frames::single(collected).ok_or("a receive had no answer")?;
+        let mut answers = BytesMut::from(collected.as_ref());
+        let mut status = Bytes::new();
+        while let Cut::Message(answer) = cut(&mut answers) {
+            if wire::get(&answer, &[1])?.is_some() {
+                status = answer;
+            }
+        }
+        let message = status;
         match wire::number(&message, &[1, 1])? {
             OK | MESSAGE_NOT_FOUND => Ok(()),
             code => {

@@ -333,6 +333,11 @@ impl State {
         counted.acknowledged += acknowledged;
     }
 
+    /// The lane's group is being made: it need not be asked for again.
+    pub fn priming(&mut self, key: &LaneKey) {
+        self.primed.insert(key.clone(), Primed::Asked);
+    }
+
     /// The lane's group stands at the broker, or could not be made and is asked for again.
     pub fn primed(&mut self, key: &LaneKey, is_done: bool) {
         match is_done {
@@ -359,7 +364,20 @@ impl State {
             self.hold(&view, key, now, &mut actions);
         }
         self.tell_counts(&view, now, &mut actions);
+        self.let_go(&actions);
         actions
+    }
+
+    /// What is to be given up counts as given up from now on: a client that comes before the next look must not find it.
+    fn let_go(&mut self, actions: &[Action]) {
+        let Some(view) = &mut self.view else { return };
+        for action in actions {
+            match action {
+                Action::DropLive(key) => view.forget_live(key, &self.id),
+                Action::DropDrain(key) => view.forget_drain(key, &self.id),
+                _ => {}
+            }
+        }
     }
 
     /// One step of opening or closing, and this gateway's own word on it.
@@ -372,7 +390,6 @@ impl State {
             actions.push(Action::Confirm(key.clone(), modified));
         }
         if step == Step::Priming && !self.primed.contains_key(key) {
-            self.primed.insert(key.clone(), Primed::Asked);
             actions.push(Action::Prime(key.clone()));
         }
         let is_confirmed = view.is_confirmed(key);

@@ -19,8 +19,9 @@ use super::frames::{Body, BoxError, MESSAGE_LIMIT, framed, single};
 
 /// Until a connection stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that is silent for so long is asked whether it lives, and how long it may take to say so.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// A connection that is silent for so long is asked whether it lives, and how long it may take to say so. gRPC's Java
+/// servers hang up on those who ask more often than every five minutes.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(330), Duration::from_secs(20));
 /// What a stream and a connection may have on their way unread: a batch of large messages, and several of them.
 const WINDOWS: (u32, u32) = (2 << 20, 16 << 20);
 /// Settings that wait to be sent in a stream of one of our own sessions: one is sent.

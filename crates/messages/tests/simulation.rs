@@ -280,6 +280,7 @@ impl Fleet {
                 return;
             }
             if let Action::Prime(key) = &action {
+                self.gateways[at].state.priming(key);
                 self.gateways[at].priming.push(key.clone());
             }
             self.board.apply(&id, action);

@@ -16,7 +16,7 @@ pub const SOON: Duration = Duration::from_secs(60);
 
 /// A gateway with a listener for base and one for the lane `feat1`.
 pub struct Stage {
-    pub broker: RocketMq,
+    _broker: RocketMq,
     pub proxy: Proxy,
     pub base: SocketAddr,
     pub feat1: SocketAddr,
@@ -49,7 +49,7 @@ impl Stage {
         let documents: Vec<(&str, &str)> =
             documents.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let proxy = Proxy::start(&config, &documents).await;
-        Stage { broker, proxy, base, feat1 }
+        Stage { _broker: broker, proxy, base, feat1 }
     }
 
     /// What `/status` says of a lane.
