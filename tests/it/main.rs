@@ -11,7 +11,6 @@ mod conf;
 mod control;
 mod edge;
 mod faults;
-mod messages;
 mod proxy;
 mod readme;
 mod registries;
