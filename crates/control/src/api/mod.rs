@@ -1,4 +1,4 @@
-//! The API: thin handlers around the functions of [`Control`], and the guard before all of them.
+//! The API: thin handlers around the functions of [`Control`](crate::control::Control), and the guard before all of them.
 //!
 //! Owns: paths, status codes, headers, bodies and their limits, and the OpenAPI document, which is made of the handlers'
 //! types. Never: logic of its own; the console calls the same functions. Start at [`router`].

@@ -2,7 +2,7 @@
 //!
 //! Answers: what happened to this, and is the account of it whole? Owns: the record, the chain of hashes through all of
 //! them, the texts they speak of, and the limits on refusals. Written in the same transaction as what it records, so
-//! there is no change without a record. Never: secrets. Start at [`Deed`] and [`Chain::append`]; [`verify`] reads it all.
+//! there is no change without a record. Never: secrets. Start at [`Deed`] and [`Chain::append`]; [`verify`](fn@verify) reads it all.
 
 mod chain;
 mod record;

@@ -1,6 +1,6 @@
 //! What can be done: every call of the API, and every button of the console, is one function of [`Control`].
 //!
-//! Owns: who may, what has to be unchanged, the audit record that goes with it. A method takes the [`Principal`] who
+//! Owns: who may, what has to be unchanged, the audit record that goes with it. A method takes the [`Principal`](crate::people::Principal) who
 //! asks, and answers what happened or why not. Never: HTTP, HTML, or a file's place. Start at [`Control::write`].
 
 mod accounts;

@@ -1,4 +1,4 @@
-//! One client a kind of registry, each behind [`Client`](super::link::Client).
+//! One client a kind of registry, each behind [`Client`].
 
 mod dns;
 mod eureka;
