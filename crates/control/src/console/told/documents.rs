@@ -183,6 +183,21 @@ pub const SENTENCES: &[Sentence] = &[
     ("at most {} entries", "最多 {0} 项"),
     ("`certificate` and `key` go together", "`certificate` 与 `key` 要一起写"),
     ("write both, or neither", "两者都写，或都不写"),
+    // Lanes of messages.
+    ("`release` is base, and no lane", "`release` 是基线，不是泳道"),
+    ("`{}` cannot be the end of a group's name", "`{0}` 不能作为消费组名的结尾"),
+    ("brokers take at most {}", "服务端最多接受 {0} 个字符"),
+    ("consumer group", "消费组"),
+    ("more than {}", "超过 {0}"),
+    (
+        "the lane's group is `<group>--<lane>`, and brokers take A-Z, a-z, 0-9, `_`, `-`",
+        "泳道的消费组为 `<group>--<lane>`，服务端只接受 A-Z、a-z、0-9、`_`、`-`",
+    ),
+    ("the lane's group would have {} characters", "泳道的消费组名将有 {0} 个字符"),
+    (
+        "the name of a {}: A-Z, a-z, 0-9, `%`, `|`, `_`, `-`, at most {}",
+        "{0}的名称：A-Z、a-z、0-9、`%`、`|`、`_`、`-`，最多 {1} 个字符",
+    ),
     // The text itself.
     ("`{}` (true or false)", " `{0}`（布尔值）"),
     ("the number `{}`", "数字 `{0}`"),
