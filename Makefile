@@ -32,7 +32,7 @@ help: ## show this list
 demo: cargo build-tools ## build, then run the proxy with sample documents and three upstreams
 	$(CARGO) run --locked -- demo
 
-test: cargo build-tools test-tools registry-tools provider-tools message-tools ## run every test
+test: cargo build-tools test-tools registry-tools provider-tools ## run every test
 	$(CARGO) test --locked --no-fail-fast
 
 lint: cargo build-tools ## check the format and the lints; warnings are errors

@@ -203,7 +203,7 @@ impl Answer {
     }
 
     #[track_caller]
-    pub fn is_refused(self) {
+    pub fn is_refused(&self) {
         assert!((400..500).contains(&self.status), "{}: {}", self.status, self.text());
     }
 

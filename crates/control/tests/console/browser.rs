@@ -172,7 +172,6 @@ fn start_driver() -> (Child, u16) {
     panic!("chromedriver said no port");
 }
 
-#[expect(clippy::zombie_processes, reason = "the caller waits for it")]
 fn try_driver() -> Option<(Child, u16)> {
     let mut process = Command::new("chromedriver")
         .arg("--port=0")

@@ -81,8 +81,8 @@ fn literals(source: &str) -> Vec<String> {
         let (before, rest) = left.split_at(at);
         if rest.starts_with("//") {
             left = rest.split_once('\n').map_or("", |(_, next)| next);
-        } else if rest.starts_with("'\"'") {
-            left = &rest[3..];
+        } else if let Some(behind) = rest.strip_prefix("'\"'") {
+            left = behind;
         } else if rest.starts_with('"') && !before.ends_with("r#") {
             let mut end = 1;
             let bytes = rest.as_bytes();
