@@ -22,7 +22,7 @@ const LEASE: Duration = Duration::from_secs(10);
 const SAFE: Duration = Duration::from_secs(8);
 const TICK: Duration = Duration::from_millis(100);
 const TICKS: usize = 3_000;
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 300;
 /// Ticks after which all has to be well again, and between two looks whether it is.
 const SETTLED: usize = 900;
 const LOOK_AGAIN: usize = 30;
@@ -382,23 +382,23 @@ impl Fleet {
 }
 
 #[test]
-fn a_thousand_fleets_hand_lanes_over_safely() {
-    let mut opened = 0;
+fn many_fleets_hand_lanes_over_safely() {
+    let mut opened = 0u64;
     for seed in 0..SEEDS {
         let mut fleet = Fleet::new(seed);
         for _ in 0..TICKS / 10 {
             fleet.tick(true);
         }
         fleet.settle();
-        opened += usize::from(fleet.opened);
+        opened += u64::from(fleet.opened);
     }
-    assert!(opened > 900, "only {opened} of {SEEDS} fleets ever opened a lane");
+    assert!(opened > SEEDS / 10 * 9, "only {opened} of {SEEDS} fleets ever opened a lane");
 }
 
 /// Fewer and longer: abandoned polls, silences and leases run out again and again.
 #[test]
 fn long_lives_as_well() {
-    for seed in 0..50 {
+    for seed in 0..15 {
         let mut fleet = Fleet::new(1_000_000 + seed);
         for _ in 0..TICKS {
             fleet.tick(true);
