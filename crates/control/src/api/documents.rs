@@ -197,7 +197,7 @@ async fn read(control: &Control, who: &crate::people::Principal, id: DocumentId)
 #[utoipa::path(put, path = "/documents/{kind}/{name}", tag = "documents",
     params(("kind" = String, Path), ("name" = String, Path), WriteAsked,
         ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
-    request_body(content = String, content_type = "application/yaml"),
+    request_body(content = Option<serde_json::Value>, content_type = "application/yaml"),
     responses((status = 200, description = "it is written; or what a dry run found", body = PutAnswer),
         (status = 201, description = "it is new", body = ChangedShown),
         (status = 202, description = "it waits for a second person", body = WaitingShown)))]
@@ -215,7 +215,7 @@ pub async fn put(
 #[utoipa::path(put, path = "/documents/{kind}/{name}/{id}", tag = "documents",
     params(("kind" = String, Path), ("name" = String, Path), ("id" = String, Path), WriteAsked,
         ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
-    request_body(content = String, content_type = "application/yaml"),
+    request_body(content = Option<serde_json::Value>, content_type = "application/yaml"),
     responses((status = 200, description = "it is written; or what a dry run found", body = PutAnswer),
         (status = 201, description = "it is new", body = ChangedShown),
         (status = 202, description = "it waits for a second person", body = WaitingShown)))]

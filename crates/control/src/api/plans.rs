@@ -96,7 +96,7 @@ pub enum PlanPutAnswer {
 #[utoipa::path(put, path = "/plans/{name}", tag = "plans",
     params(("name" = String, Path), WriteAsked,
         ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
-    request_body(content = String, content_type = "application/yaml"),
+    request_body(content = Option<serde_json::Value>, content_type = "application/yaml"),
     responses((status = 200, description = "it is written; or what a dry run found", body = PlanPutAnswer),
         (status = 201, description = "it is new", body = PlanShown),
         (status = 202, description = "it waits for a second person", body = WaitingShown)))]

@@ -1,5 +1,7 @@
 //! A control plane over a real etcd: lists in parts, a store that is nearly full, and one that is away.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,7 +48,21 @@ impl Etcd {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Etcd { child, endpoint: client, folder }
+        let etcd = Etcd { child, endpoint: client, folder };
+        let begun = Instant::now();
+        while !etcd.is_healthy() {
+            assert!(begun.elapsed().as_secs() < 60, "etcd does not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        etcd
+    }
+
+    fn is_healthy(&self) -> bool {
+        let address = self.endpoint.trim_start_matches("http://");
+        let Ok(mut stream) = TcpStream::connect(address) else { return false };
+        let mut answer = String::new();
+        let asked = stream.write_all(b"GET /health HTTP/1.0\r\n\r\n");
+        asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.contains("\"true\"")
     }
 
     fn signal(&self, signal: &str) {

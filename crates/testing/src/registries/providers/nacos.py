@@ -19,13 +19,24 @@ from v2.nacos import (  # noqa: E402
 address, service, ip, port, metadata = sys.argv[1:6]
 
 
+async def patiently(begin):
+    """A server that has just begun may not know its accounts yet."""
+    for left in reversed(range(60)):
+        try:
+            return await begin()
+        except Exception:
+            if not left:
+                raise
+            await asyncio.sleep(0.5)
+
+
 async def main():
     where = os.environ["HOME"]
     builder = ClientConfigBuilder().server_address(address).namespace_id("public")
     builder = builder.log_dir(where).cache_dir(where)
     if len(sys.argv) > 6:
         builder = builder.username(sys.argv[6]).password(sys.argv[7])
-    naming = await NacosNamingService.create_naming_service(builder.build())
+    naming = await patiently(lambda: NacosNamingService.create_naming_service(builder.build()))
 
     async def register(metadata, weight=1.0):
         await naming.register_instance(
@@ -35,7 +46,7 @@ async def main():
             )
         )
 
-    await register(metadata)
+    await patiently(lambda: register(metadata))
     print("registered", flush=True)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
