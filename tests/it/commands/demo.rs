@@ -14,6 +14,10 @@ impl Drop for Demo {
     }
 }
 
+/// One demo at a time: it takes the ports that its documentation names where they are free, and two that begin at once
+/// would both find them so.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 fn shell(line: &str) -> String {
     let output = Command::new("bash").args(["-c", line]).output().unwrap();
     assert!(output.status.success(), "{line}: {output:?}");
@@ -22,6 +26,7 @@ fn shell(line: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_demo_prints_works() {
+    let _one = ONE.lock().await;
     let place = tempfile::tempdir().unwrap();
     let printed = place.path().join("printed");
     let mut demo = Demo(
@@ -93,6 +98,7 @@ const SHOWN_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_gray_version_is_rolled_back_before_ones_eyes() {
+    let _one = ONE.lock().await;
     let place = tempfile::tempdir().unwrap();
     let printed = place.path().join("printed");
     let _demo = Demo(

@@ -95,7 +95,7 @@ mod tests {
                 registry,
             ),
             ("instances/s/1", "{address: '10.0.0.1:80', version: v1}", None),
-            ("instances/s/1", "by: nacos, [", None),
+            ("instances/s/1", "by: [nacos", None),
             ("plans/spring", "by: nacos", None),
             ("lists/plan.x", "a", None),
         ] {
