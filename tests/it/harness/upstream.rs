@@ -44,7 +44,13 @@ impl Upstream {
     }
 
     pub async fn scripted(script: impl Fn(&Message) -> Act + Send + Sync + 'static) -> Upstream {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Upstream::accepting(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    fn accepting(
+        listener: TcpListener,
+        script: impl Fn(&Message) -> Act + Send + Sync + 'static,
+    ) -> Upstream {
         let mut upstream = Upstream {
             address: listener.local_addr().unwrap(),
             seen: Arc::default(),
@@ -157,13 +163,18 @@ pub fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> String {
 /// An address that refuses connections for as long as this lives: bound, and nobody listens.
 pub struct Refusing {
     pub address: SocketAddr,
-    _socket: TcpSocket,
+    socket: TcpSocket,
 }
 
 impl Refusing {
     pub fn new() -> Refusing {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        Refusing { address: socket.local_addr().unwrap(), _socket: socket }
+        Refusing { address: socket.local_addr().unwrap(), socket }
+    }
+
+    /// From now on somebody listens there, who answers with this name.
+    pub fn becomes(self, name: &'static str) -> Upstream {
+        Upstream::accepting(self.socket.listen(16).unwrap(), move |_| Act::Answer(ok(name)))
     }
 }

@@ -134,6 +134,13 @@ async fn a_dead_shadow_is_counted_and_nothing_else() {
     let metrics = proxy.metrics().await;
     assert_eq!(metrics.sum("graygate_ejections_total"), 0.0, "a copy says nothing of an instance's users");
     assert_eq!(metrics.sum("graygate_fallbacks_total"), 0.0);
+    // It is asked again soon after it listens.
+    let _shadow = refusing.becomes("shadow");
+    until(async || {
+        proxy.get("/", &[]).await;
+        count(&proxy.metrics().await, "answered") > 0.0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

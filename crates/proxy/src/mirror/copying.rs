@@ -84,9 +84,13 @@ impl Copying {
         let reading = std::mem::replace(&mut self.state, State::Sent(tell));
         let State::Reading { header, body, place } = reading else { return };
         let shadow = self.shadow.clone();
-        let Some(instance) = shadow.instance(Instant::now()) else {
+        let now = Instant::now();
+        let Some(instance) = shadow.instance(now) else {
             return self.give_up(MirrorOutcome::NoInstance);
         };
+        if shadow.absent.holds(instance.address(), now) {
+            return self.give_up(MirrorOutcome::Failed);
+        }
         let body = body.freeze();
         tokio::spawn(exchange(Exchange { shadow, address: instance.address(), header, body, place }, real));
     }

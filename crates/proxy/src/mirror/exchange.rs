@@ -53,12 +53,12 @@ pub(super) async fn exchange(copy: Exchange, real: oneshot::Receiver<u16>) {
 async fn send(shadow: &Shadow, address: SocketAddr, header: RequestHeader, body: Bytes) -> Result<u16> {
     let mut peer = peer(shadow, address);
     let header = framed(header, &peer, shadow.pool.peers.wire(), &body)?;
-    let (first, was_kept) = try_once(shadow, &peer, header.clone(), body.clone()).await;
+    let (first, was_kept) = try_once(shadow, (&peer, address), header.clone(), body.clone()).await;
     match first {
         Err(_) if was_kept => {
             // Another group has no kept connections.
             peer.group_key = 1;
-            try_once(shadow, &peer, header, body).await.0
+            try_once(shadow, (&peer, address), header, body).await.0
         }
         first => first,
     }
@@ -67,13 +67,16 @@ async fn send(shadow: &Shadow, address: SocketAddr, header: RequestHeader, body:
 /// The outcome, and whether the connection was a kept one.
 async fn try_once(
     shadow: &Shadow,
-    peer: &HttpPeer,
+    (peer, address): (&HttpPeer, SocketAddr),
     header: RequestHeader,
     body: Bytes,
 ) -> (Result<u16>, bool) {
     let (mut session, was_kept) = match shadow.connector.get_http_session(peer).await {
         Ok(connected) => connected,
-        Err(error) => return (Err(error), false),
+        Err(error) => {
+            shadow.absent.note(address, Instant::now());
+            return (Err(error), false);
+        }
     };
     session.set_read_timeout(Some(shadow.pool.timeouts.read));
     session.set_write_timeout(Some(shadow.pool.timeouts.read));

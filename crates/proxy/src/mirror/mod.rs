@@ -5,6 +5,7 @@
 //! budgets, which outlive generations. Never: delays or changes an answer, reports to an instance, or takes one of its
 //! places. Start at [`Copying`].
 
+mod absent;
 mod copying;
 mod exchange;
 mod shadow;

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use pingora::connectors::http::Connector;
 
+use super::absent::Absent;
 use crate::metrics::{Metrics, MirrorMetrics};
 use crate::pools::{Instance, PeerTemplate, ServicePools};
 use graygate_rules::vocab::{DocumentId, Mirror, MirrorOutcome, Name, Share, Timeouts};
@@ -20,6 +21,7 @@ pub struct Mirrors {
     /// Made when the first copy is: it reads the system's authorities.
     connector: OnceLock<Arc<Connector>>,
     budgets: Mutex<HashMap<Origin, Arc<AtomicU32>>>,
+    absent: Arc<Absent>,
 }
 
 /// Whose requests are copied: the document that says so, and the service they are for.
@@ -44,6 +46,7 @@ pub struct Shadow {
     pub told: Told,
     pub(super) connector: Arc<Connector>,
     pub(super) metrics: MirrorMetrics,
+    pub(super) absent: Arc<Absent>,
     under_way: Arc<AtomicU32>,
 }
 
@@ -63,11 +66,13 @@ impl Mirrors {
         let metrics = metrics.mirror(service, to, mirror.version.as_str());
         let under_way = self.budgets.lock().entry(of.clone()).or_default().clone();
         let (pool, told) = pool;
-        Shadow { origin: of, mirror: mirror.clone(), pool, told, connector, metrics, under_way }
+        let (mirror, absent) = (mirror.clone(), self.absent.clone());
+        Shadow { origin: of, mirror, pool, told, connector, metrics, absent, under_way }
     }
 
-    /// Forgets the budgets of mirrors that no document says any more.
+    /// Forgets the budgets of mirrors that no document says any more, and pauses that are over.
     pub fn sweep(&self) {
+        self.absent.sweep(Instant::now());
         self.budgets.lock().retain(|_, under_way| Arc::strong_count(under_way) > 1);
     }
 }
