@@ -11,6 +11,7 @@ mod conf;
 mod control;
 mod edge;
 mod faults;
+mod messages;
 mod proxy;
 mod readme;
 mod registries;

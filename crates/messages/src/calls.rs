@@ -1,6 +1,7 @@
 //! The calls of RocketMQ 5's service, and what clients say of themselves in every one.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -10,6 +11,8 @@ use bytes::Bytes;
 
 const SERVICE: &str = "/apache.rocketmq.v2.MessagingService/";
 pub const CLIENT_ID: HeaderName = HeaderName::from_static("x-mq-client-id");
+/// How long the caller waits: digits and a unit (gRPC over HTTP/2, "Timeout").
+pub const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -71,6 +74,7 @@ pub struct Caller {
     pub headers: HeaderMap,
     /// Empty where it says none.
     pub client: String,
+    came: Instant,
 }
 
 impl Caller {
@@ -78,7 +82,18 @@ impl Caller {
         // Answers have to be read here, and clients take them uncompressed as well.
         headers.remove(ACCEPT_ENCODING);
         let client = headers.get(CLIENT_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-        Caller { address, version, headers, client }
+        Caller { address, version, headers, client, came: Instant::now() }
+    }
+
+    /// A call that was held goes on with what is left of its time: a message that comes later would find nobody.
+    pub fn shorten(&self, headers: &mut HeaderMap) {
+        let Some(timeout) = headers.get(TIMEOUT).and_then(|value| timeout(value.to_str().ok()?)) else {
+            return;
+        };
+        let left = timeout.saturating_sub(self.came.elapsed());
+        if let Ok(value) = HeaderValue::from_str(&format!("{}m", left.as_millis().min(LONGEST))) {
+            headers.insert(TIMEOUT, value);
+        }
     }
 
     /// The headers of a call in the name of another client.
@@ -88,6 +103,23 @@ impl Caller {
             headers.insert(CLIENT_ID, value);
         }
         headers
+    }
+}
+
+/// A timeout has eight digits at most.
+const LONGEST: u128 = 99_999_999;
+
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number = digits.parse::<u64>().ok()?;
+    match unit {
+        "H" => number.checked_mul(3_600).map(Duration::from_secs),
+        "M" => number.checked_mul(60).map(Duration::from_secs),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
     }
 }
 
@@ -125,4 +157,41 @@ pub fn with_trailers(head: HeaderMap, message: &[u8], trailers: HeaderMap) -> Re
     response.headers_mut().entry(http::header::CONTENT_TYPE).or_insert(kind);
     response.headers_mut().remove(http::header::CONTENT_LENGTH);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_call_goes_on_with_what_is_left_of_its_time() {
+        let caller = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMEOUT, HeaderValue::from_static(text));
+            let mut caller = Caller::new([127, 0, 0, 1].into(), None, headers);
+            caller.came -= Duration::from_secs(5);
+            caller
+        };
+        for (text, from, to) in [
+            ("33S", 27_900, 28_000),
+            ("33000m", 27_900, 28_000),
+            ("1M", 54_900, 55_000),
+            ("1H", 3_594_900, 3_595_000),
+            ("99999999H", 99_999_999, 99_999_999),
+            ("4000000u", 0, 0),
+            ("1n", 0, 0),
+        ] {
+            let caller = caller(text);
+            let mut headers = caller.headers.clone();
+            caller.shorten(&mut headers);
+            let left = headers[TIMEOUT].to_str().unwrap().strip_suffix('m').unwrap().parse::<u64>().unwrap();
+            assert!((from..=to).contains(&left), "{text}: {left}");
+        }
+        for text in ["", "S", "1x", "soon"] {
+            let caller = caller(text);
+            let mut headers = caller.headers.clone();
+            caller.shorten(&mut headers);
+            assert_eq!(headers, caller.headers, "{text} passes as it came");
+        }
+    }
 }

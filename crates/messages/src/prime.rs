@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 
 use super::board::LaneKey;
-use super::calls::{CLIENT_ID, Call};
+use super::calls::{CLIENT_ID, Call, TIMEOUT};
 use super::edit::{self, of_lane};
 use super::filter::{self, Part};
 use super::frames::{BoxError, Cut, cut, framed};
@@ -31,6 +31,8 @@ const MESSAGE_NOT_FOUND: u64 = 40_401;
 /// The shortest that proxies take, and one that is long enough for nothing.
 const POLL_SECONDS: u64 = 5;
 const INVISIBLE_SECONDS: u64 = 30;
+/// A receive without a deadline is refused; it has to be longer than the poll.
+const RECEIVE_TIMEOUT: &str = "15S";
 
 /// Primes the group of a lane on all brokers of these topics.
 pub async fn prime(shared: &Shared, key: &LaneKey, topics: &BTreeSet<String>) -> Result<(), BoxError> {
@@ -105,7 +107,8 @@ impl Asked<'_> {
         wire::put_number(&mut request, 4, 1);
         wire::put(&mut request, 5, &edit::duration(INVISIBLE_SECONDS));
         wire::put(&mut request, 7, &edit::duration(POLL_SECONDS));
-        let (path, headers) = (Call::ReceiveMessage.path(), self.headers.clone());
+        let (path, mut headers) = (Call::ReceiveMessage.path(), self.headers.clone());
+        headers.insert(TIMEOUT, HeaderValue::from_static(RECEIVE_TIMEOUT));
         let response = shared.upstreams.call(self.client, &path, headers, whole(framed(&request))).await?;
         let collected = response.into_body().collect().await?.to_bytes();
         let mut answers = BytesMut::from(collected.as_ref());

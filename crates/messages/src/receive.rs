@@ -93,9 +93,10 @@ async fn of_lane_client(
 async fn call(
     shared: &Shared,
     caller: &Caller,
-    headers: http::HeaderMap,
+    mut headers: http::HeaderMap,
     request: &[u8],
 ) -> Result<Response<Body>, Failure> {
+    caller.shorten(&mut headers);
     let body = super::upstream::whole(super::frames::framed(request));
     let response = shared.upstreams.call(&caller.client, &Call::ReceiveMessage.path(), headers, body).await?;
     Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))

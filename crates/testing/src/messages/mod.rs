@@ -101,10 +101,17 @@ impl RocketMq {
             vec!["updateTopic", "-n", &names, "-c", "test", "-t", topic, "-r", "2", "-w", "2"];
         arguments.extend(attributes);
         let main = "org.apache.rocketmq.tools.command.MQAdminStartup";
-        let mut tool = java(self.folder.path(), "tool.log", 96, main, &arguments);
-        assert!(tool.wait().unwrap().success());
-        let said = fs::read_to_string(self.folder.path().join("tool.log")).unwrap();
-        assert!(said.contains("success"), "{said}");
+        // A broker listens before the name server has heard of it.
+        let until = Instant::now() + START_LIMIT;
+        loop {
+            let mut tool = java(self.folder.path(), "tool.log", 96, main, &arguments);
+            assert!(tool.wait().unwrap().success());
+            let said = fs::read_to_string(self.folder.path().join("tool.log")).unwrap();
+            if said.contains("success") {
+                return;
+            }
+            assert!(Instant::now() < until, "{said}");
+        }
     }
 }
 

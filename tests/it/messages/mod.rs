@@ -1,0 +1,4 @@
+//! Message lanes from outside: a real RocketMQ, the official Python client, and the whole program between them.
+
+mod lanes;
+mod stage;
