@@ -169,9 +169,7 @@ impl Control {
         for (id, text) in &draft.changes {
             let before = draft.before.get(id).and_then(Option::as_ref).map(|stored| &stored.value[..]);
             for text in [before, text.as_deref()] {
-                if let Some(owner) = Owner::of(id, text) {
-                    return Err(Error::Conflict(format!("`{id}` is written by {owner}; change it there")));
-                }
+                check_owner(id, text)?;
             }
         }
         Ok(())
@@ -242,6 +240,14 @@ impl Control {
             "action": if is_there { "put" } else { "delete" },
         });
         self.events.tell(EventKind::Document, body);
+    }
+}
+
+/// What the program writes is not written by hand.
+pub(super) fn check_owner(id: &DocumentId, text: Option<&[u8]>) -> Result<()> {
+    match Owner::of(id, text) {
+        Some(owner) => Err(Error::Conflict(format!("`{id}` is written by {owner}; change it there"))),
+        None => Ok(()),
     }
 }
 

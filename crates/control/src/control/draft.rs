@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graygate_rules::compile::notes;
+use graygate_rules::compile::notes_on;
 use graygate_rules::documents::{DocumentId, Kind};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -149,10 +149,10 @@ fn told(base: &View, next: &View, changes: &Changes, now: i128) -> Vec<Mistake> 
         !names.contains(&problem.document()) && base.compiled.problems.binary_search(problem).is_err()
     };
     let mut told: Vec<Mistake> = next.compiled.problems.iter().filter(is_new).map(mistake).collect();
-    // Only rules are ever odd, and looking at all of them takes time.
+    // Only rules are ever odd.
     if changes.keys().any(|id| id.kind == Kind::Rule) {
-        let odd = notes(&next.compiled.snapshot, now);
-        told.extend(odd.iter().filter(|note| names.contains(&note.document())).map(mistake));
+        let written: Vec<_> = changes.keys().collect();
+        told.extend(notes_on(&next.compiled.snapshot, now, &written).iter().map(mistake));
     }
     told
 }

@@ -58,6 +58,7 @@ impl Control {
         };
         let after = held.clone();
         drop(held);
+        after.renew_beside();
         self.tell(&before, &after, (&draft.changes, revision));
     }
 
@@ -73,6 +74,7 @@ impl Control {
         let after = Arc::new(before.with(changes));
         *held = after.clone();
         drop(held);
+        after.renew_beside();
         self.tell(&before, &after, (changes, revision));
     }
 
@@ -219,7 +221,7 @@ impl Control {
             let mut next = held.set.clone();
             next.strays.clone_from(&set.strays);
             next.ambiguous.clone_from(&set.ambiguous);
-            *held = Arc::new(View::of(next, held.compiled.memory.clone()));
+            *held = Arc::new(View::of(next, held.memory()));
         }
         self.record_foreign(&changes, Some(&view)).await?;
         self.change_view(&changes, set.revision);

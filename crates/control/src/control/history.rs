@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::change::{Done, Intent, Precondition, check_condition};
 use super::clock::rfc3339;
+use super::documents::check_owner;
 use super::journal::TextShown;
 use super::plane::Control;
 use crate::audit::{history_prefix, text_name};
@@ -85,6 +86,7 @@ impl Control {
         if !intent.dry_run {
             check_condition(&id.to_string(), before.as_ref(), condition)?;
         }
+        check_owner(id, before.as_ref().map(|stored| &stored.value[..]))?;
         let Some(mark) = self.after_of(id, to).await? else {
             if before.is_none() {
                 return Err(Error::Conflict(format!("`{id}` is gone already, as it was then")));

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use graygate_rules::compile::{self, Compiled, Memory};
+use graygate_rules::compile::{self, Compiled, Memory, Renewed};
 use graygate_rules::documents::{Document, DocumentId, DocumentSet, Format, Kind, Raw};
 use graygate_rules::vocab::Problem;
+use parking_lot::Mutex;
 
 use crate::error::Mistake;
 
@@ -18,6 +20,14 @@ use crate::error::Mistake;
 pub struct View {
     pub set: DocumentSet,
     pub compiled: Compiled,
+    renewals: Arc<Renewals>,
+}
+
+/// Indexes that many changes have worn, built again beside the changes; shared by a view and all that are made of it.
+#[derive(Default, Debug)]
+struct Renewals {
+    newest: Mutex<Option<Arc<Renewed>>>,
+    is_under_way: AtomicBool,
 }
 
 /// New texts by document; `None` takes one away.
@@ -27,7 +37,7 @@ impl View {
     /// Compiles a whole set.
     pub fn of(set: DocumentSet, memory: Memory) -> View {
         let compiled = compile::compile_next(&set, memory, &|path| std::fs::read(path));
-        View { set, compiled }
+        View { set, compiled, renewals: Arc::default() }
     }
 
     pub fn empty() -> View {
@@ -49,7 +59,30 @@ impl View {
                 }
             }
         }
-        View::of(set, self.compiled.memory.clone())
+        View { renewals: self.renewals.clone(), ..View::of(set, self.memory()) }
+    }
+
+    /// What the next compile may reuse: with indexes that were built again meanwhile.
+    pub fn memory(&self) -> Memory {
+        let mut memory = self.compiled.memory.clone();
+        if let Some(renewed) = &*self.renewals.newest.lock() {
+            memory.renew(renewed);
+        }
+        memory
+    }
+
+    /// Builds indexes again that are worn, so that the next change need not, and drags nothing along.
+    pub fn renew_beside(&self) {
+        let Some(stale) = self.compiled.memory.stale() else { return };
+        let renewals = self.renewals.clone();
+        if renewals.is_under_way.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tokio::task::spawn_blocking(move || {
+            let renewed = Arc::new(stale.renewed());
+            *renewals.newest.lock() = Some(renewed);
+            renewals.is_under_way.store(false, Ordering::Release);
+        });
     }
 
     /// How the document is written; a new one is YAML.

@@ -50,6 +50,7 @@ pub struct Stale {
 }
 
 /// Each index that was stale, with what it was built into.
+#[derive(Debug)]
 pub struct Renewed(Vec<(Arc<RuleIndex>, Arc<RuleIndex>)>);
 
 impl Stale {

@@ -42,7 +42,7 @@ use tls::TlsFiles;
 
 pub use index::{Renewed, Stale};
 pub use memory::Memory;
-pub use notes::notes;
+pub use notes::{notes, notes_on};
 pub use service::CompiledService;
 pub use tls::ReadFile;
 

@@ -19,18 +19,37 @@ pub fn notes(snapshot: &Snapshot, now: i128) -> Vec<Problem> {
     for service in &snapshot.services {
         let mut reasons = never_matching(service, now);
         for (id, rule) in service.rules.iter().enumerate() {
-            let found = never.entry(&rule.name).or_default();
-            found.services += 1;
-            if let Some(reason) = reasons.remove(&id) {
-                found.never += 1;
-                found.reason = reason;
-            }
+            never.entry(&rule.name).or_default().take(reasons.remove(&id));
         }
     }
+    told(never, snapshot.services.iter())
+}
+
+/// Those of the notes that are on these documents: a change of one rule among ten thousand looks at one.
+pub fn notes_on(snapshot: &Snapshot, now: i128, documents: &[&DocumentId]) -> Vec<Problem> {
+    let of_kind =
+        |kind, name: &Name| documents.iter().any(|id| id.kind == kind && *id.name == *name.as_str());
+    let mut never: BTreeMap<&Name, Never> = BTreeMap::new();
+    for service in &snapshot.services {
+        let rules = service.rules.iter().enumerate();
+        let asked: Vec<_> = rules.filter(|(_, rule)| of_kind(Kind::Rule, &rule.name)).collect();
+        if asked.is_empty() {
+            continue;
+        }
+        let looked = Looked::at(service, now);
+        for (id, rule) in asked {
+            let reason = looked.reason(id, rule).or_else(|| looked.hidden(id, rule));
+            never.entry(&rule.name).or_default().take(reason);
+        }
+    }
+    told(never, snapshot.services.iter().filter(|service| of_kind(Kind::Service, &service.name)))
+}
+
+fn told<'s>(never: BTreeMap<&Name, Never>, services: impl Iterator<Item = &'s ServicePlan>) -> Vec<Problem> {
     // A rule of several services may be hidden in one and needed in another.
     let useless = never.into_iter().filter(|(_, found)| found.services == found.never);
     let useless = useless.map(|(name, found)| note(Kind::Rule, name.as_str(), found.reason));
-    useless.chain(snapshot.services.iter().filter_map(one_by_one)).collect()
+    useless.chain(services.filter_map(one_by_one)).collect()
 }
 
 #[derive(Default)]
@@ -46,33 +65,84 @@ fn note(kind: Kind, name: &str, message: String) -> Problem {
     Problem::at(&id, "", message, "")
 }
 
+impl Never {
+    /// Takes in what is so in one more service.
+    fn take(&mut self, reason: Option<String>) {
+        self.services += 1;
+        if let Some(reason) = reason {
+            self.never += 1;
+            self.reason = reason;
+        }
+    }
+}
+
+/// What all rules of a service are looked at beside.
+struct Looked<'s> {
+    service: &'s ServicePlan,
+    reached: usize,
+    impossible: Vec<RuleId>,
+    now: i128,
+}
+
+impl<'s> Looked<'s> {
+    fn at(service: &'s ServicePlan, now: i128) -> Looked<'s> {
+        Looked { service, reached: reached(&service.rules), impossible: service.index.impossible(), now }
+    }
+
+    /// Why a rule matches no request from now on, but for other rules of the same condition.
+    fn reason(&self, id: RuleId, rule: &RulePlan) -> Option<String> {
+        if !rule.is_active() {
+            return None;
+        }
+        if rule.ends.is_some_and(|ends| ends <= self.now) {
+            return Some("it has ended and never matches again".into());
+        }
+        if id >= self.reached {
+            let before = self.reached.checked_sub(1).and_then(|last| self.service.rules.get(last))?;
+            return Some(format!("`{}` takes every request before it", before.name));
+        }
+        let is_impossible = self.impossible.binary_search(&id).is_ok();
+        is_impossible.then(|| "it never matches: it asks for a member of an empty list".into())
+    }
+
+    /// Whether another rule of the same condition is asked before this one.
+    fn hidden(&self, id: RuleId, rule: &RulePlan) -> Option<String> {
+        let when = rule.when.as_ref().filter(|_| rule.is_active())?.condition();
+        let mut earlier = self.service.rules.iter().enumerate().take(id);
+        let (_, other) = earlier.find(|(at, other)| {
+            hides(other)
+                && other.when.as_ref().is_some_and(|other| other.condition().same(when))
+                && self.reason(*at, other).is_none()
+        })?;
+        Some(same_before(other))
+    }
+}
+
+/// Whether a rule is asked at any time, so that one of the same condition behind it never is.
+fn hides(rule: &RulePlan) -> bool {
+    rule.is_active() && rule.starts.is_none() && rule.ends.is_none()
+}
+
+fn same_before(other: &RulePlan) -> String {
+    format!("`{}` has the same condition and is asked before it", other.name)
+}
+
 /// The rules of a service that match no request from now on, and why.
 fn never_matching(service: &ServicePlan, now: i128) -> HashMap<RuleId, String> {
-    let reached = reached(&service.rules);
+    let looked = Looked::at(service, now);
     let mut reasons = HashMap::new();
     let mut earlier: HashMap<String, Vec<&RulePlan>> = HashMap::new();
-    let impossible = service.index.impossible();
     for (id, rule) in service.rules.iter().enumerate().filter(|(_, rule)| rule.is_active()) {
-        if rule.ends.is_some_and(|ends| ends <= now) {
-            reasons.insert(id, "it has ended and never matches again".into());
-        } else if id >= reached {
-            let before = reached.checked_sub(1).and_then(|last| service.rules.get(last));
-            reasons.extend(
-                before.map(|before| (id, format!("`{}` takes every request before it", before.name))),
-            );
-        } else if impossible.binary_search(&id).is_ok() {
-            reasons.insert(id, "it never matches: it asks for a member of an empty list".into());
+        if let Some(reason) = looked.reason(id, rule) {
+            reasons.insert(id, reason);
         } else if let Some(when) = &rule.when {
             let alike = earlier.entry(words(when.condition())).or_default();
-            let hides = |other: &&&RulePlan| {
+            let is_same = |other: &&&RulePlan| {
                 other.when.as_ref().is_some_and(|other| other.condition().same(when.condition()))
             };
-            match alike.iter().find(hides) {
-                Some(other) => {
-                    let reason = format!("`{}` has the same condition and is asked before it", other.name);
-                    reasons.insert(id, reason);
-                }
-                None if rule.starts.is_none() && rule.ends.is_none() => alike.push(rule),
+            match alike.iter().find(is_same) {
+                Some(other) => drop(reasons.insert(id, same_before(other))),
+                None if hides(rule) => alike.push(rule),
                 None => {}
             }
         }
@@ -148,10 +218,38 @@ mod tests {
             ),
             (vec![("rules/1", "version: gray\nservices: [s]"), ("rules/2", a), ("services/t", "{}")], vec![]),
             (vec![("rules/1", a), ("rules/2", "version: gray\nenabled: false")], vec![]),
+            (
+                vec![("rules/1", a), ("rules/2", a), ("rules/3", a)],
+                vec![
+                    "rules/2: : `1` has the same condition and is asked before it",
+                    "rules/3: : `1` has the same condition and is asked before it",
+                ],
+            ),
+            (
+                vec![
+                    (
+                        "rules/1",
+                        "version: gray\nstarts: 2026-01-01T00:00:00Z\nwhen: {attribute: header:a, equals: x}",
+                    ),
+                    ("rules/2", a),
+                    ("rules/3", a),
+                ],
+                vec!["rules/3: : `2` has the same condition and is asked before it"],
+            ),
+            (
+                vec![
+                    ("rules/1", "version: gray\nenabled: false\nwhen: {attribute: header:a, equals: x}"),
+                    ("rules/2", a),
+                ],
+                vec![],
+            ),
         ] {
             let documents: Vec<_> = [("services/s", "{}")].into_iter().chain(documents).collect();
             let compiled = good(&documents);
             assert_eq!(show(&notes(&compiled.snapshot, 1)), expected, "{documents:?}");
+            let ids: Vec<_> = documents.iter().filter_map(|(name, _)| DocumentId::parse(name)).collect();
+            let on: Vec<_> = ids.iter().flat_map(|id| notes_on(&compiled.snapshot, 1, &[id])).collect();
+            assert_eq!(show(&on), expected, "one by one: {documents:?}");
         }
     }
 
