@@ -80,14 +80,14 @@ judge-table: cargo build-tools ## simulate false alarms and delays of the judge,
 	{ echo "$$(date -u +%F), commit $$(git rev-parse --short HEAD). \`make judge-table\` writes this file."; echo; \
 	target/release/examples/judge-table $(RUNS); } | tee $$out.new; mv $$out.new $$out
 
-# One core is all it gets: the server is one thread, and `wrk` another.
+# One core is all it gets: the server is one thread, and `wrk` another. Built without link-time optimisation, as for `make settings`.
 values-speed: cargo build-tools load-tools ## measure configuration values beside a plain handler that answers a constant
-	nice -n 19 $(CARGO) build --locked --release -p graygate-control --example values-speed
+	nice -n 19 $(CARGO) build --locked --profile variant -p graygate-control --example values-speed
 	@mkdir -p loadtest/results
 	@set -e -o pipefail; out=loadtest/results/values.md; trap 'rm -f $$out.new' EXIT; \
 	{ echo "$$(date -u +%F) · $$(nproc) processors, load average $$(cut -d' ' -f1 /proc/loadavg) ·" \
 		"commit $$(git rev-parse --short HEAD) · $$(rustc --version) · \`make values-speed\`"; echo; \
-	target/release/examples/values-speed; } | tee $$out.new; mv $$out.new $$out
+	$(or $(CARGO_TARGET_DIR),target)/variant/examples/values-speed; } | tee $$out.new; mv $$out.new $$out
 
 # Coverage needs flags that a stable compiler keeps behind RUSTC_BOOTSTRAP. No sanitizer: graygate has no unsafe code.
 fuzz: cargo build-tools fuzz-tools ## fuzz each target for SECONDS_EACH (60), or FUZZ='paths lists'; installs cargo-fuzz
@@ -152,11 +152,11 @@ console-load: cargo build-tools test-tools ## measure the console's first load, 
 		$(CARGO) test --locked -p graygate-control --test console load::the_first_load
 	@cat loadtest/results/console.md
 
-# In a release build; what the run of each store is made of stands in the test.
+# Without link-time optimisation, which takes a quarter of an hour; what the run of each store is made of stands in the test.
 control-figures: cargo build-tools test-tools ## measure the API beside 10,000 documents and a list of ten million, over both stores
 	@mkdir -p loadtest/results
 	@set -e; out=$(CURDIR)/loadtest/results/control.md; \
-	GRAYGATE_CONTROL=$$out $(CARGO) test --locked --release -p graygate-control --test api latencies:: -- --nocapture; \
+	GRAYGATE_CONTROL=$$out $(CARGO) test --locked --profile variant -p graygate-control --test api latencies:: -- --nocapture; \
 	{ echo "$$(date -u +%F) · $$(nproc) processors, load average $$(cut -d' ' -f1 /proc/loadavg) ·" \
 		"commit $$(git rev-parse --short HEAD) · $$(rustc --version) · \`make control-figures\`"; echo; cat $$out; } > $$out.new; \
 	mv $$out.new $$out

@@ -16,7 +16,9 @@ pub struct Metrics {
 
 #[derive(Default)]
 struct Counts {
-    calls: BTreeMap<(String, u16), u64>,
+    /// By path, then by status.
+    calls: BTreeMap<String, BTreeMap<u16, u64>>,
+    /// Calls between an edge and the one before.
     buckets: [u64; EDGES.len()],
     seconds: f64,
     count: u64,
@@ -28,10 +30,14 @@ struct Counts {
 impl Metrics {
     pub fn call(&self, path: &str, status: u16, took: Duration) {
         let mut counts = self.counts.lock();
-        *counts.calls.entry((path.to_owned(), status)).or_default() += 1;
+        match counts.calls.get_mut(path) {
+            Some(statuses) => *statuses.entry(status).or_default() += 1,
+            None => drop(counts.calls.insert(path.to_owned(), BTreeMap::from([(status, 1)]))),
+        }
         let seconds = took.as_secs_f64();
-        for (edge, bucket) in EDGES.iter().zip(counts.buckets.iter_mut()) {
-            *bucket += u64::from(seconds <= *edge);
+        let within = EDGES.iter().position(|edge| seconds <= *edge);
+        if let Some(bucket) = within.and_then(|at| counts.buckets.get_mut(at)) {
+            *bucket += 1;
         }
         counts.seconds += seconds;
         counts.count += 1;
@@ -57,12 +63,16 @@ impl Metrics {
             let _ = writeln!(out, "{text}");
         };
         line("# TYPE graygate_api_requests_total counter".to_owned());
-        for ((path, status), count) in &counts.calls {
-            line(format!("graygate_api_requests_total{{path=\"{path}\",status=\"{status}\"}} {count}"));
+        for (path, statuses) in &counts.calls {
+            for (status, count) in statuses {
+                line(format!("graygate_api_requests_total{{path=\"{path}\",status=\"{status}\"}} {count}"));
+            }
         }
         line("# TYPE graygate_api_duration_seconds histogram".to_owned());
-        for (edge, count) in EDGES.iter().zip(counts.buckets) {
-            line(format!("graygate_api_duration_seconds_bucket{{le=\"{edge}\"}} {count}"));
+        let mut sum = 0;
+        for (edge, more) in EDGES.iter().zip(counts.buckets) {
+            sum += more;
+            line(format!("graygate_api_duration_seconds_bucket{{le=\"{edge}\"}} {sum}"));
         }
         line(format!("graygate_api_duration_seconds_bucket{{le=\"+Inf\"}} {}", counts.count));
         line(format!("graygate_api_duration_seconds_sum {}", counts.seconds));

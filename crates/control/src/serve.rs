@@ -1,12 +1,10 @@
-//! The listener of the control plane: connections in, requests to the router.
+//! The listener of the control plane: connections in, requests to what answers.
 //!
 //! Owns: accepting, TLS, limits on connections and heads, and the orderly end. Never: what a request means.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::Request;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -15,9 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 
-use crate::api::Peer;
+use crate::api::{Answers, Peer};
 
 /// Connections at one time: pages and streams of some hundred people, and the watches of some thousand instances.
 const CONNECTIONS: usize = 10_000;
@@ -32,9 +29,10 @@ const GRACE: Duration = Duration::from_secs(5);
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
-    router: Router,
+    answers: impl Into<Answers>,
     mut shutdown: watch::Receiver<bool>,
 ) {
+    let answers = answers.into();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let acceptor = tls.map(TlsAcceptor::from);
     let graceful = Arc::new(GracefulShutdown::new());
@@ -50,14 +48,14 @@ pub async fn serve(
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (router, acceptor, watcher) = (router.clone(), acceptor.clone(), graceful.watcher());
+        let (answers, acceptor, watcher) = (answers.clone(), acceptor.clone(), graceful.watcher());
         tokio::spawn(async move {
             match acceptor {
-                None => connection(stream, Peer(address), router, watcher).await,
+                None => connection(stream, Peer(address), answers, watcher).await,
                 Some(acceptor) => {
                     let shaken = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await;
                     if let Ok(Ok(stream)) = shaken {
-                        connection(stream, Peer(address), router, watcher).await;
+                        connection(stream, Peer(address), answers, watcher).await;
                     }
                 }
             }
@@ -73,13 +71,10 @@ pub async fn serve(
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
-    router: Router,
+    answers: Answers,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer);
-        router.clone().oneshot(request.map(axum::body::Body::new) as Request)
-    });
+    let service = service_fn(move |request| answers.answer(request, peer));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
     builder

@@ -102,7 +102,7 @@ fn look(site: &Site, request: &mut Request, path: &str) -> Result<Option<Asked>>
     let peer = request.extensions().get::<Peer>();
     let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip().to_canonical());
     if !is_health {
-        check_host(&site.front, request, peer)?;
+        check_host(&site.front, request.headers(), peer)?;
     }
     let from = origin_of(&site.front, request.headers(), peer);
     request.extensions_mut().insert(From(from.clone()));
@@ -197,37 +197,37 @@ fn name_host(request: &mut Request) {
     }
 }
 
-fn check_host(front: &Front, request: &Request, peer: IpAddr) -> Result<()> {
-    let host = text(request.headers(), "host").unwrap_or_default();
+pub(super) fn check_host(front: &Front, headers: &HeaderMap, peer: IpAddr) -> Result<()> {
+    let host = text(headers, "host").unwrap_or_default();
     let name = host_name(host);
     if front.behind_tls && !is_trusted(front, peer) {
         return Err(Error::Misdirected(host.to_owned()));
     }
-    let is_loopback =
-        name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_loopback = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     let is_own = name.parse::<IpAddr>().is_ok_and(|address| address == front.address);
-    let is_named = front.hosts.iter().any(|known| known.eq_ignore_ascii_case(&name));
+    let is_named = front.hosts.iter().any(|known| known.eq_ignore_ascii_case(name));
     match is_loopback || is_own || is_named {
         true => Ok(()),
         false => Err(Error::Misdirected(host.chars().take(256).collect())),
     }
 }
 
-/// A host without port, brackets and the dot at its end.
-fn host_name(host: &str) -> String {
+/// A host without port, brackets and the dot at its end; in letters as they were sent.
+fn host_name(host: &str) -> &str {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    name.trim_end_matches('.').to_ascii_lowercase()
+    name.trim_end_matches('.')
 }
 
 fn is_trusted(front: &Front, address: IpAddr) -> bool {
     front.trust.iter().any(|net| net.contains(&address))
 }
 
-/// The client's address, and what the request says of itself.
-fn origin_of(front: &Front, headers: &HeaderMap, peer: IpAddr) -> Principal {
+/// The client's address: the peer's, or what those say who are trusted.
+pub(super) fn client_of(front: &Front, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     let mut client = peer;
     if is_trusted(front, peer) {
         let forwarded: Vec<&str> = headers
@@ -244,6 +244,12 @@ fn origin_of(front: &Front, headers: &HeaderMap, peer: IpAddr) -> Principal {
             }
         }
     }
+    client
+}
+
+/// Where a request comes from, and what it says of itself.
+fn origin_of(front: &Front, headers: &HeaderMap, peer: IpAddr) -> Principal {
+    let client = client_of(front, headers, peer);
     let given = text(headers, REQUEST_ID).filter(|id| (1..=REQUEST_ID_LIMIT).contains(&id.len()));
     Principal {
         address: client.to_string(),
@@ -290,7 +296,7 @@ async fn identify(site: &Site, asked: &Asked) -> Result<Admitted> {
     }
 }
 
-fn bearer(text: &str) -> Option<&str> {
+pub(super) fn bearer(text: &str) -> Option<&str> {
     let (scheme, token) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
@@ -364,7 +370,7 @@ mod tests {
     #[test]
     fn hosts_are_compared_without_port_and_dot() {
         for (host, name) in [
-            ("Gray.Example.com:8443", "gray.example.com"),
+            ("Gray.Example.com:8443", "Gray.Example.com"),
             ("gray.example.com.", "gray.example.com"),
             ("[::1]:9180", "::1"),
             ("127.0.0.1:9180", "127.0.0.1"),

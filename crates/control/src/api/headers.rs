@@ -3,7 +3,7 @@
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::site::Site;
 
@@ -17,11 +17,15 @@ const STALE: HeaderName = HeaderName::from_static("x-graygate-stale");
 pub async fn dress(State(site): State<Site>, request: Request, next: Next) -> Response {
     let begun = site.control.clock.instant();
     let mut response = next.run(request).await;
-    let path = response.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let path = path.as_deref().unwrap_or("other");
     let took = site.control.clock.instant().saturating_duration_since(begun);
+    let path = response.extensions().get::<MatchedPath>().map_or("other", |path| path.as_str());
     site.control.metrics.call(path, response.status().as_u16(), took);
-    let headers = response.headers_mut();
+    dress_with(&site, response.headers_mut());
+    response
+}
+
+/// Puts on what every answer carries.
+pub fn dress_with(site: &Site, headers: &mut HeaderMap) {
     let fixed = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -44,5 +48,4 @@ pub async fn dress(State(site): State<Site>, request: Request, next: Next) -> Re
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
     }
-    response
 }

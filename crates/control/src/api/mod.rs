@@ -23,6 +23,7 @@ mod plans;
 mod proposals;
 mod registries;
 mod report;
+mod short;
 mod site;
 mod stream;
 
@@ -39,6 +40,7 @@ use utoipa_axum::routes;
 pub use answer::{Page, Tagged, problem};
 pub use extract::{Ask, Body, Named, Who, read_body, text};
 pub use guard::{From, Peer, THERE_COOKIE, Unproven, is_place, session_cookie, set_cookie};
+pub use short::Answers;
 pub use site::{BASE, BODY_LIMIT, Front, Site};
 
 #[derive(utoipa::OpenApi)]
@@ -134,7 +136,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// Everything that answers at the control address. `rooms` are what others add beside it, such as the console.
-pub fn router(site: Site, rooms: Router<Site>) -> Router {
+pub fn router(site: Site, rooms: Router<Site>) -> Answers {
     let document = Arc::new(openapi().to_pretty_json().unwrap_or_default());
     let served = {
         let document = document.clone();
@@ -173,7 +175,8 @@ pub fn router(site: Site, rooms: Router<Site>) -> Router {
             Router::new().nest(path, whole).route_service(&slash, first).fallback_service(outside)
         }
     };
-    whole.layer(from_fn_with_state(site.clone(), headers::dress)).with_state(site)
+    let whole = whole.layer(from_fn_with_state(site.clone(), headers::dress)).with_state(site.clone());
+    Answers::new(&site, whole)
 }
 
 /// The same request for the root.

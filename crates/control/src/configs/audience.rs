@@ -80,8 +80,8 @@ impl Audience {
 #[derive(Debug)]
 pub struct Audiences {
     pub all: Vec<Audience>,
-    /// Those that concern a key.
-    by_key: HashMap<ItemId, Vec<usize>>,
+    /// Those that concern a key, by its item's name.
+    by_key: HashMap<String, Vec<usize>>,
     compiled: Compiled,
     /// The parts of lists that were read.
     pub lists: BTreeMap<DocumentId, Arc<Raw>>,
@@ -135,19 +135,19 @@ impl Audiences {
         let set = DocumentSet { documents, ..DocumentSet::default() };
         let memory = before.compiled.memory.clone();
         let compiled = compile::compile_next(&set, memory, &|path| std::fs::read(path));
-        let mut by_key: HashMap<ItemId, Vec<usize>> = HashMap::new();
+        let mut by_key: HashMap<String, Vec<usize>> = HashMap::new();
         for (number, audience) in all.iter().enumerate() {
             for key in audience.values.keys() {
                 let id = ItemId { place: audience.place.clone(), key: key.clone() };
-                by_key.entry(id).or_default().push(number);
+                by_key.entry(id.to_string()).or_default().push(number);
             }
         }
         Audiences { all, by_key, compiled, lists }
     }
 
     /// The audiences of plans that name a key, running or not.
-    pub fn of_key(&self, id: &ItemId) -> impl Iterator<Item = &Audience> {
-        self.by_key.get(id).into_iter().flatten().filter_map(|number| self.all.get(*number))
+    pub fn of_key(&self, name: &str) -> impl Iterator<Item = &Audience> {
+        self.by_key.get(name).into_iter().flatten().filter_map(|number| self.all.get(*number))
     }
 
     /// Whether the plan's rules give the other value to who asks. What cannot be admitted as a request gets none.

@@ -14,7 +14,9 @@ use super::answers::{ItemShown, ValueShown};
 use super::audience::{Asker, Audiences};
 use super::given::{COUNTS, Counted, GIVEN, SEEN};
 use super::index::{Entry, Read, Told};
-use super::item::{HEAD, Head, ITEMS, Item, ItemId, ItemPlace, LOGGED, Logged, VALUE_LIMIT, log_record};
+use super::item::{
+    HEAD, Head, ITEMS, Item, ItemId, ItemName, ItemPlace, LOGGED, Logged, VALUE_LIMIT, log_record,
+};
 use crate::audit::{Deed, Text};
 use crate::control::{
     Asked, Control, Intent, Plan, Precondition, ProposalShown, Work, check_condition, etag,
@@ -67,8 +69,19 @@ impl Control {
         who.may_somewhere(Permission::Read)?;
         self.read_configs_first().await?;
         let told = self.config_answer(id, asker)?;
-        self.configs.count(&id.place.app, told.gray);
-        Ok(shown(id, told))
+        self.configs.count(id.place.app.as_str(), told.gray);
+        Ok(shown(&id.key, told))
+    }
+
+    /// The same at once, for somebody whose right to read is known; none where that takes a look into the store, or
+    /// there is no such value.
+    pub fn known_config_value(&self, item: &ItemName<'_>, asker: &Asker<'_>) -> Option<ValueShown> {
+        if !self.configs.is_read.load(Ordering::Acquire) {
+            return None;
+        }
+        let told = self.configs.answer(item, asker, self.clock.now().unix_timestamp_nanos())?;
+        self.configs.count(item.app(), told.gray);
+        Some(shown(item.key(), told))
     }
 
     /// Whoever asks right after a start waits until the items are read.
@@ -81,7 +94,7 @@ impl Control {
 
     fn config_answer(&self, id: &ItemId, asker: &Asker<'_>) -> Result<Told> {
         let now = self.clock.now().unix_timestamp_nanos();
-        self.configs.answer(id, asker, now).ok_or_else(|| Error::not_found(format!("{ITEMS}{id}")))
+        self.configs.answer(&id.name(), asker, now).ok_or_else(|| Error::not_found(format!("{ITEMS}{id}")))
     }
 
     /// The same, once it is another version than the one that is known, or after half a minute.
@@ -99,8 +112,8 @@ impl Control {
             changes.borrow_and_update();
             let told = self.config_answer(id, asker)?;
             if known != Some(told.version) {
-                self.configs.count(&id.place.app, told.gray);
-                return Ok(shown(id, told));
+                self.configs.count(id.place.app.as_str(), told.gray);
+                return Ok(shown(&id.key, told));
             }
             let waited = tokio::time::timeout_at(end, changes.changed()).await;
             if !matches!(waited, Ok(Ok(()))) {
@@ -136,7 +149,7 @@ impl Control {
         let audiences = self.configs.audiences();
         let show = |(id, entry): (ItemId, Entry)| ItemShown {
             plans: audiences
-                .of_key(&id)
+                .of_key(&id.to_string())
                 .filter(|audience| audience.is_giving())
                 .map(|audience| audience.plan.clone())
                 .collect(),
@@ -503,9 +516,9 @@ fn entry_of(name: &str, stored: &Stored) -> Result<Entry> {
     Ok(Entry { value: item.value.into(), revision: stored.revision })
 }
 
-fn shown(id: &ItemId, told: Told) -> ValueShown {
+fn shown(key: &str, told: Told) -> ValueShown {
     ValueShown {
-        config_key: id.key.clone(),
+        config_key: key.to_owned(),
         value: told.value.to_string(),
         gray: told.gray,
         plan_id: told.plan,

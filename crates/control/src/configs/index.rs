@@ -3,19 +3,19 @@
 //! Owns: what is read of items, and the one place it is replaced. Never: a store; what a write is compared with is read
 //! from there. Start at [`Configs::answer`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use graygate_judge::plan::State;
-use graygate_rules::vocab::Name;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::audience::{Asker, Audiences};
 use super::given::{Answer, Given};
-use super::item::ItemId;
+use super::item::{ItemId, ItemName};
 use crate::state::Revision;
 
 /// Answers by application, and by whether a plan gave them.
@@ -45,11 +45,25 @@ struct Counter {
     release: AtomicU64,
 }
 
+impl Counter {
+    fn count(&self, gray: bool) {
+        let count = if gray { &self.gray } else { &self.release };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// All items, twice: in order for lists of them, and by name for who asks.
+#[derive(Default, Debug)]
+struct Items {
+    sorted: BTreeMap<ItemId, Entry>,
+    by_name: HashMap<String, Entry>,
+}
+
 pub struct Configs {
-    items: RwLock<BTreeMap<ItemId, Entry>>,
-    audiences: RwLock<Arc<Audiences>>,
+    items: RwLock<Items>,
+    audiences: ArcSwap<Audiences>,
     pub given: Given,
-    counters: RwLock<BTreeMap<Name, Arc<Counter>>>,
+    counters: RwLock<BTreeMap<String, Arc<Counter>>>,
     /// Moves with every change that may change an answer.
     changes: watch::Sender<u64>,
     /// What was read: the number of the newest write of items.
@@ -76,7 +90,7 @@ impl Default for Configs {
     fn default() -> Configs {
         Configs {
             items: RwLock::default(),
-            audiences: RwLock::new(Arc::new(Audiences::none())),
+            audiences: ArcSwap::from_pointee(Audiences::none()),
             given: Given::default(),
             counters: RwLock::default(),
             changes: watch::Sender::new(0),
@@ -90,11 +104,12 @@ impl Default for Configs {
 
 impl Configs {
     /// The value for who asks; none of a key that is not there. `now` is nanoseconds since 1970.
-    pub fn answer(&self, id: &ItemId, asker: &Asker<'_>, now: i128) -> Option<Told> {
-        let entry = self.items.read().get(id).cloned()?;
-        let audiences = self.audiences();
+    pub fn answer(&self, item: &ItemName<'_>, asker: &Asker<'_>, now: i128) -> Option<Told> {
+        let name = item.to_string();
+        let entry = self.items.read().by_name.get(&name).cloned()?;
+        let audiences = self.audiences.load();
         let mut told = Told { value: entry.value, gray: false, plan: None, version: entry.revision };
-        for audience in audiences.of_key(id) {
+        for audience in audiences.of_key(&name) {
             told.version = told.version.max(audience.revision);
             if told.gray || !audience.is_giving() {
                 continue;
@@ -112,11 +127,11 @@ impl Configs {
                 identity: &identity,
                 instance: asker.instance.unwrap_or_default(),
                 address: &address,
-                key: &id.key,
+                key: item.key(),
                 gray,
                 at: i64::try_from(now / 1_000_000).unwrap_or(i64::MAX),
             });
-            if gray && let Some(value) = audience.values.get(&id.key) {
+            if gray && let Some(value) = audience.values.get(item.key()) {
                 (told.value, told.gray) = (value.clone(), true);
                 told.plan = Some(audience.plan.clone());
             }
@@ -125,11 +140,11 @@ impl Configs {
     }
 
     /// Counts an answer that is sent.
-    pub fn count(&self, app: &Name, gray: bool) {
-        let known = self.counters.read().get(app).cloned();
-        let counter = known.unwrap_or_else(|| self.counters.write().entry(app.clone()).or_default().clone());
-        let count = if gray { &counter.gray } else { &counter.release };
-        count.fetch_add(1, Ordering::Relaxed);
+    pub fn count(&self, app: &str, gray: bool) {
+        if let Some(counter) = self.counters.read().get(app) {
+            return counter.count(gray);
+        }
+        self.counters.write().entry(app.to_owned()).or_default().count(gray);
     }
 
     /// In Prometheus' text format.
@@ -145,7 +160,7 @@ impl Configs {
     }
 
     pub fn entry(&self, id: &ItemId) -> Option<Entry> {
-        self.items.read().get(id).cloned()
+        self.items.read().sorted.get(id).cloned()
     }
 
     /// Items behind one, in order.
@@ -158,31 +173,39 @@ impl Configs {
         use std::ops::Bound;
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
         let items = self.items.read();
-        let found = items.range((from, Bound::Unbounded)).filter(|(id, _)| takes(id));
+        let found = items.sorted.range((from, Bound::Unbounded)).filter(|(id, _)| takes(id));
         found.take(limit).map(|(id, entry)| (id.clone(), entry.clone())).collect()
     }
 
     pub fn audiences(&self) -> Arc<Audiences> {
-        self.audiences.read().clone()
+        self.audiences.load_full()
     }
 
     pub fn replace_audiences(&self, audiences: Arc<Audiences>) {
-        *self.audiences.write() = audiences;
+        self.audiences.store(audiences);
         self.tell();
     }
 
-    pub fn replace_all(&self, items: BTreeMap<ItemId, Entry>) {
-        *self.items.write() = items;
+    pub fn replace_all(&self, sorted: BTreeMap<ItemId, Entry>) {
+        let by_name = sorted.iter().map(|(id, entry)| (id.to_string(), entry.clone())).collect();
+        *self.items.write() = Items { sorted, by_name };
         self.tell();
     }
 
     pub fn replace(&self, changed: Vec<(ItemId, Option<Entry>)>) {
         let mut items = self.items.write();
         for (id, entry) in changed {
+            let name = id.to_string();
             match entry {
-                Some(entry) => items.insert(id, entry),
-                None => items.remove(&id),
-            };
+                Some(entry) => {
+                    items.by_name.insert(name, entry.clone());
+                    items.sorted.insert(id, entry);
+                }
+                None => {
+                    items.by_name.remove(&name);
+                    items.sorted.remove(&id);
+                }
+            }
         }
         drop(items);
         self.tell();

@@ -56,6 +56,47 @@ pub struct Logged {
     pub items: Vec<String>,
 }
 
+/// An item as it is asked for, without a copy of its names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ItemName<'n> {
+    app: &'n str,
+    environment: &'n str,
+    group: &'n str,
+    key: &'n str,
+}
+
+impl<'n> ItemName<'n> {
+    /// None where one of them is no name; a key that is none is only not found.
+    pub fn of(
+        app: &'n str,
+        environment: &'n str,
+        group: Option<&'n str>,
+        key: &'n str,
+    ) -> Option<ItemName<'n>> {
+        let group = group.unwrap_or(DEFAULT_GROUP);
+        let are_names = [app, environment, group].into_iter().all(Name::is_name);
+        are_names.then_some(ItemName { app, environment, group, key })
+    }
+
+    pub fn app(&self) -> &'n str {
+        self.app
+    }
+
+    pub fn key(&self) -> &'n str {
+        self.key
+    }
+}
+
+impl fmt::Display for ItemName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in [self.app, self.environment, self.group] {
+            f.write_str(part)?;
+            f.write_str("/")?;
+        }
+        f.write_str(self.key)
+    }
+}
+
 impl ItemPlace {
     /// `group` may be left out.
     pub fn of(app: &str, environment: &str, group: Option<&str>) -> Result<ItemPlace> {
@@ -85,6 +126,12 @@ impl ItemId {
         }
     }
 
+    pub fn name(&self) -> ItemName<'_> {
+        let ItemPlace { app, environment, group } = &self.place;
+        let (app, environment) = (app.as_str(), environment.as_str());
+        ItemName { app, environment, group: group.as_str(), key: &self.key }
+    }
+
     pub fn record(&self) -> String {
         format!("{ITEMS}{self}")
     }
@@ -100,8 +147,7 @@ impl ItemId {
 
 impl fmt::Display for ItemId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ItemPlace { app, environment, group } = &self.place;
-        write!(f, "{app}/{environment}/{group}/{}", self.key)
+        self.name().fmt(f)
     }
 }
 

@@ -21,5 +21,5 @@ pub use answers::{
 };
 pub use audience::Asker;
 pub use deeds::{ItemDone, ItemWrite, KeptItem};
-pub use item::{ItemId, ItemPlace};
+pub use item::{ItemId, ItemName, ItemPlace};
 pub use release::PlanDone;

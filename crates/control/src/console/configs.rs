@@ -205,7 +205,7 @@ fn form(visit: &Visit, known: Option<(&ItemId, &KeptItem)>, asked: &Asked<'_>) -
 fn removal(visit: &Visit, (id, kept): (&ItemId, &KeptItem)) -> Markup {
     let lang = visit.lang();
     let audiences = visit.control().configs.audiences();
-    let plans = audiences.of_key(id).filter(|audience| audience.is_giving()).count();
+    let plans = audiences.of_key(&id.to_string()).filter(|audience| audience.is_giving()).count();
     html! {
         form.apart method="post" action=(visit.at("/configs")) {
             (visit.proof())

@@ -14,8 +14,8 @@ use crate::audit::{Deed, Text};
 use crate::error::{Error, Result};
 use crate::oidc::{Begun, OidcError, Person, Returned};
 use crate::people::{
-    ACTIONS, Grant, OidcPerson, Principal, Session, Throttled, Token, TokenSecret, User, Via, fingerprint,
-    secret,
+    ACTIONS, Grant, OidcPerson, Permission, Principal, Session, Throttled, Token, TokenSecret, Touch, User,
+    Via, fingerprint, secret,
 };
 use crate::state::{Reserve, Slot, Transaction, to_json};
 
@@ -246,6 +246,18 @@ impl Control {
             csrf: None,
             ..from.clone()
         })
+    }
+
+    /// Whether a token that was looked up a moment ago reads; false where that has to be found out, too.
+    pub fn is_known_reader(&self, text: &str) -> bool {
+        let moment = (*self.state.changes().borrow(), self.clock.instant());
+        let known = TokenSecret::id_of(text).and_then(|id| self.known_tokens.get(id, moment));
+        let Some((token, user)) = known.as_deref() else { return false };
+        let (now, nothing) = (self.clock.now(), Touch::nothing());
+        token.is(text, now)
+            && tokens_work(user, now)
+            && nothing.allowed(&[token.grant()], Permission::Read)
+            && nothing.allowed(&user.roles, Permission::Read)
     }
 
     /// A token and its person.

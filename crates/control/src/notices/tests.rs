@@ -65,10 +65,7 @@ impl Receiver {
         let status = Arc::new(Mutex::new((200, "ok".to_owned())));
         let receiver = Receiver { address, got: Arc::default(), status };
         let router = axum::Router::new().fallback(take).with_state(receiver.clone());
-        tokio::spawn(async move {
-            let (_end, ended) = watch::channel(false);
-            crate::serve::serve(listener, None, router, ended).await;
-        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
         receiver
     }
 

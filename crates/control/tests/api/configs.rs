@@ -468,3 +468,61 @@ async fn a_watch_takes_at_most_31_seconds() {
     assert_eq!(told, known);
     assert!(waited >= Duration::from_secs(30) && waited <= Duration::from_secs(31), "{waited:?}");
 }
+
+/// A question that nothing is odd about is answered without the whole way; what is answered is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_question_and_an_escaped_one_get_the_same_answer() {
+    let mut world = World::directory("");
+    let process = world.start().await;
+    let li = process.person("li", Role::Operator).await;
+    let item = json!({"appName": "a", "environment": "prod", "configKey": "k", "value": "1"});
+    assert_eq!(li.put("/api/gray-release/config/item", &item.to_string()).await.status, 200);
+    let plan = json!({"appName": "a", "environment": "prod", "grayValues": {"k": "2"},
+        "grayStrategy": "PERCENTAGE", "percentage": 50});
+    let made = li.post("/api/gray-release/plan", plan).await.json();
+    let id = made["data"]["planId"].as_str().unwrap().to_owned();
+    let started = li.post(&format!("/api/gray-release/plan/{id}/start"), json!({})).await;
+    assert_eq!(started.status, 200, "{}", started.text());
+    let (viewer, reporter) =
+        (process.person("wang", Role::Viewer).await, process.person("app", Role::Reporter).await);
+    let nobody = process.client("gg_0123456789abcdef_x");
+    let strange = viewer.with("host", "evil.example");
+    let users: Vec<String> = (0..20).map(|i| format!("configKey=k&userId=u{i}&instanceId=i{i}")).collect();
+    let more = ["configKey=k", "configKey=none", "configKey=k&instanceIp=x", "configKey=k&groupName=default"];
+    let queries: Vec<&str> = users.iter().map(String::as_str).chain(more).collect();
+    let (mut given, mut answered) = (0, 0);
+    for (who, status) in [(&viewer, 200), (&reporter, 403), (&nobody, 401), (&strange, 421)] {
+        for query in &queries {
+            let path = "/api/gray-release/config/value?environment=prod&";
+            // The first one may have to look its token up.
+            let plain = format!("{path}appName=a&{query}");
+            let first = who.get(&plain).await;
+            let second = who.get(&plain).await;
+            let escaped = who.get(&format!("{path}appName=%61&{query}")).await;
+            for other in [&first, &escaped] {
+                assert_eq!((second.status, second.text()), (other.status, other.text()), "{query}");
+                let headers = |answer: &crate::harness::Answer| {
+                    let mut headers = answer.headers.clone();
+                    headers.remove("date");
+                    headers
+                };
+                assert_eq!(headers(&second), headers(other), "{query}");
+            }
+            let is_good = !query.contains("none") && !query.contains("=x");
+            assert!(second.status == status || !is_good, "{query}: {}", second.status);
+            given += u32::from(second.text().contains("\"gray\":true"));
+            answered += if second.status == 200 { 3 } else { 0 };
+        }
+    }
+    assert!((1..20).contains(&given), "{given}");
+    let metrics = viewer.get("/metrics").await.text();
+    let counted = format!(
+        "graygate_api_requests_total{{path=\"/api/gray-release/config/value\",status=\"200\"}} {answered}"
+    );
+    assert!(metrics.contains(&counted), "{answered}: {metrics}");
+    let count = |gray: bool| {
+        let mark = format!("graygate_config_requests_total{{app=\"a\",gray=\"{gray}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&mark)?.parse::<u32>().ok()).unwrap()
+    };
+    assert_eq!((count(true), count(true) + count(false)), (given * 3, answered));
+}
