@@ -15,6 +15,7 @@ mod oidc;
 mod openapi;
 mod people;
 mod plans;
+mod print;
 mod promises;
 mod questions;
 mod roles;

@@ -1,4 +1,4 @@
-//! Promises about people, second persons and records that no other page of these tests asks.
+//! Promises about people, second persons, records and figures that no other page of these tests asks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use graygate_control::people::Role;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::harness::Plane;
+use crate::harness::{Client, Plane};
 use crate::stores::World;
 
 const RULE: &str = "version: gray\nservices: [patient]\n";
+const SERVICE: &str = "instances: [{address: \"127.0.0.1:9001\", version: release}, {address: \"127.0.0.1:9002\", version: gray}]\n";
 
 /// A clock that a test turns.
 struct Turned(std::sync::Mutex<time::Duration>);
@@ -49,6 +50,61 @@ async fn what_is_taken_away_is_dead_on_every_process_within_a_second() {
         assert!(gone.elapsed() < Duration::from_secs(1), "the other process believes it still");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn whatever_changes_a_service_with_four_eyes_waits() {
+    let change = |control: &mut graygate_control::control::Control| {
+        control.four_eyes = FourEyes::Services(["patient".to_owned()].into());
+    };
+    let plane = Plane::start_with(change, Front::loopback()).await;
+    let li = plane.person("li", Role::Admin).await;
+    // A hand wrote these, twice.
+    let by_list = "version: gray\nservices: [patient]\nwhen: {attribute: header:x-user, in_list: pilots}\n";
+    for kind in ["rules", "lists"] {
+        std::fs::create_dir_all(plane.file(kind)).unwrap();
+    }
+    std::fs::write(plane.file("lists/pilots.txt"), "alice\n").unwrap();
+    std::fs::write(plane.file("rules/pilots.yaml"), by_list).unwrap();
+    let begun = Instant::now();
+    let mut history = Value::Null;
+    for (count, rule) in [(1, RULE), (2, "version: v8\nservices: [patient]\n")] {
+        std::fs::write(plane.file("rules/x.yaml"), rule).unwrap();
+        while history["items"].as_array().is_none_or(|items| items.len() < count)
+            || li.get("/lists/pilots?contains=alice").await.status != 200
+            || li.get("/documents/rules/pilots").await.status != 200
+        {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{history}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            history = li.get("/documents/rules/x/history").await.json();
+        }
+    }
+    let first = history["items"][1]["revision"].clone();
+    let any = li.if_match("*");
+    any.put("/documents/rules/x", RULE).await.is(202);
+    any.delete("/documents/rules/x").await.is(202);
+    any.post("/documents/rules/x/undo", json!({"to": first})).await.is(202);
+    li.new_one().put("/documents/rules/all", "version: gray\n").await.is(202);
+    li.new_one()
+        .put("/documents/instances/patient/p1", "address: \"127.0.0.1:9009\"\nversion: gray\n")
+        .await
+        .is(202);
+    any.put("/documents/services/patient", &format!("aliases: {{gray: v8}}\n{SERVICE}")).await.is(202);
+    let several = json!({"puts": {"rules/a": RULE, "rules/b": "version: gray\nservices: [portal]\n"}});
+    li.post("/changes", several).await.is(202);
+    li.post("/lists/pilots/members", json!({"add": ["bob"]})).await.is(202);
+    li.put("/lists/pilots", "bob\n").await.is(202);
+    li.new_one()
+        .put("/documents/closures/patient.gray", "service: patient\nversion: gray\nbecause: x\n")
+        .await
+        .is(202);
+    // What concerns another service alone does not.
+    li.new_one().put("/documents/rules/portal", "version: gray\nservices: [portal]\n").await.is(201);
+    // Nothing of it was done.
+    li.get("/documents/rules/all").await.is(404);
+    assert_eq!(li.get("/lists/pilots?contains=bob").await.json()["contains"], false);
+    let waiting = li.get("/proposals").await.is(200).json();
+    assert_eq!(waiting["items"].as_array().unwrap().len(), 10);
 }
 
 #[tokio::test]
@@ -137,4 +193,48 @@ async fn a_record_says_all_that_is_promised() {
     assert!(after["hash"].is_string() && after["text"].is_null(), "{after}");
     let id = audit["items"][0]["id"].as_u64().unwrap();
     assert!(id > second["id"].as_u64().unwrap() && second["id"].as_u64() > first["id"].as_u64());
+}
+
+async fn metrics(li: &Client) -> String {
+    li.get("/metrics").await.is(200).text()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_have_the_names_that_are_promised() {
+    let mut world = World::directory(
+        "channels: {ops: {webhook: \"http://127.0.0.1:9/\"}}\nregistries: {zk: {zookeeper: {addresses: [\"127.0.0.1:9\"]}}}\n",
+    );
+    let service = format!("discover: {{registry: zk, name: patient}}\n{SERVICE}");
+    world.fill(&[("services/patient".to_owned(), service)]).await;
+    let process = world.start().await;
+    let li = process.person("li", Role::Operator).await;
+    let plan =
+        "services: [patient]\nversion: gray\nchannels: [ops]\nsteps: [{share: 5, hold: 10m}, {share: 100}]\n";
+    let tag = li.new_one().put("/plans/p8", plan).await.is(201).etag();
+    li.if_match(&tag).post("/plans/p8/start", json!({})).await.is(200);
+    let item = json!({"appName": "a", "environment": "prod", "configKey": "k", "value": "1"});
+    assert_eq!(li.put("/api/gray-release/config/item", &item.to_string()).await.status, 200);
+    let value = "/api/gray-release/config/value?appName=a&environment=prod&configKey=k&instanceId=i&instanceIp=127.0.0.1";
+    assert_eq!(li.get(value).await.status, 200);
+    let begun = Instant::now();
+    for name in [
+        "graygate_plan_state{plan=\"p8\",state=\"ACTIVE\"} 1",
+        "graygate_plan_step{plan=\"p8\"}",
+        "graygate_plan_share{plan=\"p8\"} 5",
+        "graygate_plan_evidence{plan=\"p8\",guard=\"errors\"}",
+        "graygate_plan_transitions_total{plan=\"p8\",to=\"ACTIVE\",by=\"person\"} 1",
+        "graygate_leader 1",
+        "graygate_observations_late_total 0",
+        "graygate_api_requests_total{path=\"/api/v1/plans/{name}\",status=\"201\"} 1",
+        "graygate_api_duration_seconds_count",
+        "graygate_notices_total{channel=\"ops\",outcome=",
+        "graygate_registry_up{registry=\"zk\"} 0",
+        "graygate_registry_instances{registry=\"zk\",service=\"patient\"} 0",
+        "graygate_config_requests_total{app=\"a\",gray=",
+    ] {
+        while !metrics(&li).await.contains(name) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{name}: {}", metrics(&li).await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }

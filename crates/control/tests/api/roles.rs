@@ -178,8 +178,7 @@ fn the_table_has_every_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_role_may_make_its_calls_and_no_others() {
     let mut world = World::directory("hospital: {services: [patient], gray: gray, release: release}\n");
-    let service =
-        "instances: [{address: \"127.0.0.1:9001\"}, {address: \"127.0.0.1:9002\", version: gray}]\n";
+    let service = "instances: [{address: \"127.0.0.1:9001\", version: release}, {address: \"127.0.0.1:9002\", version: gray}]\n";
     let plan = "services: [patient]\nversion: gray\nsteps: [{share: 5}]\n";
     let documents = [("services/patient", service), ("plans/p", plan), ("lists/pilots", "alice\n")];
     world.fill(&documents.map(|(name, text)| (name.to_owned(), text.to_owned()))).await;

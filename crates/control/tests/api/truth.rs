@@ -13,8 +13,7 @@ const SECONDS: &str = "40";
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_as_it_is_described() {
     let mut world = World::directory("hospital: {services: [patient], gray: gray, release: release}\n");
-    let service =
-        "instances: [{address: \"127.0.0.1:9001\"}, {address: \"127.0.0.1:9002\", version: gray}]\n";
+    let service = "instances: [{address: \"127.0.0.1:9001\", version: release}, {address: \"127.0.0.1:9002\", version: gray}]\n";
     let rule = "version: gray\nservices: [patient]\nwhen: {attribute: cookie:uid, in_list: pilots}\n";
     let documents = [("services/patient", service), ("lists/pilots", "alice\n"), ("rules/pilots", rule)];
     world.fill(&documents.map(|(name, text)| (name.to_owned(), text.to_owned()))).await;

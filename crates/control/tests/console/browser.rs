@@ -11,7 +11,7 @@ use thirtyfour::prelude::*;
 
 /// How long a page may take to become what a test waits for.
 pub const PATIENCE: Duration = Duration::from_secs(15);
-/// How often a driver is started until it has a port.
+/// How often a driver, and the browser behind it, are started: a machine that has much to do refuses one now and then.
 const DRIVER_STARTS: usize = 5;
 
 /// A browser of one test.
@@ -26,7 +26,6 @@ pub struct Browser {
 impl Browser {
     /// Opens a browser for the pages of an origin.
     pub async fn open(origin: &str) -> Browser {
-        let (process, port) = start_driver();
         let mut capabilities = DesiredCapabilities::chrome();
         for argument in [
             "--headless=new",
@@ -40,9 +39,44 @@ impl Browser {
             capabilities.add_arg(argument).unwrap();
         }
         capabilities.set("goog:loggingPrefs", json!({"browser": "ALL", "performance": "ALL"})).unwrap();
-        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await.unwrap();
-        let session = driver.session_id().to_string();
-        Browser { driver, process, port, session, origin: origin.to_owned() }
+        let mut refused = None;
+        for _ in 0..DRIVER_STARTS {
+            let (mut process, port) = start_driver();
+            match WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities.clone()).await {
+                Ok(driver) => {
+                    let session = driver.session_id().to_string();
+                    return Browser { driver, process, port, session, origin: origin.to_owned() };
+                }
+                Err(error) => {
+                    let _ = process.kill();
+                    let _ = process.wait();
+                    refused = Some(error);
+                }
+            }
+        }
+        panic!("no browser starts: {refused:?}");
+    }
+
+    /// Clicks what a selector finds. A page that is asked again meanwhile may put another element in its place.
+    #[track_caller]
+    pub fn click<'b>(&'b self, selector: &'b str) -> impl Future<Output = ()> + 'b {
+        let place = std::panic::Location::caller();
+        async move {
+            let begun = Instant::now();
+            loop {
+                let clicked = match self.driver.find(By::Css(selector)).await {
+                    Ok(found) => found.click().await,
+                    Err(error) => Err(error),
+                };
+                let Err(error) = clicked else { return };
+                assert!(
+                    begun.elapsed() < PATIENCE,
+                    "{place}: {selector}: {error}\n{}",
+                    self.text("body").await
+                );
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
 
     pub async fn go(&self, path: &str) {

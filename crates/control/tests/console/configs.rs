@@ -53,10 +53,10 @@ async fn a_value_is_written_shown_first_changed_and_taken_away() {
     ] {
         find(field).await.unwrap().send_keys(text).await.unwrap();
     }
-    find("button[value=look]").await.unwrap().click().await.unwrap();
+    browser.click("button[value=look]").await;
     browser.until("document.querySelector('.diff')?.innerText.includes('+10')").await;
     assert_eq!(browser.axe().await, Vec::<String>::new());
-    find("button[value=save]").await.unwrap().click().await.unwrap();
+    browser.click("button[value=save]").await;
     browser.until("document.querySelector('.flash')?.innerText.includes('Saved')").await;
     assert!(browser.text("h1").await.contains("user-service/prod/default/pool.size"));
 
@@ -66,17 +66,17 @@ async fn a_value_is_written_shown_first_changed_and_taken_away() {
     let row = browser.text("#configs tbody tr").await;
     assert!(row.contains("10") && row.contains("50") && row.contains(&id), "{row}");
     assert_eq!(browser.axe().await, Vec::<String>::new());
-    find("#configs a.open").await.unwrap().click().await.unwrap();
+    browser.click("#configs a.open").await;
     browser.until("document.querySelector('form.apart')?.innerText.includes('Plans that give some another value: 1')").await;
     assert_eq!(browser.axe().await, Vec::<String>::new());
     browser.run("document.getElementById('value').value = '20'").await;
-    find("form.item button[value=look]").await.unwrap().click().await.unwrap();
+    browser.click("form.item button[value=look]").await;
     browser.until("document.querySelector('.diff')?.innerText.includes('-10')").await;
-    find("form.item button[value=save]").await.unwrap().click().await.unwrap();
+    browser.click("form.item button[value=save]").await;
     browser
         .until("document.querySelector('.flash') && document.querySelector('#value').value === '20'")
         .await;
-    find("form.apart button[value=delete]").await.unwrap().click().await.unwrap();
+    browser.click("form.apart button[value=delete]").await;
     browser.until("document.querySelector('main')?.innerText.includes('There are no such values.')").await;
     browser.is_content(&[]).await;
 }

@@ -73,10 +73,10 @@ async fn edits_of_two_people_are_put_together_or_shown_to_both() {
     assert!(text.contains("gray: 50"), "nothing is overwritten in silence");
 
     // One press leads to the way back, which is a new revision.
-    li.driver.find(By::Css(".flash button[value=undo]")).await.unwrap().click().await.unwrap();
+    li.click(".flash button[value=undo]").await;
     li.until("document.querySelector('button[value=undone]')").await;
     assert!(li.text(".diff").await.contains("+split: {gray: 40}"));
-    li.driver.find(By::Css("button[value=undone]")).await.unwrap().click().await.unwrap();
+    li.click("button[value=undone]").await;
     li.until("document.querySelector('.flash')?.innerText.includes('It is as it was')").await;
     assert!(std::fs::read_to_string(stage.file("rules/30-share.yaml")).unwrap().contains("gray: 40"));
     li.is_content(&[412]).await;
@@ -99,7 +99,7 @@ async fn problems_stand_at_their_place_and_nothing_is_saved() {
         browser.run("return document.querySelector('#editor button[value=save]')").await,
         serde_json::Value::Null
     );
-    browser.driver.find(By::Css(".places button")).await.unwrap().click().await.unwrap();
+    browser.click(".places button").await;
     let chosen = browser.run("const field = document.getElementById('text'); return field.value.slice(field.selectionStart, field.selectionEnd)").await;
     assert_eq!(chosen, "split: {gray: 120}");
     assert_eq!(browser.axe().await, Vec::<String>::new());

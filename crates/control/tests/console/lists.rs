@@ -17,7 +17,7 @@ async fn a_list_is_searched_changed_and_replaced() {
     let find = |selector: &'static str| browser.driver.find(By::Css(selector));
     find("#add").await.unwrap().send_keys("carol\ndave").await.unwrap();
     find("#remove").await.unwrap().send_keys("bob").await.unwrap();
-    find("button[value=members]").await.unwrap().click().await.unwrap();
+    browser.click("button[value=members]").await;
     browser.until("document.querySelector('.flash')?.innerText.includes('2 members added, 1 removed')").await;
     let text = || std::fs::read_to_string(stage.file("lists/pilots.txt")).unwrap();
     assert_eq!(text(), "# pilot users\nalice\ncarol\ndave\n");
@@ -27,7 +27,7 @@ async fn a_list_is_searched_changed_and_replaced() {
     std::fs::write(&file, "alice\nerin\n").unwrap();
     find("#upload").await.unwrap().send_keys(file.display().to_string()).await.unwrap();
     browser.until("document.querySelector('#whole-text').value.includes('erin')").await;
-    find("button[value=compare]").await.unwrap().click().await.unwrap();
+    browser.click("button[value=compare]").await;
     browser.until("document.querySelector('.compared')").await;
     let compared = browser.text(".compared").await;
     assert!(
@@ -38,7 +38,7 @@ async fn a_list_is_searched_changed_and_replaced() {
     );
     assert!(text().contains("carol"), "comparing writes nothing");
     assert_eq!(browser.axe().await, Vec::<String>::new());
-    find("button[value=replace]").await.unwrap().click().await.unwrap();
+    browser.click("button[value=replace]").await;
     browser.until("document.querySelector('.flash')").await;
     assert_eq!(text(), "alice\nerin\n");
     browser.is_content(&[]).await;

@@ -112,14 +112,14 @@ async fn what_waits_for_a_person_is_told_on_every_page() {
     wang.go("/fleet").await;
     li.go("/lists/pilots").await;
     li.driver.find(By::Css("#add")).await.unwrap().send_keys("eve").await.unwrap();
-    li.driver.find(By::Css("button[value=members]")).await.unwrap().click().await.unwrap();
+    li.click("button[value=members]").await;
     li.until("document.querySelector('.flash')?.innerText.includes('It waits for a second person')").await;
     assert!(li.text("main").await.contains("You proposed it yourself"));
     wang.go("/documents").await;
     wang.until("document.title.startsWith('(1) ') && document.querySelector('#waiting .banner')").await;
-    wang.driver.find(By::Css("#waiting .banner a")).await.unwrap().click().await.unwrap();
+    wang.click("#waiting .banner a").await;
     wang.until("document.querySelector('.diff')?.innerText.includes('+eve')").await;
-    wang.driver.find(By::Css("button[value=approve]")).await.unwrap().click().await.unwrap();
+    wang.click("button[value=approve]").await;
     wang.until("document.querySelector('#proposal')?.innerText.includes('approved')").await;
     assert!(std::fs::read_to_string(stage.file("lists/pilots.txt")).unwrap().contains("eve"));
     wang.until("!document.title.startsWith('(')").await;
@@ -143,7 +143,7 @@ pub async fn under_way() -> Stage {
 pub async fn start(browser: &Browser) {
     browser.go("/plans/p8").await;
     browser.until("document.querySelector('button[value=start]:not(:disabled)')").await;
-    browser.driver.find(By::Css("button[value=start]")).await.unwrap().click().await.unwrap();
+    browser.click("button[value=start]").await;
     state(browser, "active").await;
 }
 

@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 use crate::proxy::Proxy;
 
 pub const PASSWORD: &str = "correct horse battery";
+/// A port that was free a moment ago may be somebody's by now; a start tries so many.
+const PORTS: usize = 5;
 
 const DOCUMENTS: [(&str, &str); 6] = [
     ("routes/portal.yaml", "paths: [{prefix: /patient}]\nservice: patient\n"),
@@ -35,6 +37,10 @@ const DOCUMENTS: [(&str, &str); 6] = [
     ("rules/30-share.yaml", "services: [patient]\npriority: -10\nsplit: {gray: 20}\n"),
     ("lists/pilots.txt", "# pilot users\nalice\nbob\n"),
 ];
+
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
 
 pub struct Stage {
     folder: TempDir,
@@ -65,22 +71,29 @@ impl Stage {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
         let mut stage = Stage {
             folder,
-            address,
+            address: free_address(),
             proxy: Proxy::start().await,
             more: more.to_owned(),
             running: None,
             starts: 0,
         };
+        for _ in 1..PORTS {
+            if stage.try_to_begin().await.is_ok() {
+                return stage;
+            }
+            (stage.address, stage.starts) = (free_address(), stage.starts + 1);
+        }
         stage.begin().await;
         stage
     }
 
     pub async fn begin(&mut self) {
+        self.try_to_begin().await.unwrap();
+    }
+
+    async fn try_to_begin(&mut self) -> Result<(), String> {
         let folder = self.folder.path();
         let more = &self.more;
         let listen = if more.contains("listen:") {
@@ -98,10 +111,11 @@ impl Stage {
         let config =
             Config::parse(&text, Notes::of("control.yaml")).unwrap_or_else(|problems| panic!("{problems:?}"));
         let (end, ended) = watch::channel(false);
-        let plane = Plane::open(&config, ended).await.unwrap();
+        let plane = Plane::open(&config, ended).await?;
         let control = plane.control.clone();
         let serving = tokio::spawn(plane.serve(console::rooms()));
         self.running = Some(Running { control, end, serving });
+        Ok(())
     }
 
     /// Ends the process, as far as pages can tell. What it kept goes on in another place: within one process, the first
