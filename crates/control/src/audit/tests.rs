@@ -108,6 +108,21 @@ async fn a_cut_tail_is_found_with_a_head_that_was_kept() {
 }
 
 #[tokio::test]
+async fn a_record_that_was_written_anew_with_its_hash_is_found() {
+    let account = Account::with_five().await;
+    let kept = account.head().await;
+    let text = async |id| String::from_utf8(account.value(&record_name(id)).await.to_vec()).unwrap();
+    let (fourth, fifth) = (text(4).await, text(5).await);
+    let line = fifth.split_once('\n').unwrap().1.replace("li", "wu");
+    let forged = super::chain::hash(fourth.lines().next().unwrap(), line.as_bytes());
+    account.put(&record_name(5), format!("{forged}\n{line}")).await;
+    assert_eq!(account.fault(None).await, "record 5: its hash is not that of the chain's end");
+    account.put(HEAD, serde_json::to_vec(&Head { id: 5, hash: forged, bytes: 0 }).unwrap()).await;
+    assert_eq!(account.fault(None).await, "good: 5", "nobody can know without a head");
+    assert_eq!(account.fault(Some((5, &kept.hash))).await, "record 5: its hash is not the one that was kept");
+}
+
+#[tokio::test]
 async fn an_edited_text_is_found() {
     let account = Account::with_five().await;
     let mark = Text::of("version: v2").mark;
