@@ -21,7 +21,20 @@ use policies::{
     request, rule_documents, semver, with_rules,
 };
 
+/// Numbers of rules and of routes.
 const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
+const LISTS: [usize; 3] = [10_000, 1_000_000, 10_000_000];
+
+/// The sizes to measure; where each bench only has to run once, the first, so that it takes seconds without optimisation.
+fn sizes(all: &[usize]) -> &[usize] {
+    let is_measured = std::env::args().any(|argument| argument == "--bench");
+    if is_measured { all } else { &all[..1] }
+}
+
+/// The largest number of rules to measure.
+fn most() -> usize {
+    sizes(&SIZES).last().copied().unwrap()
+}
 
 /// One way to ask a snapshot.
 type Ask = fn(&Snapshot, &Request<'_>, &mut Scratch);
@@ -64,7 +77,7 @@ fn rules(criterion: &mut Criterion) {
         ("semver", semver),
     ];
     for (kind, rule) in kinds {
-        for size in SIZES {
+        for &size in sizes(&SIZES) {
             let compiled = with_rules(size, rule);
             let last = size - 1;
             for (place, tenant, user) in [
@@ -103,7 +116,7 @@ fn routes(criterion: &mut Criterion) {
         ("patterns", |i| format!("paths: [{{regex: '/p{i}/(?<org>[^/]+)/api'}}]\nservice: s")),
     ];
     for (kind, route) in kinds {
-        for size in SIZES {
+        for &size in sizes(&SIZES) {
             let mut documents = Documents::default();
             documents.yaml("services/s", "{}");
             for i in 0..size {
@@ -128,13 +141,14 @@ fn routes(criterion: &mut Criterion) {
 /// Building the index of a service's rules: what a change pays beside reading it, off the request threads.
 fn build(criterion: &mut Criterion) {
     let kinds: Kinds<3> = [("equality", equality), ("half_regex", half_regex), ("contains", contains)];
+    let size = most();
     for (kind, rule) in kinds {
-        let compiled = with_rules(10_000, rule);
+        let compiled = with_rules(size, rule);
         let rules = &compiled.snapshot.services[0].rules;
         let mut sets = PatternSets::default();
         index_rules(rules, &mut sets);
         sets.turn();
-        criterion.bench_function(&format!("index/unchanged/{kind}/10000"), |bencher| {
+        criterion.bench_function(&format!("index/unchanged/{kind}/{size}"), |bencher| {
             bencher.iter(|| {
                 let index = index_rules(black_box(rules), &mut sets);
                 sets.turn();
@@ -151,16 +165,17 @@ type Change = (DocumentId, Option<String>);
 fn change(criterion: &mut Criterion) {
     let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
     let kinds: Kinds<3> = [("equality", equality), ("half_regex", half_regex), ("contains", contains)];
+    let size = most();
     for (kind, rule) in kinds {
-        let mut set = rule_documents(10_000, rule).set();
-        criterion.bench_function(&format!("compile/whole/{kind}/10000"), |bencher| {
+        let mut set = rule_documents(size, rule).set();
+        criterion.bench_function(&format!("compile/whole/{kind}/{size}"), |bencher| {
             bencher.iter(|| compile_next(&set, Memory::default(), &no_file));
         });
         let mut memory = Some(compile_next(&set, Memory::default(), &no_file).memory);
         // The rule of a turn, all over the order; by its own condition, and by one that no other rule has.
-        let id = |turn: usize| DocumentId::parse(&format!("rules/{:05}", turn * 4_001 % 10_000)).unwrap();
-        let own = |turn: usize| rule(turn * 4_001 % 10_000);
-        let another = |turn: usize| rule(10_000 + turn);
+        let id = |turn: usize| DocumentId::parse(&format!("rules/{:05}", turn * 4_001 % size)).unwrap();
+        let own = |turn: usize| rule(turn * 4_001 % size);
+        let another = |turn: usize| rule(size + turn);
         let changes: [(&str, &dyn Fn(usize) -> Change); 5] = [
             ("one_of", &|turn| (id(turn), Some(another(turn)))),
             ("share_of", &|turn| {
@@ -176,7 +191,7 @@ fn change(criterion: &mut Criterion) {
         ];
         for (what, change) in changes {
             let mut turn = 1;
-            criterion.bench_function(&format!("compile/{what}/{kind}/10000"), |bencher| {
+            criterion.bench_function(&format!("compile/{what}/{kind}/{size}"), |bencher| {
                 bencher.iter(|| {
                     turn += 1;
                     match change(turn) {
@@ -195,9 +210,9 @@ fn change(criterion: &mut Criterion) {
         let compiled = compile_next(&set, memory.unwrap_or_default(), &no_file);
         let drift = compiled.snapshot.services[0].index.drift();
         println!("{kind}: {drift} rules beside the base");
-        let headers = headers("t9999", "u3-1");
+        let headers = headers(&format!("t{}", size - 1), "u3-1");
         let asked = request("www.example.com", "/", &headers);
-        measure(criterion, &format!("rules/{kind}/changed/10000"), &compiled, &asked);
+        measure(criterion, &format!("rules/{kind}/changed/{size}"), &compiled, &asked);
     }
 }
 
@@ -206,7 +221,7 @@ const KEYS: usize = 1 << 18;
 
 /// Membership in lists of user ids, and what a member takes.
 fn lists(criterion: &mut Criterion) {
-    for members in [10_000, 1_000_000, 10_000_000] {
+    for &members in sizes(&LISTS) {
         let text: String = (0..members).map(|member| format!("u-{member:08}\n")).collect();
         let set = ValueSet::of_parts([text.as_bytes().split(|byte| *byte == b'\n')]);
         tell(&format!("list_bytes_{members}"), set.bytes() as f64 / members as f64);

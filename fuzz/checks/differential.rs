@@ -1,8 +1,10 @@
 //! Documents and requests drawn from the fuzzer's bytes, two bytes a choice: the program and the oracle agree.
 
 use crate::oracle::Oracle;
-use crate::oracle::cases::{Dice, ask, document_sets};
+use crate::oracle::cases::document_sets;
+use crate::oracle::dice::Dice;
 use crate::oracle::program::{decided, no_file};
+use crate::oracle::requests::ask;
 use graygate_rules::compile::{Memory, compile};
 
 /// Requests through the documents of each moment.

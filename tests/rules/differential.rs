@@ -10,8 +10,10 @@ use graygate_rules::documents::{DocumentId, DocumentSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use crate::oracle::cases::{Dice, ask, document_sets};
+use crate::oracle::cases::document_sets;
+use crate::oracle::dice::Dice;
 use crate::oracle::program::{decided, no_file};
+use crate::oracle::requests::ask;
 use crate::oracle::{Ask, Oracle, Verdict};
 
 /// Requests sent through the documents of each of a seed's two moments.

@@ -11,8 +11,10 @@ use graygate_rules::decide::RuleIndex;
 use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use graygate_rules::vocab::Name;
 
-use crate::oracle::cases::{Dice, ask, change, change_many_rules, document_sets, many_rules};
+use crate::oracle::cases::{change, change_many_rules, document_sets, many_rules};
+use crate::oracle::dice::Dice;
 use crate::oracle::program::{decided, explained, no_file};
+use crate::oracle::requests::ask;
 use crate::oracle::{Ask, Oracle};
 
 /// Changes one after the other, each on what the one before left.

@@ -5,9 +5,11 @@
 
 pub mod cases;
 mod condition;
+pub mod dice;
 pub mod mmdb;
 mod patterns;
 pub mod program;
+pub mod requests;
 mod seen;
 mod target;
 

@@ -97,17 +97,17 @@ impl ServicePools {
         let decided = walk.version;
         let ways = self.ways(walk);
         let last = ways.last_with_members().ok_or(NoInstance::None)?;
-        if walk.is_granted_the_end() && walk.position < last {
-            walk.position = last;
+        if walk.is_granted_the_end() && walk.position < last.position {
+            walk.position = last.position;
             walk.left = Some(FallbackReason::ConnectFailed);
         }
-        let (instance, version) = find(&ways, last, walk, now).ok_or(NoInstance::None)?;
+        let (instance, version) = find(&ways, &last, walk, now).ok_or(NoInstance::None)?;
         let in_flight = InFlight::take(instance, self.spec.max_connections).ok_or(NoInstance::Overloaded)?;
         if walk.tries() == 0 {
             self.vitals.budget.count_request(now);
         }
         instance.vitals.note_request(now);
-        walk.reached_end |= walk.position >= last;
+        walk.reached_end |= walk.position >= last.position;
         walk.took(instance.vitals.id);
         Ok(Picked { instance, version, fallback: walk.left.filter(|_| decided != Some(version)), in_flight })
     }
@@ -161,9 +161,7 @@ impl ServicePools {
     }
 
     fn last_pool_is_available(&self, walk: &Walk, now: Instant) -> bool {
-        let ways = self.ways(walk);
-        let last = ways.last_with_members();
-        last.and_then(|last| ways.at(last).0).is_some_and(|pool| pool.is_available(now))
+        self.ways(walk).last_with_members().is_some_and(|last| last.pool.is_available(now))
     }
 
     fn ways(&self, walk: &Walk) -> Ways<'_> {
@@ -178,6 +176,14 @@ impl ServicePools {
     }
 }
 
+/// The last pool of a chain that has any member.
+struct Last<'a> {
+    position: usize,
+    pool: &'a Pool,
+    /// The word it serves.
+    version: usize,
+}
+
 /// A chain as one request sees it: all of it pinned first, then all of it as if there were no pin.
 struct Ways<'a> {
     chain: &'a [Link],
@@ -190,9 +196,14 @@ impl<'a> Ways<'a> {
         self.chain.len() * if self.pin.is_some() { 2 } else { 1 }
     }
 
+    /// The link at a position: the chain is gone through twice where there is a pin.
+    fn link(&self, position: usize) -> Option<&'a Link> {
+        self.chain.get(position).or_else(|| self.chain.get(position.checked_sub(self.chain.len())?))
+    }
+
     /// The pool at a position, if it has any member, and the word it serves.
     fn at(&self, position: usize) -> (Option<&'a Pool>, usize) {
-        let Some(link) = self.chain.get(position % self.chain.len().max(1)) else {
+        let Some(link) = self.link(position) else {
             return (None, 0);
         };
         let pool = match &self.pin {
@@ -204,25 +215,28 @@ impl<'a> Ways<'a> {
 
     /// Why nothing is to be had at a position.
     fn why_empty(&self, position: usize) -> FallbackReason {
-        match self.chain.get(position % self.chain.len().max(1)) {
+        match self.link(position) {
             Some(link) if link.is_closed => FallbackReason::Closed,
             _ => FallbackReason::NoInstances,
         }
     }
 
-    fn last_with_members(&self) -> Option<usize> {
-        (0..self.len()).rev().find(|at| self.at(*at).0.is_some())
+    fn last_with_members(&self) -> Option<Last<'a>> {
+        (0..self.len()).rev().find_map(|position| {
+            let (pool, version) = self.at(position);
+            Some(Last { position, pool: pool?, version })
+        })
     }
 }
 
 /// Moves the walk on until a pool has an instance; `last` is the position that fails open.
 fn find<'a>(
     ways: &Ways<'a>,
-    last: usize,
+    last: &Last<'a>,
     walk: &mut Walk,
     now: Instant,
 ) -> Option<(&'a Arc<Instance>, usize)> {
-    while walk.position < last {
+    while walk.position < last.position {
         let (pool, version) = ways.at(walk.position);
         let asked = Asked { tried: &walk.tried, hash_key: walk.hash_key, fail_open: false, now };
         match pool.map_or(Offer::Empty, |pool| pool.offer(asked)) {
@@ -232,8 +246,7 @@ fn find<'a>(
             Offer::Spent => walk.leave(FallbackReason::ConnectFailed),
         }
     }
-    let (pool, version) = ways.at(last);
-    Some((find_at_the_end(pool?, walk, now)?, version))
+    Some((find_at_the_end(last.pool, walk, now)?, last.version))
 }
 
 /// In the last pool an instance always takes the request: an available one, then one of the others, then,
