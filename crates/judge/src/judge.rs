@@ -105,7 +105,7 @@ impl Judge {
         let rows = self.intake.admit(rows, tick.now);
         let origins = Origins::new(&self.run.plan, &self.run.version);
         for (index, service) in self.run.services.iter().enumerate() {
-            let rows: Vec<&Row> = rows.iter().filter(|row| *row.key.service == **service).collect();
+            let rows: Vec<&Row> = rows.iter().filter(|row| *row.key.series.service == **service).collect();
             let seen = Seen::new(&rows, &origins);
             let Some(histories) = self.histories.get_mut(index) else { continue };
             for watched in &mut self.watched {
@@ -126,7 +126,7 @@ impl Judge {
     /// Rows of other services are left out.
     fn of_the_plan(&mut self, mut rows: Vec<Row>) -> Vec<Row> {
         let all = rows.len();
-        rows.retain(|row| self.run.services.iter().any(|service| **service == *row.key.service));
+        rows.retain(|row| self.run.services.iter().any(|service| **service == *row.key.series.service));
         self.intake.leave_out((all - rows.len()) as u64);
         rows
     }

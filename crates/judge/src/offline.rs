@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::blocks::{Reading, Row};
+use crate::blocks::{Names, Reading, Row};
 use crate::evidence::Strata;
 use crate::guards::Guards;
 use crate::judge::{Judge, Requests, Run, Tick, Verdict, Watched};
@@ -34,7 +34,8 @@ pub fn run(
 ) -> io::Result<u64> {
     let mut session =
         Session { output, options, judge: None, second: 0, passed: 1, waiting: Waiting::default() };
-    let mut lines = Lines { input, problems, number: 0, unreadable: 0, line: Vec::new() };
+    let mut lines =
+        Lines { input, problems, number: 0, unreadable: 0, line: Vec::new(), names: Names::default() };
     while let Some(reading) = lines.next()? {
         session.take(reading)?;
     }
@@ -51,6 +52,7 @@ struct Lines<I, P> {
     number: u64,
     unreadable: u64,
     line: Vec<u8>,
+    names: Names,
 }
 
 impl<I: BufRead, P: Write> Lines<I, P> {
@@ -71,7 +73,7 @@ impl<I: BufRead, P: Write> Lines<I, P> {
             if self.line.trim_ascii().is_empty() {
                 continue;
             }
-            match Row::read(&self.line) {
+            match Row::read_with(&self.line, &mut self.names) {
                 Ok(reading) => return Ok(Some(reading)),
                 Err(error) => self.complain(&error.to_string())?,
             }
@@ -109,7 +111,7 @@ struct Waiting {
 impl<W: Write> Session<W> {
     fn take(&mut self, reading: Reading) -> io::Result<()> {
         let (second, service) = match &reading {
-            Reading::Row(row) => (Some(row.key.second), &row.key.service),
+            Reading::Row(row) => (Some(row.key.second), &row.key.series.service),
             Reading::Impossible { second, service } => (*second, service),
         };
         if let Some(second) = second {

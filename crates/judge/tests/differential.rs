@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graygate_judge::blocks::{Counts, Key, Row};
+use graygate_judge::blocks::{Counts, Key, Naming, Row, Series, Teller};
 use graygate_judge::guards::{Limit, SlowLimit, Switch};
 use graygate_judge::{Guards, Judge, Run, Tick, Verdict};
 
@@ -71,19 +71,19 @@ struct Slow<'r>(Vec<Vec<&'r Row>>);
 type Block<'r> = ((String, String, u64), Vec<&'r Row>, Vec<&'r Row>);
 
 fn is_gray(row: &Row) -> bool {
-    &*row.key.version == "gray"
+    &*row.key.series.version == "gray"
 }
 
 fn is_chosen(row: &Row) -> bool {
-    row.key.rule.as_deref().is_some_and(|rule| rule.starts_with("plan.p.who-"))
+    row.key.series.rule.as_deref().is_some_and(|rule| rule.starts_with("plan.p.who-"))
 }
 
 fn is_inherited(row: &Row) -> bool {
-    row.key.rule.as_deref() == Some("inherited")
+    row.key.series.rule.as_deref() == Some("inherited")
 }
 
 fn is_drawn(row: &Row) -> bool {
-    row.key.rule.as_deref() == Some("plan.p.share")
+    row.key.series.rule.as_deref() == Some("plan.p.share")
 }
 
 impl<'r> Slow<'r> {
@@ -94,7 +94,7 @@ impl<'r> Slow<'r> {
             _ if is_gray(row) => is_chosen(row),
             _ => !is_chosen(row) && !is_inherited(row),
         };
-        let sides = |row: &&&Row| is_gray(row) || &*row.key.version == "release";
+        let sides = |row: &&&Row| is_gray(row) || &*row.key.series.version == "release";
         self.0[second].iter().filter(sides).filter(belongs).copied().collect()
     }
 
@@ -103,8 +103,8 @@ impl<'r> Slow<'r> {
         for row in self.rows(second, stratum) {
             let key = &row.key;
             let place = match stratum {
-                "drawn" => (String::new(), key.route.to_string(), key.share.to_bits()),
-                _ => (key.proxy.to_string(), key.route.to_string(), 0),
+                "drawn" => (String::new(), key.series.route.to_string(), key.series.share.to_bits()),
+                _ => (key.teller.proxy.to_string(), key.series.route.to_string(), 0),
             };
             blocks.entry(place).or_default()[usize::from(!is_gray(row))].push(row);
         }
@@ -125,8 +125,14 @@ impl<'r> Slow<'r> {
         rows.sort_by(|(_, a), (_, b)| {
             let order = |row: &Row| {
                 let key = &row.key;
-                let rule = key.rule.as_deref().unwrap_or("").to_owned();
-                (!is_gray(row), key.share as u64, key.proxy.to_string(), key.route.to_string(), rule)
+                let rule = key.series.rule.as_deref().unwrap_or("").to_owned();
+                (
+                    !is_gray(row),
+                    key.series.share as u64,
+                    key.teller.proxy.to_string(),
+                    key.series.route.to_string(),
+                    rule,
+                )
             };
             order(a).cmp(&order(b))
         });
@@ -145,7 +151,7 @@ impl<'r> Slow<'r> {
                 let events = if is_gray(row) { (new, 0.0) } else { (0.0, new) };
                 logs.iter_mut()
                     .zip(ERRORS)
-                    .for_each(|(log, psi)| *log += ratio(events, row.key.share / 100.0, psi, 1.0));
+                    .for_each(|(log, psi)| *log += ratio(events, row.key.series.share / 100.0, psi, 1.0));
             }
             seconds.push(logs);
         }
@@ -197,7 +203,7 @@ impl<'r> Slow<'r> {
     fn tau(&self, second: usize, route: &str, allowed: u64) -> Option<usize> {
         let earlier = self.0[..second].iter().flatten();
         let release: Vec<&Row> = earlier
-            .filter(|row| &*row.key.version == "release" && &*row.key.route == route)
+            .filter(|row| &*row.key.series.version == "release" && &*row.key.series.route == route)
             .copied()
             .collect();
         let timed = sum(&release, |counts| counts.timed);
@@ -306,16 +312,17 @@ impl Dice {
         slower.sort_unstable_by(|a, b| b.cmp(a));
         let clients: BTreeSet<u64> = (0..self.below(4).min(requests)).map(|_| self.below(12)).collect();
         Row {
-            key: Key {
+            key: Key::new(
                 second,
-                proxy: ["edge-1", "edge-2"][self.below(2) as usize].into(),
-                boot: "b".into(),
-                service: service.into(),
-                route: ["portal", "search"][self.below(2) as usize].into(),
-                rule: rule.map(Into::into),
-                share,
-                version: version.into(),
-            },
+                Teller::new(["edge-1", "edge-2"][self.below(2) as usize], "b"),
+                Series::new(Naming {
+                    service,
+                    route: ["portal", "search"][self.below(2) as usize],
+                    rule,
+                    share,
+                    version,
+                }),
+            ),
             counts: Counts {
                 requests,
                 timed,
@@ -384,7 +391,7 @@ fn slow_guards(service: &str, seconds: &[u64], rows: &[Vec<Row>]) -> Vec<(&'stat
     let mut all = vec![Vec::new(); (seconds.last().unwrap() - seconds[0] + 1) as usize];
     for (second, rows) in seconds.iter().zip(rows) {
         all[(second - seconds[0]) as usize] =
-            rows.iter().filter(|row| &*row.key.service == service).collect();
+            rows.iter().filter(|row| &*row.key.series.service == service).collect();
     }
     Slow(all).guards()
 }

@@ -2,7 +2,7 @@
 //!
 //! Ville's inequality makes the rest of it: a process like that passes `1/alpha` at any time with a chance of at most alpha.
 
-use graygate_judge::blocks::{Counts, Key, Row};
+use graygate_judge::blocks::{Counts, Key, Naming, Row, Series, Teller};
 use graygate_judge::odds::{
     ERROR_RATIOS, Events, LATENCY_RATIOS, Mixture, SECOND_CAP, above_limit, beside_release, rates_above,
 };
@@ -161,16 +161,9 @@ struct Told<'a> {
 }
 
 fn row(told: Told<'_>) -> Row {
-    let key = Key {
-        second: told.second,
-        proxy: "edge-1".into(),
-        boot: "b".into(),
-        service: "patient".into(),
-        route: "portal".into(),
-        rule: told.rule.map(Into::into),
-        share: 20.0,
-        version: told.version.into(),
-    };
+    let (rule, version) = (told.rule, told.version);
+    let naming = Naming { service: "patient", route: "portal", rule, share: 20.0, version };
+    let key = Key::new(told.second, Teller::new("edge-1", "b"), Series::new(naming));
     let errors = told.clients.len() as u64;
     let counts =
         Counts { requests: told.requests, errors, error_clients: told.clients.into(), ..Counts::default() };

@@ -2,10 +2,11 @@
 //!
 //! Owns: what is kept of their answers, and for how long. Never: asking them, which `evidence` knows, or a verdict.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use graygate_judge::blocks::{Edges, Row};
+use graygate_judge::blocks::{Counts, Edges, Row};
 use graygate_store::etcd::EtcdSettings;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -79,7 +80,23 @@ pub(super) struct Heard {
     fleet: Option<Value>,
     /// Seconds that were added to since they were written down.
     changed: BTreeSet<u64>,
+    /// Services that plans hear of each second anyway: nobody asks for them twice.
+    covered: BTreeMap<Box<str>, Covered>,
 }
+
+/// Who tells of a service: from one second until before another plans do, and nobody else counts.
+struct Covered {
+    from: u64,
+    until: u64,
+    told: Instant,
+}
+
+/// So many seconds after plans began to tell of a service everything before was told by who asked until then, also at rest.
+const TAKEN_OVER: u64 = 10;
+/// Plans that were silent for so long tell no more of it.
+const SILENT: Duration = Duration::from_secs(3);
+/// And so much later everybody who asks has gone on from there.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// What was counted of one version in a time.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -103,15 +120,15 @@ impl Sum {
         self.slower.iter_mut().zip(&other.slower).for_each(|(sum, more)| *sum += more);
     }
 
-    fn of(row: &Row) -> Sum {
-        let counts = &row.counts;
-        Sum {
-            requests: counts.requests,
-            errors: counts.errors,
-            fallbacks: counts.fallbacks,
-            timed: counts.timed,
-            slower: counts.slower.to_vec(),
+    fn count(&mut self, counts: &Counts) {
+        self.requests += counts.requests;
+        self.errors += counts.errors;
+        self.fallbacks += counts.fallbacks;
+        self.timed += counts.timed;
+        if self.slower.len() < counts.slower.len() {
+            self.slower.resize(counts.slower.len(), 0);
         }
+        self.slower.iter_mut().zip(&counts.slower).for_each(|(sum, more)| *sum += more);
     }
 
     /// The first edge, `1.2^k` ms, that at most this share of requests were slower than.
@@ -169,6 +186,11 @@ impl Live {
         }
     }
 
+    /// What plans heard of their services, which is not asked for again.
+    pub(super) fn hear_of_plans(&self, gathered: &Gathered, services: &[String], now: Instant) {
+        self.heard.lock().take_of_plans(gathered, services, now);
+    }
+
     /// Whether the fleet differs from what was told last.
     pub(super) fn is_news(&self, fleet: &Value) -> bool {
         let mut heard = self.heard.lock();
@@ -202,21 +224,65 @@ impl Live {
 
 impl Heard {
     pub(super) fn take(&mut self, gathered: &Gathered) {
+        self.reach(gathered);
+        self.add_rows(gathered, |covered, second| {
+            covered.is_none_or(|covered| !(covered.from..covered.until).contains(&second))
+        });
+        self.forget();
+    }
+
+    fn take_of_plans(&mut self, gathered: &Gathered, services: &[String], now: Instant) {
+        self.reach(gathered);
+        let newest = self.newest;
+        for service in services {
+            // Proxies' clocks differ by a second.
+            let fresh = Covered { from: newest + 2, until: newest + 2, told: now };
+            let covered = self.covered.entry(service.as_str().into()).or_insert(fresh);
+            if now.saturating_duration_since(covered.told) >= SILENT {
+                (covered.from, covered.until) = (newest + 2, newest + 2);
+            }
+            (covered.until, covered.told) = (covered.until.max(newest + 1), now);
+        }
+        self.add_rows(gathered, |covered, second| covered.is_some_and(|covered| second >= covered.from));
+        self.forget();
+    }
+
+    /// Whether plans tell of a service, so that nobody else asks.
+    pub(super) fn is_covered(&mut self, service: &str, now: Instant) -> bool {
+        let since = |covered: &Covered| now.saturating_duration_since(covered.told);
+        self.covered.retain(|_, covered| since(covered) < FORGOTTEN);
+        let covered = self.covered.get(service);
+        covered.is_some_and(|covered| since(covered) < SILENT && covered.until >= covered.from + TAKEN_OVER)
+    }
+
+    fn add_rows(&mut self, gathered: &Gathered, counts: impl Fn(Option<&Covered>, u64) -> bool) {
+        let mut sums: HashMap<_, (&Row, Sum)> = HashMap::new();
+        for row in gathered.rows.iter().flatten() {
+            let second = row.key.second;
+            // What is from the future, or from long ago, is of a clock that is wrong.
+            if second <= self.newest && second + SECONDS > self.newest {
+                let (_, sum) = sums
+                    .entry((second, Arc::as_ptr(&row.key.series)))
+                    .or_insert_with(|| (row, Sum::default()));
+                sum.count(&row.counts);
+            }
+        }
+        for ((second, _), (row, sum)) in sums {
+            let series = &row.key.series;
+            if counts(self.covered.get(&series.service), second) {
+                self.add(second, (&series.service, &series.version), &sum);
+                self.changed.insert(second);
+            }
+        }
+    }
+
+    fn reach(&mut self, gathered: &Gathered) {
         // Windows end with the fleet's clock, not with the last request.
         let mut nows: Vec<u64> = gathered.nows.values().copied().collect();
         nows.sort_unstable();
         let now = nows.get(nows.len() / 2).map(|now| now.saturating_sub(1));
-        let told = gathered.rows.iter().map(|row| row.key.second).max();
+        let told = gathered.rows.iter().flatten().map(|row| row.key.second).max();
         self.newest = self.newest.max(now.or(told).unwrap_or(0));
-        for row in &gathered.rows {
-            let second = row.key.second;
-            // What is from the future, or from long ago, is of a clock that is wrong.
-            if second <= self.newest && second + SECONDS > self.newest {
-                self.add(second, (&row.key.service, &row.key.version), &Sum::of(row));
-                self.changed.insert(second);
-            }
-        }
-        self.forget();
     }
 
     /// What was written down before.
@@ -367,11 +433,49 @@ mod tests {
         }
     }
 
+    fn sum_of(row: &Row) -> Sum {
+        let mut sum = Sum::default();
+        sum.count(&row.counts);
+        sum
+    }
+
+    #[test]
+    fn what_plans_heard_is_counted_once_whoever_asks_besides() {
+        let mut heard = Heard::default();
+        let begun = Instant::now();
+        let at = |second: u64| Gathered {
+            rows: vec![vec![row(second, "gray", 50)]],
+            nows: [("a".to_owned(), second + 1)].into(),
+            ..Gathered::default()
+        };
+        let mine = ["patient".to_owned()];
+        let (mut asked, mut next) = (0, 1_000);
+        // A plan begins in second 1,003 and is silent from 1,030 on; who asks besides asks for what it does not tell.
+        for second in 1_000..1_045_u64 {
+            let now = begun + Duration::from_secs(second - 1_000);
+            if (1_003..1_030).contains(&second) {
+                heard.take_of_plans(&at(second), &mine, now);
+            }
+            if !heard.is_covered("patient", now) {
+                asked += 1;
+                // By its cursor all is told that nobody asked for meanwhile.
+                (next..=second).for_each(|told| heard.take(&at(told)));
+                next = second + 1;
+            }
+        }
+        assert_eq!(heard.service("patient", true)["versions"][0]["live"]["1h"]["requests"], 50 * 45);
+        assert_eq!(
+            asked,
+            45 - 18,
+            "neither while plans tell nor for the three seconds in which they may again"
+        );
+    }
+
     #[test]
     fn a_restart_goes_on_with_what_was_written_down() {
         let mut heard = Heard::default();
         let rows = vec![row(4_000, "gray", 50), row(4_009, "gray", 50), row(3_940, "release", 30)];
-        heard.take(&Gathered { rows, ..Gathered::default() });
+        heard.take(&Gathered { rows: vec![rows], ..Gathered::default() });
         let (mut written, oldest) = heard.unwritten();
         assert_eq!((written.len(), oldest), (3, 409));
         assert!(heard.unwritten().0.is_empty(), "each is written once");
@@ -384,7 +488,7 @@ mod tests {
     fn seconds_become_figures_by_version() {
         let mut heard = Heard::default();
         let rows = vec![row(1_000, "gray", 50), row(1_009, "gray", 50), row(940, "release", 30)];
-        heard.take(&Gathered { rows, ..Gathered::default() });
+        heard.take(&Gathered { rows: vec![rows], ..Gathered::default() });
         let told = heard.service("patient", false);
         let gray = &told["versions"][0];
         assert_eq!(gray["live"]["10s"]["requests"], 100);
@@ -401,7 +505,7 @@ mod tests {
     #[test]
     fn windows_move_on_without_requests() {
         let mut heard = Heard::default();
-        heard.take(&Gathered { rows: vec![row(1_000, "gray", 50)], ..Gathered::default() });
+        heard.take(&Gathered { rows: vec![vec![row(1_000, "gray", 50)]], ..Gathered::default() });
         let nows = [("a".to_owned(), 1_031), ("b".to_owned(), 1_031), ("wrong".to_owned(), 9)].into();
         heard.take(&Gathered { nows, ..Gathered::default() });
         let gray = &heard.service("patient", false)["versions"][0]["live"];
@@ -415,7 +519,7 @@ mod tests {
     fn what_a_wrong_clock_says_is_left_out() {
         let mut heard = Heard::default();
         let nows: BTreeMap<String, u64> = [("a".to_owned(), 1_000)].into();
-        heard.take(&Gathered { rows: vec![row(999_999, "gray", 50)], nows, ..Gathered::default() });
+        heard.take(&Gathered { rows: vec![vec![row(999_999, "gray", 50)]], nows, ..Gathered::default() });
         assert_eq!(heard.service("patient", true)["versions"], json!([]));
     }
 
@@ -423,9 +527,9 @@ mod tests {
     fn a_course_is_smoothed_and_has_gaps_where_nobody_told() {
         let mut heard = Heard { newest: 1_000, ..Heard::default() };
         for second in (900..=930).chain(960..=1_000) {
-            heard.add(second, ("patient", "gray"), &Sum::of(&row(second, "gray", 100)));
+            heard.add(second, ("patient", "gray"), &sum_of(&row(second, "gray", 100)));
             if second >= 990 {
-                heard.add(second, ("patient", "release"), &Sum::of(&row(second, "release", 50)));
+                heard.add(second, ("patient", "release"), &sum_of(&row(second, "release", 50)));
             }
         }
         let courses = heard.courses("patient");

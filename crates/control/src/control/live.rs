@@ -95,9 +95,12 @@ impl Control {
 
     /// Hears what proxies counted, of every service there is; answers how many seconds were told late.
     async fn hear(&self, salt: &str, cursors: &mut Cursors) -> u64 {
-        let services: Vec<String> =
+        let mut services: Vec<String> =
             self.view().good(Kind::Service).map(|(id, _)| id.name.to_string()).collect();
+        let now = self.clock.instant();
+        services.retain(|service| !self.live.heard.lock().is_covered(service, now));
         if services.is_empty() {
+            self.live.write_down();
             return 0;
         }
         let question = Question { services, salt: salt.to_owned() };

@@ -4,17 +4,17 @@
 //! cursor's text means, which is its proxy's business.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use graygate_judge::blocks::Row;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Seconds; proxies keep two minutes, and clocks differ.
 const FORGET_AFTER: u64 = 600;
 
-/// Up to where every proxy was heard.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Cursors(BTreeMap<String, Cursor>);
+/// Up to where every proxy was heard. Runs that hear the same at the same time share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursors(Arc<BTreeMap<String, Cursor>>);
 
 /// Up to where one proxy was heard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl Cursors {
     }
 
     pub fn note(&mut self, proxy: &str, cursor: Cursor) {
-        self.0.insert(proxy.to_owned(), cursor);
+        Arc::make_mut(&mut self.0).insert(proxy.to_owned(), cursor);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -43,22 +43,32 @@ impl Cursors {
     /// Forgets proxies that were not heard for so long that they keep nothing a cursor could leave out.
     pub fn forget_old(&mut self) {
         let newest = self.0.values().map(|cursor| cursor.told).max().unwrap_or(0);
-        self.0.retain(|_, cursor| cursor.told.saturating_add(FORGET_AFTER) >= newest);
+        let is_old = |cursor: &Cursor| cursor.told.saturating_add(FORGET_AFTER) < newest;
+        if self.0.values().any(is_old) {
+            Arc::make_mut(&mut self.0).retain(|_, cursor| !is_old(cursor));
+        }
+    }
+
+    /// Whether both are one.
+    pub fn are(&self, other: &Cursors) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether a row stands before its proxy's cursor: a caller that asks once for several runs leaves out of each what
     /// that run has heard.
     pub fn include(&self, row: &Row) -> bool {
-        let cursor = self.0.get(&*row.key.proxy);
-        cursor.is_some_and(|cursor| *cursor.boot == *row.key.boot && row.key.second < cursor.told)
+        let teller = &row.key.teller;
+        let cursor = self.0.get(&*teller.proxy);
+        cursor.is_some_and(|cursor| *cursor.boot == *teller.boot && row.key.second < cursor.told)
     }
 
     /// The cursors that leave nothing out of any run: of each proxy the oldest, and none where one run never heard it.
     pub fn oldest<'a>(runs: impl IntoIterator<Item = &'a Cursors>) -> Cursors {
         let mut runs = runs.into_iter();
-        let mut oldest = runs.next().cloned().unwrap_or_default();
-        for run in runs {
-            oldest.0.retain(|proxy, cursor| match run.of(proxy) {
+        let first = runs.next().cloned().unwrap_or_default();
+        let mut oldest = first.clone();
+        for run in runs.filter(|run| !run.are(&first)) {
+            Arc::make_mut(&mut oldest.0).retain(|proxy, cursor| match run.of(proxy) {
                 Some(other) if other.boot == cursor.boot => {
                     if other.told < cursor.told {
                         *cursor = other.clone();
@@ -72,13 +82,26 @@ impl Cursors {
     }
 }
 
+impl Serialize for Cursors {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        BTreeMap::serialize(&self.0, to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursors {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(from).map(|cursors| Cursors(Arc::new(cursors)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn cursors(of: &[(&str, &str, u64)]) -> Cursors {
         let cursor = |boot: &str, told: u64| Cursor { boot: boot.into(), text: told.to_string(), told };
-        Cursors(of.iter().map(|(proxy, boot, told)| ((*proxy).to_owned(), cursor(boot, *told))).collect())
+        let each = of.iter().map(|(proxy, boot, told)| ((*proxy).to_owned(), cursor(boot, *told)));
+        Cursors(Arc::new(each.collect()))
     }
 
     #[test]

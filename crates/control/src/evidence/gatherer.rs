@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use graygate_judge::blocks::Row;
+use graygate_judge::blocks::{Names, Row};
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::answer::Answer;
 use super::cursors::Cursors;
-use super::link::{Answered, Budget, Link};
+use super::link::{Answered, Budget, DEADLINE, Link};
 use super::places::{Place, Places};
 use crate::settings::{Config, DocumentsFrom};
 
-/// How long a proxy may take to answer: the next question is a second later.
-const DEADLINE: Duration = Duration::from_millis(800);
+/// How long one proxy may take in all, with a second question and with the reading of others that comes before.
+const WHOLE_DEADLINE: Duration = DEADLINE.saturating_mul(2);
 /// What answers of one round may take in memory together.
 const ROUND_LIMIT: usize = 256 << 20;
 /// A second that is told later than this after it began is late: it ends after one, and is asked for within another.
@@ -40,8 +40,8 @@ pub struct Question {
 /// What one round of questions brought.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// Ordered by proxy, and of each proxy as it told them: by second.
-    pub rows: Vec<Row>,
+    /// Ordered by proxy, and of each proxy by second.
+    pub rows: Vec<Vec<Row>>,
     /// Each proxy's own clock, in seconds, by its id.
     pub nows: BTreeMap<String, u64>,
     /// Proxies that answered.
@@ -124,7 +124,15 @@ impl Gatherer {
         let now = Instant::now();
         let targets = self.targets(now).await;
         let (token, budget) = (self.token(), Budget::new(ROUND_LIMIT));
-        let round = Round { question, cursors, token: token.as_deref(), budget: &budget };
+        let names = Mutex::default();
+        let round = Round {
+            asked: question.path(),
+            question,
+            cursors,
+            token: token.as_deref(),
+            budget: &budget,
+            names: &names,
+        };
         let asked = targets.iter().map(|target| round.ask(target));
         let heard = join_all(asked).await;
         self.sum_up(targets.into_iter().zip(heard), cursors, now)
@@ -136,13 +144,40 @@ impl Gatherer {
         let (token, budget) = (self.token(), Budget::new(ROUND_LIMIT));
         let ask = async |target: &Target| {
             let link = target.link.as_ref().ok_or_else(not_allowed)?;
-            let answered = in_time(link.get(path, token.as_deref(), &budget)).await?;
-            match answered.status {
-                200 => serde_json::from_slice(&answered.body).map_err(|error| error.to_string()),
-                status => Err(format!("answered {status}")),
-            }
+            read(in_time(link.get(path, token.as_deref(), &budget)).await?, json)
         };
         let asked = targets.iter().map(async |target| (target.name.clone(), ask(target).await));
+        join_all(asked).await
+    }
+
+    /// Asks these proxies the same, each by the connection that is kept to it, and answers what `take` makes of each answer:
+    /// answers are large, and none is held longer than it is read.
+    pub async fn ask_these<T>(
+        &self,
+        path: &str,
+        proxies: Vec<(String, String)>,
+        take: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Vec<(String, Result<T, String>)> {
+        let (token, budget) = (self.token(), Budget::new(ROUND_LIMIT));
+        let linked = {
+            let known = self.known.lock();
+            let kept = |name: &str| known.get(name).and_then(|known| known.link.clone());
+            let link = |(name, url): (String, String)| match kept(&name) {
+                Some(link) => (name, Ok(link)),
+                None => (name, Link::new(&url).map(Arc::new)),
+            };
+            proxies.into_iter().map(link).collect::<Vec<_>>()
+        };
+        let (token, budget, take) = (token.as_deref(), &budget, &take);
+        let asked = linked.into_iter().map(async |(name, link)| {
+            let answer = match link {
+                Ok(link) => {
+                    in_time(link.get(path, token, budget)).await.and_then(|answered| read(answered, take))
+                }
+                Err(error) => Err(error),
+            };
+            (name, answer)
+        });
         join_all(asked).await
     }
 
@@ -205,9 +240,14 @@ impl Gatherer {
             }
         }
         cursors.forget_old();
-        gathered.rows.sort_by(|a, b| (&a.key.proxy, a.key.second).cmp(&(&b.key.proxy, b.key.second)));
+        gathered.rows.sort_by(|one, other| teller_of(one).cmp(&teller_of(other)));
+        gathered.rows.iter_mut().for_each(|rows| rows.sort_by_key(|row| row.key.second));
         gathered
     }
+}
+
+fn teller_of(rows: &[Row]) -> Option<&str> {
+    rows.first().map(|row| &*row.key.teller.proxy)
 }
 
 impl Id {
@@ -228,8 +268,35 @@ fn not_allowed() -> String {
 }
 
 async fn in_time<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let late = || format!("no answer within {} ms", DEADLINE.as_millis());
-    tokio::time::timeout(DEADLINE, asked).await.unwrap_or_else(|_| Err(late()))
+    let late = || format!("no answer within {} ms", WHOLE_DEADLINE.as_millis());
+    tokio::time::timeout(WHOLE_DEADLINE, asked).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn read<T>(answered: Answered<'_>, take: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, String> {
+    match answered.status {
+        200 => take(&answered.body),
+        status => Err(format!("answered {status}")),
+    }
+}
+
+fn json(body: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+impl Question {
+    /// The part of the path that is the same for every proxy.
+    fn path(&self) -> String {
+        observations(&self.services, &self.salt)
+    }
+}
+
+fn observations<S: AsRef<str>>(services: &[S], salt: &str) -> String {
+    let services: Vec<&str> = services.iter().map(AsRef::as_ref).collect();
+    format!("/observations?services={}&salt={}", services.join(","), escaped(salt))
+}
+
+fn escaped(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 impl Gathered {
@@ -257,7 +324,9 @@ impl Gathered {
             }
         }
         self.lost += answer.lost;
-        self.rows.extend(answer.rows);
+        if !answer.rows.is_empty() {
+            self.rows.push(answer.rows);
+        }
         for (service, rows) in answer.left_out {
             *self.left_out.entry(service).or_default() += rows;
         }
@@ -268,10 +337,12 @@ impl Gathered {
 
 /// One round of questions.
 struct Round<'a> {
+    asked: String,
     question: &'a Question,
     cursors: &'a Cursors,
     token: Option<&'a str>,
     budget: &'a Budget,
+    names: &'a Mutex<Names>,
 }
 
 impl Round<'_> {
@@ -281,44 +352,54 @@ impl Round<'_> {
     }
 
     async fn ask_link(&self, link: &Link, id: &Id) -> Result<Heard, String> {
-        let mut services: Vec<&str> = self.question.services.iter().map(String::as_str).collect();
-        let mut answered = self.get(link, &services, id.text()).await?;
-        if answered.status == 404 {
-            // A proxy that lags behind does not know all of them yet; the others count all the same.
-            let unknown = String::from_utf8_lossy(&answered.body).into_owned();
-            let unknown: Vec<&str> = unknown.split('`').skip(1).step_by(2).collect();
-            services.retain(|service| !unknown.contains(service));
-            if services.is_empty() {
-                return Ok(Heard::Nothing);
-            }
-            answered = self.get(link, &services, id.text()).await?;
+        let answered = self.get(link, &self.asked, id.text()).await?;
+        if answered.status != 404 {
+            return self.read_or_again((link, id), answered, &self.asked).await;
         }
-        let answer = match answered.status {
-            200 => Answer::read(&answered.body)?,
-            status => return Err(format!("answered {status}")),
-        };
+        // A proxy that lags behind does not know all of them yet; the others count all the same.
+        let unknown = String::from_utf8_lossy(&answered.body).into_owned();
+        drop(answered);
+        let unknown: Vec<&str> = unknown.split('`').skip(1).step_by(2).collect();
+        let services: Vec<&String> =
+            self.question.services.iter().filter(|service| !unknown.contains(&service.as_str())).collect();
+        if services.is_empty() {
+            return Ok(Heard::Nothing);
+        }
+        let asked = observations(&services, &self.question.salt);
+        let answered = self.get(link, &asked, id.text()).await?;
+        self.read_or_again((link, id), answered, &asked).await
+    }
+
+    async fn read_or_again(
+        &self,
+        (link, id): (&Link, &Id),
+        answered: Answered<'_>,
+        asked: &str,
+    ) -> Result<Heard, String> {
+        let answer = self.read(answered)?;
         let is_other = id.text() != Some(&answer.proxy);
         match id {
             Id::Key(id) if is_other => Err(format!("`{}` answers in place of `{id}`", answer.proxy)),
             Id::Heard(_) if is_other && self.cursors.of(&answer.proxy).is_some() => {
                 // Whom it was is known only now, and with it up to where it was heard.
-                let again = self.get(link, &services, Some(&answer.proxy)).await?;
-                Answer::read(&again.body).map(Heard::Answer)
+                let again = self.get(link, asked, Some(&answer.proxy)).await?;
+                self.read(again).map(Heard::Answer)
             }
             _ => Ok(Heard::Answer(answer)),
         }
     }
 
-    async fn get(&self, link: &Link, services: &[&str], id: Option<&str>) -> Result<Answered, String> {
-        let escaped = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let after =
-            id.and_then(|id| self.cursors.of(id)).map(|cursor| format!("&after={}", escaped(&cursor.text)));
-        let path = format!(
-            "/observations?services={}&salt={}{}",
-            services.join(","),
-            escaped(&self.question.salt),
-            after.unwrap_or_default()
-        );
+    /// Reads a body while it is one of the few that are held.
+    fn read(&self, answered: Answered<'_>) -> Result<Answer, String> {
+        read(answered, |body| Answer::read(body, &mut self.names.lock()))
+    }
+
+    async fn get(&self, link: &Link, asked: &str, id: Option<&str>) -> Result<Answered<'_>, String> {
+        let cursor = id.and_then(|id| self.cursors.of(id));
+        let path = match cursor {
+            Some(cursor) => format!("{asked}&after={}", escaped(&cursor.text)),
+            None => asked.to_owned(),
+        };
         link.get(&path, self.token, self.budget).await
     }
 }

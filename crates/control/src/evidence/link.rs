@@ -4,28 +4,46 @@
 //! followed: they would lead where the file does not. Never: what an answer means.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use crate::client::{connect_tls, is_loopback};
 
 /// Largest answer: two thousand rows with 256 clients each have some 11 MB.
 const ANSWER_LIMIT: usize = 16 << 20;
 
-/// What answers of one round may take in memory together.
-pub struct Budget(AtomicUsize);
+/// How long a proxy may take to begin an answer, and how long to end it. What it waits meanwhile for others to be read is
+/// not its fault and not counted.
+pub const DEADLINE: Duration = Duration::from_millis(800);
+/// Bodies that are read at a time: what was not read yet waits at its proxy and not in memory here.
+const READ_AT_ONCE: usize = 32;
+/// What is read of a connection at a time, and what each keeps between two questions; hyper's own buffer grows to 400 KiB.
+const PIECE: usize = 8 << 10;
+/// What a length that was only announced is believed for.
+const FIRST_ROOM: u64 = 1 << 20;
 
-/// A status and a body.
-pub struct Answered {
+/// What answers of one round may take in memory together.
+pub struct Budget {
+    bytes: AtomicUsize,
+    readers: Semaphore,
+}
+
+/// A status and a body; while it is held, so many fewer are read.
+pub struct Answered<'b> {
     pub status: u16,
     pub body: Bytes,
+    _reader: SemaphorePermit<'b>,
 }
 
 /// A way to one address.
@@ -36,11 +54,12 @@ pub struct Link {
 
 impl Budget {
     pub fn new(bytes: usize) -> Budget {
-        Budget(AtomicUsize::new(bytes))
+        Budget { bytes: AtomicUsize::new(bytes), readers: Semaphore::new(READ_AT_ONCE) }
     }
 
     fn take(&self, bytes: usize) -> Result<(), String> {
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        let taken =
+            self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
         taken.map(|_| ()).map_err(|_| "the answers of all proxies together are too large".to_owned())
     }
 }
@@ -57,23 +76,40 @@ impl Link {
     }
 
     /// Asks once; a kept connection that has died meanwhile is replaced.
-    pub async fn get(&self, path: &str, token: Option<&str>, budget: &Budget) -> Result<Answered, String> {
-        let mut kept = self.sender.lock().await;
+    pub async fn get<'b>(
+        &self,
+        path: &str,
+        token: Option<&str>,
+        budget: &'b Budget,
+    ) -> Result<Answered<'b>, String> {
+        let late = |_| format!("no answer within {} ms", DEADLINE.as_millis());
         // While an answer is under way there is none to keep: a caller that gives up in the middle leaves nothing behind.
-        if let Some(mut sender) = kept.take()
+        let mut kept = self.sender.lock().await;
+        let begun = timeout(DEADLINE, self.begin(kept.take(), path, token)).await;
+        let (sender, answer) = begun.map_err(late)??;
+        let reader = budget.readers.acquire().await.map_err(|error| error.to_string())?;
+        let status = answer.status().as_u16();
+        let body = timeout(DEADLINE, read(answer, budget)).await.map_err(late)??;
+        *kept = Some(sender);
+        Ok(Answered { status, body, _reader: reader })
+    }
+
+    async fn begin(
+        &self,
+        kept: Option<SendRequest<Full<Bytes>>>,
+        path: &str,
+        token: Option<&str>,
+    ) -> Result<(SendRequest<Full<Bytes>>, http::Response<Incoming>), String> {
+        if let Some(mut sender) = kept
             && sender.ready().await.is_ok()
             && let Ok(answer) = sender.send_request(self.request(path, token)?).await
         {
-            let answered = read(answer, budget).await?;
-            *kept = Some(sender);
-            return Ok(answered);
+            return Ok((sender, answer));
         }
         let mut sender = self.connect().await?;
         let answer =
             sender.send_request(self.request(path, token)?).await.map_err(|error| error.to_string())?;
-        let answered = read(answer, budget).await?;
-        *kept = Some(sender);
-        Ok(answered)
+        Ok((sender, answer))
     }
 
     fn is_tls(&self) -> bool {
@@ -110,17 +146,17 @@ impl Link {
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<SendRequest<Full<Bytes>>, String> {
-    let shaken = http1::handshake(TokioIo::new(stream)).await;
+    let shaken = http1::Builder::new().read_buf_exact_size(Some(PIECE)).handshake(TokioIo::new(stream)).await;
     let (sender, connection) = shaken.map_err(|error| error.to_string())?;
     // Ends with its sender.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-async fn read(answer: http::Response<Incoming>, budget: &Budget) -> Result<Answered, String> {
-    let status = answer.status().as_u16();
+async fn read(answer: http::Response<Incoming>, budget: &Budget) -> Result<Bytes, String> {
     let mut body = answer.into_body();
-    let mut read = BytesMut::new();
+    let room = body.size_hint().lower().min(FIRST_ROOM);
+    let mut read = BytesMut::with_capacity(usize::try_from(room).unwrap_or(0));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| error.to_string())?;
         let Ok(piece) = frame.into_data() else { continue };
@@ -130,5 +166,5 @@ async fn read(answer: http::Response<Incoming>, budget: &Budget) -> Result<Answe
         budget.take(piece.len())?;
         read.extend_from_slice(&piece);
     }
-    Ok(Answered { status, body: read.freeze() })
+    Ok(read.freeze())
 }

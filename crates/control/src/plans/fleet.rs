@@ -2,10 +2,11 @@
 //!
 //! Owns: the part of `/status` that plans look at. Never: asking.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use graygate_rules::documents::owner::plan_rules;
-use serde_json::Value;
+use serde::Deserialize;
 
 /// A share the proxy's rule gives, in percent; none of a rule that decides nothing.
 type Shares = BTreeMap<String, Option<f64>>;
@@ -35,31 +36,68 @@ pub struct Wanted {
     pub documents: Vec<String>,
 }
 
+/// The part of `/status` that is read.
+#[derive(Deserialize)]
+struct Status<'a> {
+    #[serde(default)]
+    revision: Revision,
+    #[serde(borrow, default)]
+    problems: Vec<Problem<'a>>,
+    #[serde(borrow, default)]
+    services: BTreeMap<Cow<'a, str>, Service<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Revision {
+    running: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Problem<'a> {
+    #[serde(borrow)]
+    document: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Service<'a> {
+    #[serde(borrow, default)]
+    plan_rules: BTreeMap<Cow<'a, str>, Option<f64>>,
+    #[serde(borrow, default)]
+    versions: BTreeMap<Cow<'a, str>, Version<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Version<'a> {
+    #[serde(borrow, default)]
+    instances: Vec<Instance<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Instance<'a> {
+    #[serde(borrow)]
+    state: Option<Cow<'a, str>>,
+    weight: Option<u64>,
+}
+
 impl ProxyStatus {
-    pub fn read(status: &Value) -> ProxyStatus {
-        let mut read = ProxyStatus {
-            running: status.pointer("/revision/running").and_then(Value::as_u64).unwrap_or(0),
-            ..ProxyStatus::default()
-        };
-        let problems = status.get("problems").and_then(Value::as_array).into_iter().flatten();
-        let document = |problem: &Value| Some(problem.get("document")?.as_str()?.to_owned());
-        read.problems = problems.filter_map(document).collect();
-        let services = status.get("services").and_then(Value::as_object).into_iter().flatten();
-        for (service, told) in services {
-            let rules = told.get("plan_rules").and_then(Value::as_object).into_iter().flatten();
-            read.rules
-                .insert(service.clone(), rules.map(|(rule, share)| (rule.clone(), share.as_f64())).collect());
-            let versions = told.get("versions").and_then(Value::as_object).into_iter().flatten();
-            for (label, version) in versions {
-                let instances = version.get("instances").and_then(Value::as_array).into_iter().flatten();
-                let takes = |instance: &Value| {
-                    instance.get("state").and_then(Value::as_str) == Some("healthy")
-                        && instance.get("weight").and_then(Value::as_u64) != Some(0)
+    pub fn read(status: &[u8]) -> Result<ProxyStatus, String> {
+        let status: Status<'_> = serde_json::from_slice(status).map_err(|error| error.to_string())?;
+        let mut read =
+            ProxyStatus { running: status.revision.running.unwrap_or(0), ..ProxyStatus::default() };
+        let problems = status.problems.into_iter().filter_map(|problem| problem.document);
+        read.problems = problems.map(Cow::into_owned).collect();
+        for (service, told) in status.services {
+            let rules = told.plan_rules.into_iter().map(|(rule, share)| (rule.into_owned(), share));
+            read.rules.insert(service.to_string(), rules.collect());
+            for (label, version) in told.versions {
+                let takes = |instance: &Instance<'_>| {
+                    instance.state.as_deref() == Some("healthy") && instance.weight != Some(0)
                 };
-                read.takes.insert((service.clone(), label.clone()), instances.into_iter().any(takes));
+                let key = (service.to_string(), label.into_owned());
+                read.takes.insert(key, version.instances.iter().any(takes));
             }
         }
-        read
+        Ok(read)
     }
 
     /// Whether it runs what the plan wrote, the whole of it and nothing else of the plan.
@@ -103,7 +141,7 @@ mod tests {
                 "versions": {"gray": {"instances": [{"state": "unhealthy", "weight": 1}]},
                     "release": {"instances": [{"state": "healthy", "weight": 1}]}}}}
         });
-        let read = ProxyStatus::read(&status);
+        let read = ProxyStatus::read(status.to_string().as_bytes()).unwrap();
         assert!(!read.takes[&("patient".to_owned(), "gray".to_owned())]);
         assert!(read.takes[&("patient".to_owned(), "release".to_owned())]);
         let wanted = |rules: &[(&str, f64)], revision| Wanted {
@@ -125,7 +163,8 @@ mod tests {
         ] {
             assert_eq!(read.follows(&wanted), follows, "{wanted:?}");
         }
-        let without = ProxyStatus::read(&json!({"revision": {"running": 12}, "services": {"patient": {}}}));
+        let without = json!({"revision": {"running": 12}, "services": {"patient": {}}}).to_string();
+        let without = ProxyStatus::read(without.as_bytes()).unwrap();
         assert!(without.follows(&wanted(&[], Some(12))));
     }
 }

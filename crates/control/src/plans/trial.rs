@@ -128,9 +128,10 @@ impl Trial {
         let settled = |since: Option<u64>, second: u64| since.is_some_and(|since| second >= since + SETTLED);
         let is_left = |row: &&Row| {
             // Those that the share has not drawn yet are not left, and whom they call neither.
-            let is_outside = row.key.rule.as_deref().is_none_or(|rule| rule != own && rule != INHERITED);
-            &*row.key.version == "release"
-                && run.services.iter().any(|service| **service == *row.key.service)
+            let is_outside =
+                row.key.series.rule.as_deref().is_none_or(|rule| rule != own && rule != INHERITED);
+            &*row.key.series.version == "release"
+                && run.services.iter().any(|service| **service == *row.key.series.service)
                 && (settled(self.everybody_since, row.key.second)
                     || is_outside && settled(self.drawn_since, row.key.second))
         };

@@ -27,6 +27,13 @@ impl Leadership {
         Leadership { heard: Some(heard), aside: None }
     }
 
+    /// Leads, and tells until when it was asked to stand aside.
+    #[cfg(test)]
+    pub fn watched() -> (Leadership, watch::Receiver<Option<Instant>>) {
+        let (aside, asked) = watch::channel(None);
+        (Leadership { heard: None, aside: Some(aside) }, asked)
+    }
+
     /// Stands for election below a prefix, until the shutdown.
     pub fn among(
         settings: EtcdSettings,

@@ -5,7 +5,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "tables of this file, walked by places of this file")]
 
-use graygate_judge::blocks::{Counts, Key, Row};
+use graygate_judge::blocks::{Counts, Key, Naming, Row, Series, Teller};
 
 /// A generator of small, well-mixed numbers (SplitMix64): the same run for the same seed, on any machine.
 pub struct Dice(u64);
@@ -326,16 +326,9 @@ impl Answers {
     }
 
     fn row(&self, t: u64, service: usize, (version, rule, share): (&str, &str, f64)) -> Row {
-        let key = Key {
-            second: 1_764_125_000 + t,
-            proxy: "edge-1".into(),
-            boot: "b".into(),
-            service: ["patient", "orders"][service].into(),
-            route: "portal".into(),
-            rule: Some(rule.into()),
-            share,
-            version: version.into(),
-        };
+        let service = ["patient", "orders"][service];
+        let naming = Naming { service, route: "portal", rule: Some(rule), share, version };
+        let key = Key::new(1_764_125_000 + t, Teller::new("edge-1", "b"), Series::new(naming));
         let counts = Counts {
             requests: self.requests,
             timed: self.timed,

@@ -10,8 +10,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 /// Above that a JSON number is no longer exact everywhere; no proxy counts so many requests in a second.
 const LARGEST_COUNT: u64 = 1 << 53;
-/// More clients than ever stand in one entry (256); a longer list is read, and not kept in one piece for free.
-const FIRST_CLIENTS: usize = 256;
+/// Times of a row that has any: room for them at once costs less than growing. A longer list is read, and not kept in one
+/// piece for free.
+const FIRST_ITEMS: usize = 64;
 
 /// A whole number that is not negative, also where it was written as `120.0`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +24,7 @@ pub struct Figure(pub Option<f64>);
 
 /// A list of whole numbers.
 #[derive(Debug)]
-pub struct CountList(pub Option<Vec<u64>>);
+pub struct CountList(pub Option<Box<[u64]>>);
 
 /// A list of numbers.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ fn client(text: &str) -> u64 {
 
 /// What a value turned out to be.
 enum Value<T> {
+    Whole(u64),
     Number(f64),
     List(Vec<T>),
     Other,
@@ -67,7 +69,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Anything<T> {
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Value::Number(number as f64))
+        Ok(Value::Whole(number))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
@@ -91,8 +93,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Anything<T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut list = Vec::with_capacity(items.size_hint().unwrap_or(0).min(FIRST_CLIENTS));
+        // Most lists are empty, and take nothing.
+        let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
+            if list.is_empty() {
+                list.reserve(FIRST_ITEMS);
+            }
             list.push(item);
         }
         Ok(Value::List(list))
@@ -111,6 +117,7 @@ fn anything<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<V
 impl<'de> Deserialize<'de> for Figure {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Ok(Self(match anything::<IgnoredAny, D>(from)? {
+            Value::Whole(number) => Some(number as f64),
             // Zero is added for the sake of -0, which would be another share.
             Value::Number(number) if number.is_finite() && number >= 0.0 => Some(number + 0.0),
             _ => None,
@@ -120,15 +127,23 @@ impl<'de> Deserialize<'de> for Figure {
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let whole = |number: &f64| number.fract() == 0.0 && *number <= LARGEST_COUNT as f64;
-        Ok(Self(Figure::deserialize(from)?.0.filter(whole).map(|number| number as u64)))
+        let whole = |number: f64| number >= 0.0 && number.fract() == 0.0 && number <= LARGEST_COUNT as f64;
+        Ok(Self(match anything::<IgnoredAny, D>(from)? {
+            Value::Whole(number) => Some(number).filter(|number| *number <= LARGEST_COUNT),
+            Value::Number(number) if whole(number) => Some(number as u64),
+            _ => None,
+        }))
     }
 }
 
 impl<'de> Deserialize<'de> for CountList {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Ok(Self(match anything::<Count, D>(from)? {
-            Value::List(counts) => counts.into_iter().map(|count| count.0).collect(),
+            Value::List(counts) => {
+                // Two hundred thousand of these are held a second: each takes what it needs, and is allocated once.
+                let whole = counts.iter().all(|count| count.0.is_some());
+                whole.then(|| counts.iter().filter_map(|count| count.0).collect())
+            }
             _ => None,
         }))
     }

@@ -5,12 +5,12 @@
 //! late. Never: figures of a row ([`super::Row`] knows whether those are possible).
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
 use super::edges::Edges;
-use super::row::{Key, Row};
+use super::names::{row_hash, stream_hash};
+use super::row::Row;
 
 /// A row older than that is no longer told by any proxy; whoever sends one has a clock that is wrong.
 const OLDEST: u64 = 120;
@@ -58,10 +58,14 @@ impl Intake {
         let mut entered = Vec::with_capacity(rows.len().min(MOST_ROWS));
         for row in rows {
             let Some(enters) = self.enters(&row, now) else { continue };
-            let stream = stream(&row.key);
-            let second = row.key.second;
+            let (second, teller, series) = (row.key.second, &row.key.teller, &row.key.series);
+            let stream = stream_hash(teller, series);
             let fits = entered.len() < MOST_ROWS && self.remembers(stream);
-            if !enters || !fits || self.compared(stream, second) || !keys.insert(whole(&row.key)) {
+            if !enters
+                || !fits
+                || self.compared(stream, second)
+                || !keys.insert(row_hash(second, teller, series))
+            {
                 self.leave_out(1);
                 continue;
             }
@@ -148,19 +152,4 @@ impl Window {
         let bits = bits | age.and_then(|age| 1u128.checked_shl(age)).unwrap_or(0);
         self.older = [bits as u64, (bits >> 64) as u64];
     }
-}
-
-/// Where a second is compared as a whole.
-fn stream(key: &Key) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&key.proxy, &key.service, &key.route, &key.rule).hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Everything that tells one row from another.
-fn whole(key: &Key) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&key.proxy, &key.boot, key.second, &key.service, &key.route, &key.rule).hash(&mut hasher);
-    (key.share.to_bits(), &key.version).hash(&mut hasher);
-    hasher.finish()
 }

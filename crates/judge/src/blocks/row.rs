@@ -4,12 +4,16 @@
 //! that is no row cannot be read; a row whose figures contradict each other is impossible, which is another matter: it is
 //! counted. Never: the order of rows, which [`super::Intake`] knows.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Error;
 
 use super::edges::Edges;
 use super::figures::{ClientList, Count, CountList, Figure, FigureList};
+use super::names::{Names, Naming, Series, Teller};
 
 /// What was counted, of whom, when.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,23 +21,16 @@ pub struct Row {
     pub key: Key,
     pub counts: Counts,
     /// Edges other than the default ones.
-    pub edges: Option<Box<Edges>>,
+    pub edges: Option<Arc<Edges>>,
 }
 
-/// Who counted what: two rows of one run have different keys.
-#[derive(Clone, Debug, PartialEq, PartialOrd)]
+/// Who counted what: two rows of one run have different keys. A leader holds a row of every proxy, plan and version at once,
+/// so a row owns none of its names.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Key {
     pub second: u64,
-    pub proxy: Box<str>,
-    pub boot: Box<str>,
-    pub service: Box<str>,
-    pub route: Box<str>,
-    /// What decided; none where no rule did.
-    pub rule: Option<Box<str>>,
-    /// What the rule gave the plan's version, in percent.
-    pub share: f64,
-    /// The decided version.
-    pub version: Box<str>,
+    pub teller: Arc<Teller>,
+    pub series: Arc<Series>,
 }
 
 /// The figures of a row, none of which contradicts another.
@@ -47,6 +44,12 @@ pub struct Counts {
     pub error_clients: Box<[u64]>,
     /// How many of `timed` took longer than each edge; edges that nothing passed may be left out at the end.
     pub slower: Box<[u64]>,
+}
+
+impl Key {
+    pub fn new(second: u64, teller: Teller, series: Series) -> Self {
+        Self { second, teller: Arc::new(teller), series: Arc::new(series) }
+    }
 }
 
 impl Counts {
@@ -65,15 +68,6 @@ impl Counts {
     }
 }
 
-/// Who told an entry.
-#[derive(Clone, Copy, Debug)]
-pub struct Teller<'a> {
-    pub proxy: &'a str,
-    pub boot: &'a str,
-    /// Edges other than the default ones.
-    pub edges: Option<&'a Edges>,
-}
-
 /// A line that is a row, whether or not it can be true.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
@@ -87,7 +81,7 @@ pub enum Reading {
 
 /// Why a line is no row.
 #[derive(Debug)]
-pub struct Unreadable(serde_json::Error);
+pub struct Unreadable(Error);
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,18 +91,29 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
+/// A name, borrowed where it has no escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// A row as it is written. Unknown fields are newer proxies'.
 #[derive(Deserialize)]
-struct Written {
+pub struct Entry<'a> {
     second: Count,
-    proxy: Option<Box<str>>,
-    boot: Option<Box<str>>,
-    service: Box<str>,
-    route: Box<str>,
-    rule: Option<Box<str>>,
+    #[serde(borrow)]
+    proxy: Option<Text<'a>>,
+    #[serde(borrow)]
+    boot: Option<Text<'a>>,
+    #[serde(borrow)]
+    service: Text<'a>,
+    #[serde(borrow)]
+    route: Text<'a>,
+    #[serde(borrow)]
+    rule: Option<Text<'a>>,
     #[serde(default)]
     share: Option<Figure>,
-    version: Box<str>,
+    #[serde(borrow)]
+    version: Text<'a>,
     requests: Count,
     #[serde(default = "Count::ZERO")]
     timed: Count,
@@ -134,49 +139,48 @@ const EVERYBODY: f64 = 100.0;
 impl Row {
     /// Reads a row from a line of JSON.
     pub fn read(line: &[u8]) -> Result<Reading, Unreadable> {
-        let written: Written = serde_json::from_slice(line).map_err(Unreadable)?;
-        if written.proxy.is_none() {
+        Row::read_with(line, &mut Names::default())
+    }
+
+    /// The same, for lines that share their names.
+    pub fn read_with(line: &[u8], names: &mut Names) -> Result<Reading, Unreadable> {
+        let entry: Entry<'_> = serde_json::from_slice(line).map_err(Unreadable)?;
+        let Some(proxy) = &entry.proxy else {
             return Err(Unreadable(serde::de::Error::missing_field("proxy")));
-        }
-        Ok(Row::of(written))
-    }
-
-    /// Reads an entry of a proxy's answer, which says beside its entries whose they are.
-    pub fn read_entry(entry: &[u8], teller: &Teller<'_>) -> Result<Reading, Unreadable> {
-        let mut written: Written = serde_json::from_slice(entry).map_err(Unreadable)?;
-        written.proxy = Some(teller.proxy.into());
-        written.boot = Some(teller.boot.into());
-        let mut reading = Row::of(written);
-        if let (Reading::Row(row), Some(edges)) = (&mut reading, teller.edges) {
-            if !row.counts.possible(edges.len()) {
-                let (second, service) = (Some(row.key.second), row.key.service.clone());
-                return Ok(Reading::Impossible { second, service });
-            }
-            row.edges = Some(Box::new(edges.clone()));
-        }
-        Ok(reading)
-    }
-
-    fn of(written: Written) -> Reading {
-        let (second, service) = (written.second.0, written.service.clone());
-        match written.row() {
-            Some(row) => Reading::Row(row),
-            None => Reading::Impossible { second, service },
-        }
+        };
+        let boot = entry.boot.as_ref().map_or("", |boot| &boot.0);
+        let teller = names.teller(&proxy.0, boot);
+        Ok(entry.reading(teller, None, names))
     }
 }
 
-impl Written {
-    fn row(self) -> Option<Row> {
+impl Entry<'_> {
+    /// Reads an entry that stands by itself.
+    pub fn read(text: &str) -> Result<Entry<'_>, Unreadable> {
+        serde_json::from_str(text).map_err(Unreadable)
+    }
+
+    /// What an entry of a proxy's answer says; the answer says beside its entries whose they are, and which edges other than
+    /// the usual ones they were counted against.
+    pub fn told(self, teller: &Arc<Teller>, edges: Option<&Arc<Edges>>, names: &mut Names) -> Reading {
+        self.reading(teller.clone(), edges, names)
+    }
+
+    fn reading(self, teller: Arc<Teller>, edges: Option<&Arc<Edges>>, names: &mut Names) -> Reading {
+        let (second, service) = (self.second.0, self.service.0.clone());
+        self.row(teller, edges, names)
+            .map_or_else(|| Reading::Impossible { second, service: service.into() }, Reading::Row)
+    }
+
+    fn row(self, teller: Arc<Teller>, told: Option<&Arc<Edges>>, names: &mut Names) -> Option<Row> {
         let share = self.share.map_or(Some(0.0), |share| share.0)?;
-        let edges = self.edges_ms.map(|edges| edges.0.and_then(Edges::new));
-        let edges = match edges {
+        let own = match self.edges_ms {
             None => None,
-            Some(edges) => Some(edges?),
+            Some(edges) => Some(Edges::new(edges.0?)?),
         };
         // Kept only where they differ: a row of the usual edges costs nothing for naming them.
         let usual = Edges::usual();
-        let edges = edges.filter(|edges| !edges.same_as(usual));
+        let own = own.filter(|edges| !edges.same_as(usual));
         self.undrawn.0?;
         self.sampled.0?;
         let counts = Counts {
@@ -185,21 +189,18 @@ impl Written {
             errors: self.errors.0?,
             fallbacks: self.fallbacks.0?,
             error_clients: self.error_clients.map_or(Some(Vec::new()), |clients| clients.0)?.into(),
-            slower: self.slower.map_or(Some(Vec::new()), |slower| slower.0)?.into(),
+            slower: self.slower.map_or_else(|| Some(Default::default()), |slower| slower.0)?,
         };
-        if share > EVERYBODY || !counts.possible(edges.as_ref().unwrap_or(usual).len()) {
+        let is_possible = |edges: Option<&Edges>| counts.possible(edges.unwrap_or(usual).len());
+        if share > EVERYBODY || !is_possible(own.as_ref()) || !told.is_none_or(|told| is_possible(Some(told)))
+        {
             return None;
         }
-        let key = Key {
-            second: self.second.0?,
-            proxy: self.proxy.unwrap_or_default(),
-            boot: self.boot.unwrap_or_default(),
-            service: self.service,
-            route: self.route,
-            rule: self.rule,
-            share,
-            version: self.version,
-        };
-        Some(Row { key, counts, edges: edges.map(Box::new) })
+        let rule = self.rule.as_ref().map(|rule| &*rule.0);
+        let naming =
+            Naming { service: &self.service.0, route: &self.route.0, rule, share, version: &self.version.0 };
+        let key = Key { second: self.second.0?, teller, series: names.series(naming) };
+        let edges = told.cloned().or_else(|| own.map(Arc::new));
+        Some(Row { key, counts, edges })
     }
 }

@@ -99,7 +99,7 @@ impl Origins {
     }
 
     fn of(&self, row: &Row) -> Origin {
-        match row.key.rule.as_deref() {
+        match row.key.series.rule.as_deref() {
             Some(INHERITED) => Origin::Inherited,
             Some(rule) if rule == self.share => Origin::Drawn,
             Some(rule) if self.chose(rule) => Origin::Chosen,
@@ -113,7 +113,7 @@ impl Origins {
     }
 
     fn side(&self, row: &Row) -> Option<Side> {
-        match &*row.key.version {
+        match &*row.key.series.version {
             version if version == &*self.version => Some(Side::Gray),
             RELEASE => Some(Side::Release),
             _ => None,
@@ -156,7 +156,7 @@ impl<'r> Seen<'r> {
             }
             Side::Release => {
                 self.release_requests = self.release_requests.saturating_add(requests);
-                self.release.entry(&*row.key.route).or_default().add(&row.counts);
+                self.release.entry(&*row.key.series.route).or_default().add(&row.counts);
             }
         }
     }
@@ -168,9 +168,10 @@ impl<'r> Stratum<'r> {
         let mut stratum = Self::default();
         let mut places = BTreeMap::new();
         for (row, side) in rows {
-            let place = (row.key.second, &*row.key.route, row.key.share.to_bits());
-            let block =
-                *places.entry(place).or_insert_with(|| stratum.block(row, Some(row.key.share / 100.0)));
+            let place = (row.key.second, &*row.key.series.route, row.key.series.share.to_bits());
+            let block = *places
+                .entry(place)
+                .or_insert_with(|| stratum.block(row, Some(row.key.series.share / 100.0)));
             stratum.add(block, row, side);
         }
         stratum.failing.sort_unstable_by_key(|failing| failing.order);
@@ -186,7 +187,7 @@ impl<'r> Stratum<'r> {
                 .filter(move |(row, side)| *side == wanted && row.counts.requests > 0)
                 .map(|(row, _)| row)
         };
-        let place = |row: &'r Row| (&*row.key.proxy, row.key.second, &*row.key.route);
+        let place = |row: &'r Row| (&*row.key.teller.proxy, row.key.second, &*row.key.series.route);
         let mut gray = BTreeMap::new();
         for row in sides(Side::Gray) {
             gray.entry(place(row)).or_insert_with(Vec::new).push(row);
@@ -207,7 +208,7 @@ impl<'r> Stratum<'r> {
 
     fn block(&mut self, row: &'r Row, drawn: Option<f64>) -> usize {
         let (gray, release) = (Total::default(), Total::default());
-        self.blocks.push(Block { route: &row.key.route, drawn, gray, release });
+        self.blocks.push(Block { route: &row.key.series.route, drawn, gray, release });
         self.blocks.len() - 1
     }
 
@@ -218,8 +219,8 @@ impl<'r> Stratum<'r> {
             Side::Release => sides.release.add(&row.counts),
         }
         if !row.counts.error_clients.is_empty() {
-            let key = &row.key;
-            let order = (side, key.share.to_bits(), &*key.proxy, &*key.route, key.rule.as_deref());
+            let (series, proxy) = (&row.key.series, &*row.key.teller.proxy);
+            let order = (side, series.share.to_bits(), proxy, &*series.route, series.rule.as_deref());
             self.failing.push(Failing { order, block, clients: &row.counts.error_clients });
         }
     }

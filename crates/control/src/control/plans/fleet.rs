@@ -3,27 +3,28 @@
 //! Owns: which proxies there are, asking them of themselves, who follows, who is behind and who is lost. Never: a transition.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use graygate_judge::plan::{Instances, State};
 use graygate_rules::documents::plan::Subject;
 use graygate_rules::vocab::Share;
+use parking_lot::Mutex;
 
 use super::documents::{all_lists, label, service};
 use crate::control::plane::Control;
 use crate::error::Result;
-use crate::evidence::ask_once;
 use crate::plans::fleet::{ProxyStatus, Wanted};
 use crate::plans::rules::closure_of;
 use crate::plans::{Kept, RollbackShown, Spec, percent};
 use crate::state::Slot;
 
-/// How long a proxy may take to say what it runs.
-const PATIENCE: Duration = Duration::from_millis(900);
 /// How long the answer to a rollback waits for proxies.
 const CONFIRM: Duration = Duration::from_secs(2);
 /// Between two questions meanwhile.
 const AGAIN: Duration = Duration::from_millis(40);
+/// Different answers that are told apart: of a thousand proxies almost all run the same.
+const DIFFERENT: usize = 8;
 /// How long one that is lost is named.
 const LOST_FOR: Duration = Duration::from_secs(3_600);
 
@@ -37,7 +38,8 @@ struct Known {
     url: Option<String>,
     /// Whether it has its key, or is listed.
     is_there: bool,
-    status: Option<ProxyStatus>,
+    /// Proxies that run the same share it.
+    status: Option<Arc<ProxyStatus>>,
     lost_since: Option<Instant>,
 }
 
@@ -68,17 +70,14 @@ impl Fleet {
             });
             (known.url, known.is_there, known.lost_since) = (url, true, None);
         }
-        let token = control.live.gatherer.token();
         let asked = self.proxies.iter().filter_map(|(name, known)| Some((name.clone(), known.url.clone()?)));
-        let questions = asked.map(|(name, url)| {
-            let token = token.clone();
-            async move { (name, ask_once((&url, "/status"), token.as_deref(), PATIENCE).await) }
-        });
-        let answers = futures_util::future::join_all(questions.collect::<Vec<_>>()).await;
+        let different = Mutex::new(Vec::new());
+        let read = |body: &[u8]| Ok(shared(&mut different.lock(), ProxyStatus::read(body)?));
+        let answers = control.live.gatherer.ask_these("/status", asked.collect(), read).await;
         let now = control.clock.instant();
         for (name, answer) in answers {
             let Some(known) = self.proxies.get_mut(&name) else { continue };
-            known.status = answer.ok().map(|status| ProxyStatus::read(&status));
+            known.status = answer.ok();
         }
         for known in self.proxies.values_mut() {
             if !known.is_there && known.status.is_none() {
@@ -97,10 +96,18 @@ impl Fleet {
     /// Who follows what a plan wrote. A proxy whose key vanished counts while it answers.
     pub fn followed(&self, wanted: &Wanted) -> Followed {
         let mut followed = Followed::default();
+        let mut last: Option<(&Arc<ProxyStatus>, bool)> = None;
         for (name, known) in &self.proxies {
+            let follows = known.status.as_ref().is_some_and(|status| {
+                let (_, follows) = last
+                    .filter(|(before, _)| Arc::ptr_eq(before, status))
+                    .unwrap_or_else(|| (status, status.follows(wanted)));
+                last = Some((status, follows));
+                follows
+            });
             match (&known.status, known.is_there) {
                 (None, false) => followed.lost.push(name.clone()),
-                (Some(status), _) if status.follows(wanted) => {
+                (Some(_), _) if follows => {
                     followed.confirmed += 1;
                     followed.of += 1;
                 }
@@ -136,6 +143,18 @@ impl Fleet {
             release: documented.release && all("release"),
         }
     }
+}
+
+/// The same as one of those before, where it is.
+fn shared(different: &mut Vec<Arc<ProxyStatus>>, status: ProxyStatus) -> Arc<ProxyStatus> {
+    if let Some(same) = different.iter().find(|known| ***known == status) {
+        return same.clone();
+    }
+    let status = Arc::new(status);
+    if different.len() < DIFFERENT {
+        different.push(status.clone());
+    }
+    status
 }
 
 impl Control {

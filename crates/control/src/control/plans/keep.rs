@@ -3,7 +3,7 @@
 //! Owns: that sums, hashes and the cursors they include are one write, however large they are: parts are written first
 //! under the names of what they hold, and one record then says which count. Never: what the figures mean.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ const THINNED: u64 = 30 * 24 * 3_600;
 const SHARED: u64 = 24 * 3_600;
 /// Of those so many are taken away at a time: more than come in between.
 const SHARED_BATCH: usize = 10;
+/// Records of rows that are read at a time.
+const ROW_PAGE: usize = 8;
 /// Bytes of rows of a plan that are kept.
 const ROW_BYTES: usize = 64 << 20;
 
@@ -170,19 +172,31 @@ impl Control {
                 self.figures.commit(transaction).await?;
             }
         }
-        let rows = all(&*self.figures, &format!("{ROWS}{plan}/")).await?;
-        let mut bytes: usize = rows.iter().map(|entry| entry.stored.value.len()).sum();
-        for entry in rows {
-            let is_old = second_of(&entry.name).is_none_or(|second| second + EACH < now);
-            if !is_old && bytes <= ROW_BYTES {
-                continue;
+        self.thin_rows(plan, now).await
+    }
+
+    /// The same of rows. They are large, so one page of them is held at a time, and of the others only how large they are.
+    async fn thin_rows(&self, plan: &str, now: u64) -> std::result::Result<(), StateError> {
+        let mut range = Range { limit: ROW_PAGE, ..Range::all(&format!("{ROWS}{plan}/")) };
+        let mut kept = VecDeque::new();
+        let mut bytes = 0;
+        loop {
+            let page = self.figures.list(&range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range.after = Some(last.name.clone());
+            for entry in page {
+                bytes += entry.stored.value.len();
+                kept.push_back((entry.name, entry.stored.value.len()));
             }
-            bytes -= entry.stored.value.len();
-            let mut transaction = Transaction::default();
-            transaction.delete(Slot::record(&entry.name));
-            self.figures.commit(transaction).await?;
+            while let Some((name, size)) = kept.pop_front_if(|(name, _)| {
+                bytes > ROW_BYTES || second_of(name).is_none_or(|second| second + EACH < now)
+            }) {
+                bytes -= size;
+                let mut transaction = Transaction::default();
+                transaction.delete(Slot::record(name));
+                self.figures.commit(transaction).await?;
+            }
         }
-        Ok(())
     }
 
     /// The lines of a run, or its rows; of the newest run where none is named.
@@ -250,17 +264,17 @@ fn second_of(name: &str) -> Option<u64> {
 
 /// A row as a proxy told it, with the proxy's name: a line that `graygate judge` reads.
 pub fn line_of(row: &Row) -> String {
-    let (key, counts) = (&row.key, &row.counts);
+    let (teller, series, counts) = (&row.key.teller, &row.key.series, &row.counts);
     let clients: Vec<String> = counts.error_clients.iter().map(|client| format!("{client:016x}")).collect();
     let line = json!({
-        "second": key.second,
-        "proxy": key.proxy,
-        "boot": key.boot,
-        "service": key.service,
-        "route": key.route,
-        "rule": key.rule,
-        "share": key.share,
-        "version": key.version,
+        "second": row.key.second,
+        "proxy": teller.proxy,
+        "boot": teller.boot,
+        "service": series.service,
+        "route": series.route,
+        "rule": series.rule,
+        "share": series.share,
+        "version": series.version,
         "requests": counts.requests,
         "timed": counts.timed,
         "errors": counts.errors,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use graygate_judge::blocks::Row;
 use graygate_judge::offline::Line;
 
@@ -41,6 +42,10 @@ const ASIDE: Duration = Duration::from_secs(60);
 const SMALL_FLEET: usize = 20;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// Plans that are looked at side by side: most of a look is waiting for the store, and what several write at once still
+/// finds its place in one audit.
+const LOOKS_AT_ONCE: usize = 8;
+
 /// What the leader holds.
 struct Leader {
     control: Arc<Control>,
@@ -59,7 +64,7 @@ struct Held {
     trial: Trial,
     memo: Memo,
     wanted: Option<(u64, Wanted)>,
-    saved: Option<Instant>,
+    saved: Instant,
     flushed: Instant,
     thinned: Instant,
     judged: Option<Instant>,
@@ -72,15 +77,7 @@ struct Held {
 impl Control {
     /// Moves plans while this process leads, until it is dropped.
     pub async fn lead_plans(self: Arc<Self>) {
-        let mut leader = Leader {
-            control: self.clone(),
-            fleet: Fleet::default(),
-            looked: None,
-            is_urgent: false,
-            runs: BTreeMap::new(),
-            last: None,
-            blind_since: None,
-        };
+        let mut leader = Leader::new(self.clone());
         let mut seconds = tokio::time::interval(EVERY);
         seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -97,6 +94,18 @@ impl Control {
 }
 
 impl Leader {
+    fn new(control: Arc<Control>) -> Leader {
+        Leader {
+            control,
+            fleet: Fleet::default(),
+            looked: None,
+            is_urgent: false,
+            runs: BTreeMap::new(),
+            last: None,
+            blind_since: None,
+        }
+    }
+
     /// Another process leads, and what was held here is old.
     fn forget(&mut self) {
         self.runs.clear();
@@ -123,14 +132,7 @@ impl Leader {
             .into_iter()
             .collect();
         self.measure(now).await;
-        let names: Vec<String> = self.runs.keys().cloned().collect();
-        self.is_urgent = false;
-        for name in names {
-            if let Err(error) = self.look(&name, (now, elapsed), &unreadable).await {
-                let error = error.to_string();
-                tracing::warn!(error, plan = name, "a plan is not looked at for now");
-            }
-        }
+        self.look(&Look { now, elapsed, unreadable }).await;
         Ok(())
     }
 
@@ -169,15 +171,18 @@ impl Leader {
         };
         let second = u64::try_from(self.control.clock.now().unix_timestamp()).unwrap_or(0);
         let trial = kept_before.unwrap_or_else(|| Trial::new(&spec, &kept, second));
+        // Each plan at a time of its own: a hundred at once would hold all of them up.
+        let phase = |every: Duration| every.mul_f64(f64::from(crc32fast::hash(name.as_bytes()) % 64) / 64.0);
+        let since = |every: Duration| now.checked_sub(phase(every)).unwrap_or(now);
         Ok(Held {
             spec,
             kept,
             trial,
             memo: Memo::default(),
             wanted: None,
-            saved: None,
-            flushed: now,
-            thinned: now,
+            saved: since(KEEP_EVERY),
+            flushed: since(LINES_EVERY),
+            thinned: since(THIN_EVERY),
             judged: None,
             line: None,
             minute: 0,
@@ -212,25 +217,24 @@ impl Leader {
             let mut cursors = Cursors::oldest(
                 self.runs.values().filter(|held| held.kept.salt == salt).map(|held| &held.trial.cursors),
             );
+            let before = cursors.clone();
             let question = Question { services: services.into_iter().collect(), salt: salt.clone() };
             let mut answer = self.control.live.gatherer.gather(&question, &mut cursors).await;
             self.control.metrics.late(answer.late);
             let fleet_now = median(answer.nows.values().copied().collect());
+            self.control.live.hear_of_plans(&answer, &question.services, now);
             let rows = std::mem::take(&mut answer.rows);
-            let are_kept = rows.len() <= KEPT_ROWS;
-            // One plan at most moves a service, so that its rows are that plan's alone.
-            let mut by_service: HashMap<Box<str>, Vec<Row>> = HashMap::new();
-            for row in rows {
-                match by_service.get_mut(&row.key.service) {
-                    Some(of_service) => of_service.push(row),
-                    None => drop(by_service.insert(row.key.service.clone(), vec![row])),
-                }
-            }
+            let are_kept = rows.iter().map(Vec::len).sum::<usize>() <= KEPT_ROWS;
+            let mut by_service = of_services(rows, &question.services, &before);
             for held in self.runs.values_mut().filter(of_salt) {
                 let services = held.spec.services.iter();
-                let mut own: Vec<Row> =
-                    services.filter_map(|service| by_service.remove(service.as_str())).flatten().collect();
-                own.retain(|row| !held.trial.cursors.include(row));
+                let own = services.filter_map(|service| by_service.remove(service.as_str()));
+                let mut own =
+                    own.reduce(|one, other| [one, other].into_iter().flatten().collect()).unwrap_or_default();
+                // What all have heard is gone already.
+                if !held.trial.cursors.are(&before) {
+                    own.retain(|row| !held.trial.cursors.include(row));
+                }
                 held.judge(own, (fleet_now, now), (are_kept, &*self.control));
                 held.trial.cursors = cursors.clone();
             }
@@ -285,49 +289,95 @@ impl Leader {
         }
     }
 
+    /// Looks at every plan, a few side by side.
+    async fn look(&mut self, look: &Look) {
+        let (control, fleet) = (&self.control, &self.fleet);
+        let looks = self.runs.iter_mut().map(|(name, held)| {
+            let look = held.look(name, (control, fleet), look);
+            look.map(move |looked| match looked {
+                Ok(is_urgent) => is_urgent,
+                Err(error) => {
+                    tracing::warn!(%error, plan = name, "a plan is not looked at for now");
+                    false
+                }
+            })
+            .boxed()
+        });
+        let looks: Vec<_> = looks.collect();
+        let urgent: Vec<bool> = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
+        self.is_urgent = urgent.contains(&true);
+    }
+}
+
+/// What is the same for every plan of a second.
+struct Look {
+    now: Instant,
+    elapsed: Duration,
+    unreadable: Vec<String>,
+}
+
+/// Rows by service, of those that were asked for: one plan at most moves a service, so that its rows are that plan's alone.
+/// What stood before its proxy's cursor is left out.
+fn of_services(rows: Vec<Vec<Row>>, services: &[String], before: &Cursors) -> HashMap<String, Vec<Row>> {
+    let each = rows.iter().map(Vec::len).sum::<usize>() / services.len().max(1);
+    let mut of: HashMap<String, Vec<Row>> =
+        services.iter().map(|service| (service.clone(), Vec::with_capacity(each))).collect();
+    for told in rows {
+        // All of one proxy, and mostly none of them was heard before.
+        let is_new = !told.first().is_some_and(|first| before.include(first));
+        for row in told {
+            if let Some(of_service) = of.get_mut(&*row.key.series.service)
+                && (is_new || !before.include(&row))
+            {
+                of_service.push(row);
+            }
+        }
+    }
+    of
+}
+
+impl Held {
+    /// Looks at a plan once; answers whether it waits for the fleet.
     async fn look(
         &mut self,
         name: &str,
-        (now, elapsed): (Instant, Duration),
-        unreadable: &[String],
-    ) -> Result<()> {
-        let control = self.control.clone();
-        let Some(held) = self.runs.get_mut(name) else { return Ok(()) };
-        let wanted = match &held.wanted {
-            Some((moves, wanted)) if *moves == held.kept.moves => wanted.clone(),
+        (control, fleet): (&Arc<Control>, &Fleet),
+        look: &Look,
+    ) -> Result<bool> {
+        let wanted = match &self.wanted {
+            Some((moves, wanted)) if *moves == self.kept.moves => wanted,
             _ => {
-                let wanted = control.wanted(&held.spec, &held.kept).await?;
-                held.wanted = Some((held.kept.moves, wanted.clone()));
-                wanted
+                let wanted = control.wanted(&self.spec, &self.kept).await?;
+                &self.wanted.insert((self.kept.moves, wanted)).1
             }
         };
-        let followed = self.fleet.followed(&wanted);
-        self.is_urgent |= !followed.behind.is_empty();
-        let judge = held.trial.judge();
-        let documented = super::documents::instances(&control.view(), &held.spec);
+        let followed = fleet.followed(wanted);
+        let mut is_urgent = !followed.behind.is_empty();
+        let judge = self.trial.judge();
+        let documented = super::documents::instances(&control.view(), &self.spec);
         let figures = Figures {
-            run: held.kept.run,
-            moves: held.kept.moves,
-            regressions: held.trial.regressions(),
-            without_evidence: held.trial.without_evidence(&held.spec),
+            run: self.kept.run,
+            moves: self.kept.moves,
+            regressions: self.trial.regressions(),
+            without_evidence: self.trial.without_evidence(&self.spec),
             step_requests: judge.step_requests(),
             gray: judge.requests().gray,
             release: judge.requests().release,
-            left: held.trial.left(),
-            guards: held.trial.guards_shown(&held.spec),
-            why: held.trial.why(),
+            left: self.trial.left(),
+            guards: self.trial.guards_shown(&self.spec),
+            why: self.trial.why(),
             behind: followed.behind,
             lost: followed.lost,
-            unreadable: unreadable.to_vec(),
-            instances: Some(self.fleet.instances(&control, &held.spec, documented)),
+            unreadable: look.unreadable.clone(),
+            instances: Some(fleet.instances(control, &self.spec, documented)),
         };
-        let figures = match held.spec.is_of_values() {
-            true => control.figures_of_values(&held.kept, figures).await?,
+        let figures = match self.spec.is_of_values() {
+            true => control.figures_of_values(&self.kept, figures).await?,
             false => figures,
         };
-        let ticked = control.tick_plan(name, (&mut held.memo, elapsed), &figures).await;
+        let ticked = control.tick_plan(name, (&mut self.memo, look.elapsed), &figures).await;
         if matches!(ticked, Ok(Ticked::RolledBack)) {
-            self.is_urgent = true;
+            is_urgent = true;
             let (control, plan) = (control.clone(), name.to_owned());
             tokio::spawn(async move {
                 if let Err(error) = control.keep_outcome(&plan).await {
@@ -335,18 +385,13 @@ impl Leader {
                 }
             });
         }
-        held.keep(name, &control, now).await?;
-        match ticked {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.keep(name, control, look.now).await?;
+        ticked.map(|_| is_urgent)
     }
-}
 
-impl Held {
     fn judge(
         &mut self,
-        rows: Vec<graygate_judge::blocks::Row>,
+        rows: Vec<Row>,
         (fleet, now): (Option<u64>, Instant),
         (are_kept, control): (bool, &Control),
     ) {
@@ -372,26 +417,24 @@ impl Held {
 
     /// Keeps what is due.
     async fn keep(&mut self, name: &str, control: &Control, now: Instant) -> Result<()> {
-        let is_due = |last: Option<Instant>, every| {
-            last.is_none_or(|last| now.saturating_duration_since(last) >= every)
-        };
+        let is_due = |last, every| now.saturating_duration_since(last) >= every;
         if is_due(self.saved, KEEP_EVERY) {
             let line = self.line.take().filter(|(second, _)| second / 60 > self.minute);
             match control.keep_trial(name, &self.trial, line.as_ref()).await {
                 Ok(()) => {
-                    self.saved = Some(now);
+                    self.saved = now;
                     self.minute = line.map_or(self.minute, |(second, _)| second / 60);
                 }
                 Err(StateError::LeadLost) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
-        if is_due(Some(self.flushed), LINES_EVERY) {
+        if is_due(self.flushed, LINES_EVERY) {
             self.flushed = now;
             let pending: Pending = control.plans.take_pending(name, self.kept.run);
             control.keep_lines((name, self.kept.run), pending).await?;
         }
-        if is_due(Some(self.thinned), THIN_EVERY) {
+        if is_due(self.thinned, THIN_EVERY) {
             self.thinned = now;
             let second = u64::try_from(control.clock.now().unix_timestamp()).unwrap_or(0);
             control.thin_lines(name, second).await?;
@@ -404,4 +447,42 @@ impl Held {
 fn median(mut seconds: Vec<u64>) -> Option<u64> {
     seconds.sort_unstable();
     seconds.get(seconds.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::SystemClock;
+    use crate::people::SessionSettings;
+    use crate::state::Leadership;
+    use crate::state::memory::Memory;
+
+    fn seen(read: usize, of: usize) -> Vec<(String, Gathered)> {
+        vec![("salt".to_owned(), Gathered { read, of, ..Gathered::default() })]
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_sees_less_than_half_for_thirty_seconds_stands_aside_for_a_minute() {
+        let (leadership, asked) = Leadership::watched();
+        let mut control =
+            Control::new(Arc::new(Memory::default()), Arc::new(SystemClock), SessionSettings::default());
+        control.leadership = leadership;
+        let mut leader = Leader::new(Arc::new(control));
+        let begun = Instant::now();
+        let mut look = |second: u64, (read, of): (usize, usize)| {
+            leader.check_sight(&seen(read, of), begun + Duration::from_secs(second));
+            *asked.borrow()
+        };
+        for (second, seen) in
+            [(0, (1, 3)), (29, (0, 1)), (30, (1, 2)), (31, (1, 3)), (60, (1, 3)), (61, (0, 0)), (62, (1, 3))]
+        {
+            assert_eq!(look(second, seen), None, "second {second}");
+        }
+        for second in 63..92 {
+            assert_eq!(look(second, (49, 100)), None, "second {second}");
+        }
+        let until = look(92, (49, 100)).expect("thirty seconds are over");
+        let aside = until.saturating_duration_since(tokio::time::Instant::now());
+        assert!(aside > ASIDE - Duration::from_secs(10) && aside <= ASIDE, "{aside:?}");
+    }
 }

@@ -604,3 +604,67 @@ async fn metrics_tell_where_plans_are() {
     has(&stage, "graygate_plan_state{plan=\"p\",state=\"ROLLBACK\"} 1");
     has(&stage, "graygate_plan_transitions_total{plan=\"p\",to=\"ROLLBACK\",by=\"controller\"} 1");
 }
+
+#[tokio::test]
+async fn a_start_tells_what_it_will_hide_and_no_more() {
+    // What a hand wrote behind the plan's last step is asked no more; what stands before it is.
+    for (priority, hidden) in [(-2_000, true), (0, false)] {
+        let stage = Stage::new(PLAN).await;
+        stage.hand("rules/late", Some(&format!("{HAND}priority: {priority}\n"))).await;
+        let Ok(ActionDone::Moved(shown)) = stage.act(Action::Start).await else { panic!() };
+        match hidden {
+            true => assert!(shown.notes[0].starts_with("it will hide rules/late: "), "{:?}", shown.notes),
+            false => assert!(shown.notes.is_empty(), "{:?}", shown.notes),
+        }
+        assert_eq!(shown.notes.len(), usize::from(hidden));
+    }
+}
+
+#[tokio::test]
+async fn going_on_after_a_regression_takes_a_reason_and_gives_that_guard_another_chance() {
+    const PAUSES: &str =
+        "services: [s]\nversion: gray\non_regression: pause\nsteps: [{share: 5, hold: 1m}, {share: 100}]\n";
+    fn said(figures: &mut Figures) {
+        regressed(figures);
+        let guard = GuardShown {
+            log10_e: Some(3.5),
+            log10_threshold: Some(2.1),
+            verdict: "regression".into(),
+            last: None,
+            had_evidence: true,
+        };
+        figures.guards.insert("errors".into(), guard);
+    }
+    let mut stage = Stage::new(PAUSES).await;
+    stage.act(Action::Start).await.unwrap();
+    assert_eq!(stage.look(said).await, Ticked::Moved);
+    stage.look(said).await;
+    for reason in [None, Some("  ".to_owned())] {
+        let asked = ActionAsked { reason, ..ActionAsked::default() };
+        let refused = stage.act_with(Action::Resume, asked).await.unwrap_err();
+        assert_eq!(refused.status(), 409);
+        assert!(refused.to_string().contains("`errors` says regression: give a `reason`"), "{refused}");
+        assert_eq!(stage.shown().await.state, "PAUSED");
+    }
+    let moves = stage.figures(well).await.moves;
+    stage.act(Action::Resume).await.unwrap();
+    let kept = stage.control.read_plan("p").await.unwrap().kept;
+    assert_eq!((kept.moves, &kept.again), (moves + 1, &[("errors".to_owned(), moves + 1)].into()));
+    // The guard that was spoken for begins at 1; what it says from then on counts again.
+    assert_eq!(stage.look(well).await, Ticked::Nothing);
+    assert_eq!(stage.look(said).await, Ticked::Moved);
+    assert_eq!(stage.shown().await.state, "PAUSED");
+}
+
+#[tokio::test]
+async fn a_store_that_is_nearly_full_is_told_of_once_each_time() {
+    let stage = Stage::new(PLAN).await;
+    let mut told = Vec::new();
+    for full in [None, Some("etcd takes 71 %"), Some("etcd takes 80 %"), None, Some("etcd takes 75 %")] {
+        stage.store.crowd(full);
+        stage.control.tell_crowded().await.unwrap();
+        told.push(stage.told().await.len());
+    }
+    assert_eq!(told, [0, 1, 1, 1, 2], "also while nothing else is written");
+    assert!(stage.told().await[0].text.contains("etcd takes 71 %"));
+}
