@@ -8,7 +8,7 @@ ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries plan-figures control-figures \
+.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries messages-proof plan-figures control-figures \
 	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools message-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
@@ -34,7 +34,7 @@ demo: cargo build-tools ## build, then run the proxy with sample documents and t
 
 # Most tests wait for something most of the time: more of them at once than there are processors.
 test: export RUST_TEST_THREADS ?= 4
-test: cargo build-tools test-tools registry-tools provider-tools ## run every test
+test: cargo build-tools test-tools registry-tools provider-tools message-tools ## run every test
 	$(CARGO) test --locked --no-fail-fast
 
 lint: cargo build-tools ## check the format and the lints; warnings are errors
@@ -172,6 +172,17 @@ registries: cargo build-tools registry-tools ## measure from a change in a regis
 	GRAYGATE_REGISTRIES=$(CURDIR)/loadtest/results/registries.md \
 		$(CARGO) test --locked --test it registries::latency
 	@cat loadtest/results/registries.md
+
+# MESSAGES='2000' for fewer; with 20000 it takes a quarter of an hour, and its five mistaken runs another.
+MESSAGES ?= 20000
+messages-proof: cargo build-tools message-tools ## prove message lanes with MESSAGES (20000) messages and faults, and with mistakes
+	@mkdir -p loadtest/results
+	@set -e -o pipefail; out=loadtest/results/messages.md; trap 'rm -f $$out.new' EXIT; \
+	GRAYGATE_MESSAGES=$(CURDIR)/$$out.new GRAYGATE_MESSAGES_COUNT=$(MESSAGES) \
+		$(CARGO) test --locked --features mutations --test it messages::proof -- --nocapture; \
+	{ echo "$$(date -u +%F), commit $$(git rev-parse --short HEAD). \`make messages-proof\` writes this file."; echo; \
+	cat $$out.new; } > $$out
+	@cat loadtest/results/messages.md
 
 # PARTS='actions breaks leader' measures some of it; PROGRAM another build of the program.
 PROGRAM ?= target/release/graygate

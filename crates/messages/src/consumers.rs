@@ -10,6 +10,7 @@ use super::board::LaneKey;
 use super::calls::{Call, Caller};
 use super::edit::{self, Listing, Taker, of_lane};
 use super::frames::Body;
+use super::mutation::{self, Mutation};
 use super::shared::{Failure, Shared, passed};
 use super::wire;
 
@@ -31,7 +32,9 @@ async fn pass(
 /// Whose words to speak with about a message that was taken so.
 fn headers_of(caller: &Caller, mark: Option<(&str, Taker)>) -> HeaderMap {
     match mark {
-        Some((lane, Taker::Base)) => caller.headers_as(&of_lane(&caller.client, lane)),
+        Some((lane, Taker::Base)) if !mutation::is(Mutation::AcknowledgeAsBase) => {
+            caller.headers_as(&of_lane(&caller.client, lane))
+        }
         _ => caller.headers.clone(),
     }
 }
@@ -105,8 +108,11 @@ pub async fn in_name(
 ) -> Result<Response<Body>, Failure> {
     let group = wire::text(&request, edit::group::FIRST)?.to_owned();
     let lane = shared.with(|state| {
-        state.heard(&caller.client, Instant::now());
-        state.lane_of(&group, caller.version.as_deref(), caller.address)
+        let lane = state.lane_of(&group, caller.version.as_deref(), caller.address);
+        if call == Call::Heartbeat && state.has_group(&group) {
+            state.beat(&caller.client, &group, lane.as_deref(), Instant::now());
+        }
+        lane
     });
     if let Some(lane) = &lane {
         let edited = wire::set(&request, edit::group::FIRST, of_lane(&group, lane).as_bytes())?;

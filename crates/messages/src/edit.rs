@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::filter::{LANE_PROPERTY, Part, narrowed};
+use crate::mutation::{self, Mutation};
 use crate::wire::{self, Malformed};
 
 /// Between a group and its lane. One underscore would share the name of a retry topic with another group and topic.
@@ -51,7 +52,8 @@ pub enum Taker {
 
 /// The group, or the client, of a lane.
 pub fn of_lane(name: &str, lane: &str) -> String {
-    format!("{name}{GROUP_SEPARATOR}{lane}")
+    let separator = if mutation::is(Mutation::Separator) { "_" } else { GROUP_SEPARATOR };
+    format!("{name}{separator}{lane}")
 }
 
 /// A queue's broker without the lane it stands for, and the lane.

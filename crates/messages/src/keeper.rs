@@ -31,7 +31,7 @@ const PRIME_AGAIN: Duration = Duration::from_secs(2);
 pub async fn keep(
     shared: Arc<Shared>,
     place: Place,
-    mut declared: watch::Receiver<Vec<Group>>,
+    mut declared: watch::Receiver<Option<Vec<Group>>>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let mut held = None;
@@ -47,7 +47,7 @@ pub async fn keep(
 async fn follow(
     shared: &Arc<Shared>,
     place: &Place,
-    declared: &mut watch::Receiver<Vec<Group>>,
+    declared: &mut watch::Receiver<Option<Vec<Group>>>,
     held: &mut Option<Board>,
 ) {
     let mut is_told = false;
@@ -67,7 +67,7 @@ enum Never {}
 async fn turn(
     shared: &Arc<Shared>,
     place: &Place,
-    declared: &mut watch::Receiver<Vec<Group>>,
+    declared: &mut watch::Receiver<Option<Vec<Group>>>,
     held: &mut Option<Board>,
     is_told: &mut bool,
 ) -> Result<Never, SourceError> {
@@ -75,8 +75,9 @@ async fn turn(
     let id = shared.with(|state| state.id().to_owned());
     board.write(Write::Leased { key: gateway_key(&id), value: String::new() }).await?;
     loop {
-        let groups = declared.borrow_and_update().clone();
-        shared.with(|state| state.declare(groups));
+        if let Some(groups) = declared.borrow_and_update().clone() {
+            shared.with(|state| state.declare(groups));
+        }
         let view = View::read(&board.read().await?);
         *is_told = false;
         shared.metrics.states(&view);

@@ -13,7 +13,9 @@ mod filter;
 mod frames;
 mod gateway;
 mod keeper;
+mod kept;
 mod metrics;
+mod mutation;
 mod prime;
 mod producers;
 mod receive;
@@ -56,7 +58,8 @@ pub struct Gateway {
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
     place: Place,
-    declared: watch::Sender<Vec<Group>>,
+    /// `None` until documents have been read: what they do not say yet is not taken back.
+    declared: watch::Sender<Option<Vec<Group>>>,
 }
 
 impl Gateway {
@@ -67,7 +70,7 @@ impl Gateway {
             shared: Arc::new(shared),
             listeners: settings.listen,
             place: settings.place,
-            declared: watch::Sender::new(Vec::new()),
+            declared: watch::Sender::new(None),
         }
     }
 
@@ -75,8 +78,8 @@ impl Gateway {
     pub fn declare(&self, groups: &[MessageGroup]) {
         let groups: Vec<Group> = groups.iter().map(declared).collect();
         self.declared.send_if_modified(|before| {
-            let is_other = *before != groups;
-            *before = groups;
+            let is_other = before.as_ref() != Some(&groups);
+            *before = Some(groups);
             is_other
         });
     }

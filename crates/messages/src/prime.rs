@@ -13,7 +13,7 @@ use super::calls::{CLIENT_ID, Call, TIMEOUT};
 use super::edit::{self, of_lane};
 use super::filter::{self, Part};
 use super::frames::{BoxError, Cut, cut, framed};
-use super::sessions::Speaker;
+use super::sessions::{Speaker, settings};
 use super::shared::Shared;
 use super::upstream::whole;
 use super::wire;
@@ -25,7 +25,6 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("x-mq-protocol"), "v2"),
     (http::header::TE, "trailers"),
 ];
-const PUSH_CONSUMER: u64 = 2;
 const OK: u64 = 20_000;
 const MESSAGE_NOT_FOUND: u64 = 40_401;
 /// The shortest that proxies take, and one that is long enough for nothing.
@@ -48,6 +47,7 @@ pub async fn prime(shared: &Shared, key: &LaneKey, topics: &BTreeSet<String>) ->
     let settings = settings(&group, topics)?;
     let speaker = Speaker { client: client.clone(), headers: headers.clone(), settings };
     shared.sessions.ensure(&key.lane, speaker).await?;
+    alike(shared, key, &headers, topics).await?;
     let mark = shared
         .with(|state| state.view().and_then(|view| view.mark(key)))
         .ok_or("the lane is no longer there")?;
@@ -61,6 +61,38 @@ pub async fn prime(shared: &Shared, key: &LaneKey, topics: &BTreeSet<String>) ->
     }
     shared.sessions.close(&client).await;
     primed
+}
+
+/// A lane's group has to hand out in order, and again after a failure, as the group itself does.
+async fn alike(
+    shared: &Shared,
+    key: &LaneKey,
+    headers: &HeaderMap,
+    topics: &BTreeSet<String>,
+) -> Result<(), BoxError> {
+    const RETRIES: &[u64] = &[2, 3];
+    const IN_ORDER: &[u64] = &[2, 6, 3];
+    let group = of_lane(&key.group, &key.lane);
+    let mut answers = Vec::new();
+    for (number, group) in [&key.group, &group].into_iter().enumerate() {
+        let client =
+            format!("graygate@{}@{}@{number}", shared.with(|state| state.id().to_owned()), key.group);
+        let mut headers = headers.clone();
+        headers.insert(CLIENT_ID, HeaderValue::from_str(&client)?);
+        let speaker = Speaker { client, headers, settings: settings(group, topics)? };
+        answers.push(shared.sessions.answer(speaker).await?);
+    }
+    let [own, of_lane] = answers.as_slice() else { return Ok(()) };
+    let differs = match () {
+        () if wire::number(own, IN_ORDER)? != wire::number(of_lane, IN_ORDER)? => "receives in order",
+        () if wire::get(own, RETRIES)? != wire::get(of_lane, RETRIES)? => "retries",
+        () => return Ok(()),
+    };
+    Err(format!(
+        "`{}` {differs} and `{group}` does not, or otherwise; make the second with `mqadmin updateSubGroup` as the first",
+        key.group
+    )
+    .into())
 }
 
 /// Whose receives, and of what.
@@ -127,17 +159,4 @@ impl Asked<'_> {
             }
         }
     }
-}
-
-fn settings(group: &str, topics: &BTreeSet<String>) -> Result<Vec<u8>, wire::Malformed> {
-    let mut settings = Vec::new();
-    wire::put_number(&mut settings, 1, PUSH_CONSUMER);
-    let mut subscription = wire::set(&[], &[1, edit::NAME], group.as_bytes())?;
-    for topic in topics {
-        let entry = wire::set(&[], &[1, edit::NAME], topic.as_bytes())?;
-        wire::put(&mut subscription, 2, &wire::set(&entry, &[2], &filter::all())?);
-    }
-    wire::put(&mut settings, 6, &subscription);
-    wire::put(&mut settings, 7, &wire::set(&[], &[2], b"5.0.0")?);
-    wire::set(&[], &[2], &settings)
 }

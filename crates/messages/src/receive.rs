@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
 
 use super::board::LaneKey;
-use super::calls::{Call, Caller, answered};
+use super::calls::{Caller, answered};
 use super::edit::{self, Taker, of_lane};
 use super::filter::Part;
 use super::frames::{Body, Edit, Edited};
+use super::kept::Back;
 use super::metrics::Direction;
 use super::shared::{Failure, Shared, Wait};
 use super::watched::{End, Watched};
@@ -28,8 +29,6 @@ const HOLD: Duration = Duration::from_secs(5);
 /// shortest poll that a proxy makes.
 const SHORTEST_POLL: u64 = 5;
 const SIMPLE_CONSUMER: u64 = 3;
-/// When what was not handed out is there again.
-const BACK_AFTER: u64 = 1;
 
 const POLL_FIELD: u64 = 7;
 const TOPIC: &[u64] = edit::topic::OF_QUEUE;
@@ -85,21 +84,26 @@ async fn of_lane_client(
         counting.metrics.count((&key.group, &key.lane), Direction::Received, 1);
         Some(marked.into())
     });
-    let headers = caller.headers.clone();
-    let response = call(shared, &caller, headers, &request).await?;
+    let back = back(shared, &caller, caller.headers.clone(), &request)?;
+    let response = call(&caller, &back, &request).await?;
     Ok(response.map(|body| Edited::new(body, edit).boxed_unsync()))
 }
 
-async fn call(
-    shared: &Shared,
-    caller: &Caller,
-    mut headers: http::HeaderMap,
-    request: &[u8],
-) -> Result<Response<Body>, Failure> {
+async fn call(caller: &Caller, back: &Back, request: &[u8]) -> Result<Response<Body>, Failure> {
+    let mut headers = back.headers.clone();
     caller.shorten(&mut headers);
-    let body = super::upstream::whole(super::frames::framed(request));
-    let response = shared.upstreams.call(&caller.client, &Call::ReceiveMessage.path(), headers, body).await?;
-    Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    Ok(back.clone().receive(headers, request).await?)
+}
+
+/// How messages of this request are given back in the name of these headers.
+fn back(shared: &Shared, caller: &Caller, headers: HeaderMap, request: &[u8]) -> Result<Back, Malformed> {
+    Ok(Back {
+        upstreams: shared.upstreams.clone(),
+        client: caller.client.clone(),
+        headers,
+        group: wire::text(request, edit::group::FIRST)?.to_owned(),
+        topic: wire::text(request, TOPIC)?.to_owned(),
+    })
 }
 
 async fn drained(
@@ -113,20 +117,20 @@ async fn drained(
         return Ok(nothing());
     }
     let Some(mark) = shared.with(|state| state.lane_mark(&key)) else { return Ok(nothing()) };
-    shared.drain_session(&caller, &key.lane).await?;
+    shared.drain_session(&caller, &key).await?;
     let mut request = for_lane(request, &key, &mark)?;
     if shared.registered(&caller.client).is_some_and(|client| client.kind == SIMPLE_CONSUMER) {
         request = wire::set(&request, &[POLL_FIELD], &edit::duration(SHORTEST_POLL))?;
     }
     let headers = caller.headers_as(&of_lane(&caller.client, &key.lane));
-    let topic = wire::text(&request, TOPIC)?.to_owned();
-    let response = call(shared, &caller, headers, &request).await?;
-    let edit = draining(shared.clone(), caller, key, topic);
+    let back = back(shared, &caller, headers, &request)?;
+    let response = call(&caller, &back, &request).await?;
+    let edit = draining(shared.clone(), key, back);
     Ok(response.map(|body| Edited::new(body, edit).boxed_unsync()))
 }
 
 /// Hands out while base may, and gives back what comes afterwards.
-fn draining(shared: Arc<Shared>, caller: Caller, key: LaneKey, topic: String) -> Edit {
+fn draining(shared: Arc<Shared>, key: LaneKey, back: Back) -> Edit {
     Box::new(move |answer| {
         let marked = edit::with_marked_handle(&answer, &key.lane, Taker::Base).ok().flatten();
         let Some(marked) = marked else { return Some(answer) };
@@ -134,28 +138,9 @@ fn draining(shared: Arc<Shared>, caller: Caller, key: LaneKey, topic: String) ->
             shared.metrics.count((&key.group, &key.lane), Direction::Received, 1);
             return Some(marked.into());
         }
-        if let Ok(request) = give_back(&answer, &key, &topic) {
-            let (shared, caller, lane) = (shared.clone(), caller.clone(), key.lane.clone());
-            tokio::spawn(async move {
-                let headers = caller.headers_as(&of_lane(&caller.client, &lane));
-                let path = Call::ChangeInvisibleDuration.path();
-                // Where it fails the message is there again after its invisible time.
-                let _ = shared.upstreams.unary(&caller.client, &path, headers, &request).await;
-            });
-        }
+        back.give(&answer);
         None
     })
-}
-
-fn give_back(answer: &[u8], key: &LaneKey, topic: &str) -> Result<Vec<u8>, Malformed> {
-    let handle = wire::text(answer, &[2, 3, 12])?;
-    let id = wire::text(answer, &[2, 3, 3])?;
-    let request = wire::set(&[], edit::group::FIRST, of_lane(&key.group, &key.lane).as_bytes())?;
-    let mut request = wire::set(&request, edit::topic::SECOND, topic.as_bytes())?;
-    wire::put(&mut request, 3, handle.as_bytes());
-    wire::put(&mut request, 4, &edit::duration(BACK_AFTER));
-    wire::put(&mut request, 5, id.as_bytes());
-    Ok(request)
 }
 
 /// A poll of base on its way: until it is back, or can pop nothing any more, no lane opens that it does not leave out.
@@ -201,7 +186,8 @@ async fn of_base(
         true => request.to_vec(),
         false => edit::with_filter(request, &Part::AllBut(&excluded))?,
     };
-    let response = call(shared, &caller, caller.headers.clone(), &request).await?;
+    let back = back(shared, &caller, caller.headers.clone(), &request)?;
+    let response = call(&caller, &back, &request).await?;
     let has_lanes = shared.with(|state| state.has_group(group));
     let (counting, group) = (shared.clone(), group.to_owned());
     let edit: Edit = Box::new(move |answer| {

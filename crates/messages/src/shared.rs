@@ -11,11 +11,12 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::board::LaneKey;
 use super::calls::{Caller, with_trailers};
 use super::edit::of_lane;
 use super::frames::{Body, BoxError};
 use super::metrics::Metrics;
-use super::sessions::{Sessions, Speaker};
+use super::sessions::{Sessions, Speaker, settings};
 use super::state::State;
 use super::upstream::{Answered, Upstreams, whole};
 use super::wire::{self, Malformed};
@@ -32,7 +33,6 @@ pub enum Failure {
 /// What a consumer of base told of itself.
 #[derive(Clone, Debug)]
 pub struct Registered {
-    pub group: String,
     /// A `TelemetryCommand`.
     pub settings: Bytes,
     pub kind: u64,
@@ -106,15 +106,21 @@ impl Shared {
     }
 
     /// Opens the session in which a client of base drains a lane.
-    pub async fn drain_session(&self, caller: &Caller, lane: &str) -> Result<(), Failure> {
-        let Some(registered) = self.registered(&caller.client) else {
-            let why: BoxError = "the client has not told its settings yet".into();
-            return Err(why.into());
+    pub async fn drain_session(&self, caller: &Caller, key: &LaneKey) -> Result<(), Failure> {
+        let (lane, group) = (key.lane.as_str(), of_lane(&key.group, &key.lane));
+        let told = match self.registered(&caller.client) {
+            Some(told) => wire::set(&told.settings, super::edit::group::SETTINGS, group.as_bytes())?,
+            // It told another process, and may take minutes to say so again.
+            None => {
+                let topics = self.with(|state| {
+                    let of = state.groups().find(|of| of.name == key.group);
+                    of.map(|of| of.topics.clone()).unwrap_or_default()
+                });
+                settings(&group, &topics)?
+            }
         };
-        let group = of_lane(&registered.group, lane);
-        let settings = wire::set(&registered.settings, super::edit::group::SETTINGS, group.as_bytes())?;
         let headers = caller.headers_as(&of_lane(&caller.client, lane));
-        let speaker = Speaker { client: caller.client.clone(), headers, settings };
+        let speaker = Speaker { client: caller.client.clone(), headers, settings: told };
         Ok(self.sessions.ensure(lane, speaker).await?)
     }
 }

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::board::{Counted, LaneKey, Record, Step, View};
+use super::mutation::{self, Mutation};
 
 /// A client of a lane that was not heard for so long has gone; clients beat every ten seconds.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -80,6 +81,8 @@ pub enum Action {
 pub struct State {
     id: String,
     groups: BTreeMap<String, Group>,
+    /// Whether documents have been read: a lane they do not name before that is no lane to close.
+    is_declared: bool,
     view: Option<View>,
     /// Until when what this gateway holds is its own; `None` before it held anything.
     holds_until: Option<Instant>,
@@ -105,6 +108,7 @@ impl State {
         State {
             id: id.to_owned(),
             groups: BTreeMap::new(),
+            is_declared: false,
             view: None,
             holds_until: None,
             clients: BTreeMap::new(),
@@ -125,6 +129,7 @@ impl State {
 
     pub fn declare(&mut self, groups: Vec<Group>) {
         self.groups = groups.into_iter().map(|group| (group.name.clone(), group)).collect();
+        self.is_declared = true;
     }
 
     /// The board as it is, and until when this gateway's keys last.
@@ -183,7 +188,15 @@ impl State {
         let group = self.groups.values().find(|group| group.topics.contains(topic))?;
         let key = LaneKey::new(&group.name, lane);
         let view = self.view.as_ref()?;
-        (view.step(&key)? == Step::Open && group.lanes.contains(lane)).then_some(())?;
+        let is_early = match view.step(&key)? {
+            Step::Priming => mutation::is(Mutation::MarkBeforePriming),
+            Step::Excluding => {
+                mutation::is(Mutation::MarkBeforePriming) || mutation::is(Mutation::MarkBeforePolls)
+            }
+            _ => false,
+        };
+        let is_open = view.step(&key)? == Step::Open || is_early;
+        (is_open && group.lanes.contains(lane)).then_some(())?;
         view.mark(&key).map(|mark| (key, mark))
     }
 
@@ -200,6 +213,7 @@ impl State {
             .records
             .iter()
             .filter(|(key, kept)| key.group == group && kept.record.step >= Step::Excluding)
+            .filter(|(key, _)| !mutation::is(Mutation::FilterByLiveness) || view.is_live(key))
             .filter_map(|(key, _)| view.mark(key))
             .collect();
         marks.sort();
@@ -209,6 +223,9 @@ impl State {
     /// Whether base may not hand out a message with this mark: it is a lane's, or could be one's that this gateway, cut
     /// off, has not heard of.
     pub fn leaves_to_lane(&self, group: &str, mark: &str, now: Instant) -> bool {
+        if mutation::is(Mutation::MarkBeforePolls) {
+            return false;
+        }
         !self.is_current(now) || self.excluded(group).iter().any(|own| own == mark)
     }
 
@@ -257,6 +274,13 @@ impl State {
         if let Some(client) = self.clients.get_mut(client) {
             client.seen = now;
         }
+    }
+
+    /// A client has sent its heartbeat: it is there, though its stream may have ended with another process. Clients may take
+    /// minutes to open one again.
+    pub fn beat(&mut self, client: &str, group: &str, lane: Option<&str>, now: Instant) {
+        let new = || Client { group: group.to_owned(), lane: lane.map(str::to_owned), seen: now, streams: 0 };
+        self.clients.entry(client.to_owned()).or_insert_with(new).seen = now;
     }
 
     /// One of its streams has ended.
@@ -349,7 +373,9 @@ impl State {
     /// What to do now. `unix` is the wall clock, in seconds.
     pub fn next(&mut self, now: Instant, unix: u64) -> Vec<Action> {
         self.polls.retain(|_, poll| poll.until.is_none_or(|until| now < until));
-        let Some(view) = self.view.clone() else { return Vec::new() };
+        self.clients
+            .retain(|_, client| client.streams > 0 || now.saturating_duration_since(client.seen) < SILENCE);
+        let Some(view) = self.view.clone().filter(|_| self.is_declared) else { return Vec::new() };
         let mut actions = Vec::new();
         for group in self.groups.values() {
             for lane in &group.lanes {
@@ -398,8 +424,13 @@ impl State {
             (Step::Priming, true) if is_confirmed => Step::Excluding,
             (Step::Excluding, true) if is_confirmed => Step::Open,
             (Step::Unmarking | Step::Draining, true) => Step::Open,
-            (Step::Priming | Step::Excluding | Step::Open, false) => Step::Unmarking,
+            (Step::Open, false) => Step::Unmarking,
             (Step::Unmarking, false) if is_confirmed => Step::Draining,
+            // Nothing was ever marked so, and a lane that comes back has to be made like a new one.
+            (Step::Priming | Step::Excluding, false) => {
+                actions.push(Action::Remove { key: key.clone(), modified });
+                return;
+            }
             (Step::Draining, false) if over => {
                 actions.push(Action::Remove { key: key.clone(), modified });
                 return;
@@ -455,6 +486,54 @@ impl State {
                 self.told.insert(key.clone(), (*counted, now));
                 actions.push(Action::Count(key.clone(), *counted));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_beats_is_there_without_a_stream_and_gone_once_it_is_silent() {
+        let (mut state, begun, key) = (State::new("one"), Instant::now(), LaneKey::new("g", "a"));
+        state.look(View::default(), begun, begun);
+        state.declare(Vec::new());
+        state.beat("client", "g", Some("a"), begun);
+        assert_eq!(state.live_clients(&key, begun), 1);
+        state.opened("client", "g", Some("a".to_owned()), begun);
+        state.beat("client", "g", Some("a"), begun);
+        state.closed("client");
+        assert_eq!(state.live_clients(&key, begun), 0, "its stream was its life");
+        state.beat("client", "g", None, begun);
+        let _ = state.next(begun + SILENCE, 0);
+        assert!(!state.has_client("client"));
+    }
+    fn view(step: Step) -> View {
+        let kept = super::super::board::Kept { record: Record { step, since: 0 }, created: 7, modified: 9 };
+        View { records: BTreeMap::from([(LaneKey::new("g", "a"), kept)]), ..View::default() }
+    }
+
+    #[test]
+    fn a_gateway_that_has_read_no_documents_closes_no_lane() {
+        let (mut state, now) = (State::new("one"), Instant::now());
+        state.look(view(Step::Open), now, now);
+        assert_eq!(state.next(now, 0), []);
+        state.declare(Vec::new());
+        let unmarking = Record { step: Step::Unmarking, since: 0 };
+        let closes = Action::Advance { key: LaneKey::new("g", "a"), modified: 9, record: unmarking };
+        assert!(state.next(now, 0).contains(&closes));
+    }
+
+    #[test]
+    fn a_lane_that_is_taken_out_before_it_is_open_is_gone_and_never_opens_unmade() {
+        for step in [Step::Priming, Step::Excluding] {
+            let (mut state, now) = (State::new("one"), Instant::now());
+            state.declare(Vec::new());
+            state.look(view(step), now, now);
+            assert!(
+                state.next(now, 0).contains(&Action::Remove { key: LaneKey::new("g", "a"), modified: 9 })
+            );
         }
     }
 }

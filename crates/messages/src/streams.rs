@@ -88,7 +88,7 @@ impl Stream {
             None => {
                 let kind = wire::number(command, CLIENT_TYPE)?;
                 let settings = Bytes::copy_from_slice(command);
-                self.shared.register(client, Registered { group: group.to_owned(), settings, kind });
+                self.shared.register(client, Registered { settings, kind });
                 Ok(None)
             }
         }

@@ -39,6 +39,20 @@ impl Proxy {
         proxy
     }
 
+    /// With documents from elsewhere, and with variables in its environment and in that of every process after it.
+    pub async fn start_in(environment: &[(&str, &str)], config: &str) -> Proxy {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let lines: Vec<String> =
+            environment.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        fs::write(directory.path().join("environment"), lines.concat()).unwrap();
+        let mut proxy = Proxy::spawn(directory.clone(), config);
+        while !proxy.serves().await {
+            proxy = Proxy::spawn(directory.clone(), config);
+        }
+        proxy.ready().await;
+        proxy
+    }
+
     /// The same, until the admin address answers.
     pub async fn start_unready(config: &str, documents: &[(&str, &str)]) -> Proxy {
         let directory = Arc::new(tempfile::tempdir().unwrap());
@@ -101,6 +115,8 @@ impl Proxy {
             Stdio::from(file.unwrap())
         };
         let mut command = Command::new(program());
+        let environment = fs::read_to_string(path.join("environment")).unwrap_or_default();
+        command.envs(environment.lines().filter_map(|line| line.split_once('=')));
         // A test that bound it plays the service manager.
         let manager = path.join("notify.sock");
         if manager.exists() {

@@ -1,4 +1,6 @@
 //! Message lanes from outside: a real RocketMQ, the official Python client, and the whole program between them.
 
+mod checks;
 mod lanes;
+mod proof;
 mod stage;

@@ -7,4 +7,4 @@ mod following;
 mod grpc_proxy;
 mod leader;
 mod push;
-mod relay;
+pub mod relay;

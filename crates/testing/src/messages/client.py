@@ -1,23 +1,27 @@
 """A client of RocketMQ 5 that is told what to do by lines, and tells by lines what it did.
 
-client.py producer ADDRESS TOPIC           reads `send ID [VERSION]`, answers `sent ID`
-client.py push ADDRESS TOPIC GROUP [TAG]   tells `got ID ATTEMPT`, `done ID`
+client.py producer ADDRESS TOPIC [once]    reads `send ID [VERSION]`, answers `sent ID`; with `once` it sends nothing again
+                                           and answers `lost ID` where it does not know; reads more, see `produce`
+client.py push ADDRESS TOPIC GROUP [TAG]   tells `got ID ATTEMPT TAKEN VIA MARK`, `done ID TIME`, `failed ID TIME`
 client.py simple ADDRESS TOPIC GROUP       the same
-A message `slow-...` takes three seconds; `once-...` fails at its first attempt.
+Times are seconds since 1970. VIA is what graygate's handle says: `base`, `lane`, or `drained`, of the lane in MARK.
+A message `slow-...` takes three seconds and `long-...` 30; `once-...` fails at its first attempt.
 """
 
 import logging
 import sys
 import threading
 import time
+from concurrent.futures import Future
 
 logging.disable(logging.CRITICAL)
 
+from rocketmq.grpc_protocol import TransactionResolution  # noqa: E402
 from rocketmq.v5.client import ClientConfiguration, Credentials  # noqa: E402
 from rocketmq.v5.consumer import PushConsumer, SimpleConsumer  # noqa: E402
 from rocketmq.v5.consumer.push import ConsumeResult, MessageListener  # noqa: E402
 from rocketmq.v5.model import FilterExpression, Message  # noqa: E402
-from rocketmq.v5.producer import Producer  # noqa: E402
+from rocketmq.v5.producer import Producer, TransactionChecker  # noqa: E402
 
 lock = threading.Lock()
 
@@ -27,14 +31,44 @@ def tell(*words):
         print(*words, flush=True)
 
 
+def now():
+    return f"{time.time():.4f}"
+
+
+class Stamped:
+    """Notes when messages came, which is before a thread has time for them."""
+
+    async def _receive_coroutine(self, *arguments):
+        messages = await super()._receive_coroutine(*arguments)
+        for message in messages or []:
+            message.taken = now()
+        return messages
+
+
+class StampedPush(Stamped, PushConsumer):
+    pass
+
+
+class StampedSimple(Stamped, SimpleConsumer):
+    pass
+
+
+def via(message):
+    handle = message.receipt_handle or ""
+    return "drained" if "~drained~" in handle else "lane" if "~gray~" in handle else "base"
+
+
 def handled(message):
     """Whether the message was dealt with."""
-    name = message.body.decode()
-    tell("got", name, message.delivery_attempt or 1)
+    name, attempt = message.body.decode(), message.delivery_attempt or 1
+    mark = (message.properties or {}).get("gray_lane", "-")
+    tell("got", name, attempt, getattr(message, "taken", now()), via(message), mark)
     if name.startswith("slow"):
         time.sleep(3)
-    if name.startswith("once") and (message.delivery_attempt or 1) <= 1:
-        tell("failed", name)
+    if name.startswith("long"):
+        time.sleep(30)
+    if name.startswith("once") and attempt <= 1:
+        tell("failed", name, now())
         return False
     return True
 
@@ -43,36 +77,68 @@ class Listener(MessageListener):
     def consume(self, message):
         if not handled(message):
             return ConsumeResult.FAILURE
-        tell("done", message.body.decode())
+        tell("done", message.body.decode(), now())
         return ConsumeResult.SUCCESS
 
 
-def produce(settings, topic):
-    producer = Producer(settings, (topic,))
+class Checker(TransactionChecker):
+    """What became of a transaction whose end did not arrive."""
+
+    def check(self, message):
+        is_back = message.body.decode().startswith("back")
+        return TransactionResolution.ROLLBACK if is_back else TransactionResolution.COMMIT
+
+
+def never_again(producer, message, queue, attempt, error):
+    ended = Future()
+    ended.set_exception(error)
+    return ended
+
+
+def produce(settings, topic, mode="often"):
+    """Reads `send ID [VERSION]`, `half ID` (committed, or rolled back where it is `back-...`), `later ID SECONDS`, and
+    `ordered ID GROUP`."""
+    if mode == "once":
+        Producer._Producer__check_send_retry_condition = never_again
+    producer = Producer(settings, (topic,), Checker())
     producer.startup()
     tell("ready")
     for line in sys.stdin:
-        _, name, *version = line.split()
-        message = Message()
-        message.topic = topic
-        message.body = name.encode()
-        message.keys = name
-        message.tag = name.split("-")[0]
-        if version:
-            message.add_property("x-gray-version", version[0])
+        how, name, *more = line.split()
         for attempt in range(60):
+            message = Message()
+            message.topic = topic
+            message.body = name.encode()
+            message.keys = name
+            message.tag = name.split("-")[0]
+            if how == "send" and more:
+                message.add_property("x-gray-version", more[0])
+            if how == "later":
+                message.delivery_timestamp = int(time.time()) + int(more[0])
+            if how == "ordered":
+                message.message_group = more[0]
             try:
-                producer.send(message)
+                if how == "half":
+                    transaction = producer.begin_transaction()
+                    producer.send(message, transaction)
+                    transaction.rollback() if name.startswith("back") else transaction.commit()
+                else:
+                    producer.send(message)
+                tell("sent", name, now())
                 break
             except Exception as error:
+                tell("error", repr(error).replace(" ", "_")[:300])
+                if mode == "once":
+                    tell("lost", name)
+                    time.sleep(0.2)
+                    break
                 if attempt == 59:
                     raise
                 time.sleep(0.5)
-        tell("sent", name)
 
 
 def push(settings, topic, group, tag="*"):
-    consumer = PushConsumer(settings, group, Listener(), {topic: FilterExpression(tag)})
+    consumer = StampedPush(settings, group, Listener(), {one: FilterExpression(tag) for one in topic.split(",")})
     consumer.startup()
     tell("ready")
     sys.stdin.read()
@@ -80,7 +146,7 @@ def push(settings, topic, group, tag="*"):
 
 
 def simple(settings, topic, group):
-    consumer = SimpleConsumer(settings, group, {topic: FilterExpression()}, await_duration=5)
+    consumer = StampedSimple(settings, group, {topic: FilterExpression()}, await_duration=5)
     consumer.startup()
     tell("ready")
     while True:
@@ -92,7 +158,7 @@ def simple(settings, topic, group):
         for message in messages:
             if handled(message):
                 consumer.ack(message)
-                tell("done", message.body.decode())
+                tell("done", message.body.decode(), now())
 
 
 kind, address, *rest = sys.argv[1:]

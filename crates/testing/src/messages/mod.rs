@@ -7,12 +7,20 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 /// Java on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// Milliseconds after which a push consumer's message is there again that a crash took along, unless the proxy renews it; a
+/// minute by default.
+const INVISIBLE: u32 = 20_000;
+
+/// A client that ends by itself.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// Where `make message-tools` puts what tests start.
 fn tools() -> PathBuf {
@@ -57,13 +65,13 @@ impl RocketMq {
             "brokerClusterName=test\nbrokerName=broker-a\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort={broker}\n\
              bindAddress=127.0.0.1\nnamesrvAddr=127.0.0.1:{name_port}\nstorePathRootDir={store}\n\
              storePathCommitLog={store}/commitlog\nmappedFileSizeCommitLog=16777216\n\
-             mappedFileSizeConsumeQueue=600000\nautoCreateTopicEnable=true\nautoCreateSubscriptionGroup=true\n\
+             mappedFileSizeConsumeQueue=600000\nautoCreateTopicEnable=true\nenableMixedMessageType=true\nautoCreateSubscriptionGroup=true\n\
              defaultTopicQueueNums=2\nhaListenPort=0\ndiskMaxUsedSpaceRatio=99\n"
         );
         fs::write(path.join("broker.conf"), settings).unwrap();
         let proxy = format!(
             "{{\"rocketMQClusterName\":\"test\",\"grpcServerPort\":{port},\"remotingListenPort\":{remoting},\
-             \"namesrvAddr\":\"127.0.0.1:{name_port}\",\"localServeAddr\":\"127.0.0.1\"}}"
+             \"namesrvAddr\":\"127.0.0.1:{name_port}\",\"localServeAddr\":\"127.0.0.1\",\"defaultInvisibleTimeMills\":{INVISIBLE}}}"
         );
         fs::write(path.join("proxy.json"), proxy).unwrap();
         let names =
@@ -96,22 +104,60 @@ impl RocketMq {
 
     /// Makes a topic that is there before a client asks for it.
     pub fn create_topic(&self, topic: &str, attributes: &[&str]) {
-        let names = format!("127.0.0.1:{}", self.name_port);
-        let mut arguments =
-            vec!["updateTopic", "-n", &names, "-c", "test", "-t", topic, "-r", "2", "-w", "2"];
-        arguments.extend(attributes);
-        let main = "org.apache.rocketmq.tools.command.MQAdminStartup";
-        // A broker listens before the name server has heard of it.
+        let arguments = ["updateTopic", "-c", "test", "-t", topic, "-r", "2", "-w", "2"];
+        self.order(&[&arguments, attributes].concat());
+    }
+
+    /// Makes a group whose members receive in order.
+    pub fn create_ordered_group(&self, group: &str) {
+        self.order(&["updateSubGroup", "-c", "test", "-g", group, "-o", "true"]);
+    }
+
+    /// Until it succeeds: a broker listens before the name server has heard of it.
+    fn order(&self, arguments: &[&str]) {
         let until = Instant::now() + START_LIMIT;
         loop {
-            let mut tool = java(self.folder.path(), "tool.log", 96, main, &arguments);
-            assert!(tool.wait().unwrap().success());
-            let said = fs::read_to_string(self.folder.path().join("tool.log")).unwrap();
+            let said = self.ask(arguments);
             if said.contains("success") {
                 return;
             }
             assert!(Instant::now() < until, "{said}");
         }
+    }
+
+    /// What RocketMQ's own tool says.
+    fn ask(&self, arguments: &[&str]) -> String {
+        let log = tempfile::Builder::new().tempfile_in(self.folder.path()).unwrap();
+        let names = format!("127.0.0.1:{}", self.name_port);
+        let arguments: Vec<&str> =
+            arguments[..1].iter().chain(&["-n", &names]).chain(&arguments[1..]).copied().collect();
+        let main = "org.apache.rocketmq.tools.command.MQAdminStartup";
+        let name = log.path().file_name().unwrap().to_str().unwrap();
+        let mut tool = java(self.folder.path(), name, 96, main, &arguments);
+        assert!(tool.wait().unwrap().success());
+        fs::read_to_string(log.path()).unwrap()
+    }
+
+    /// Where each queue of a topic ends.
+    pub fn ends(&self, topic: &str) -> Vec<i64> {
+        let said = self.ask(&["topicStatus", "-t", topic]);
+        let queues = said.lines().filter(|line| line.starts_with("broker-a"));
+        queues.map(|line| line.split_whitespace().nth(3).unwrap().parse().unwrap()).collect()
+    }
+
+    /// How far a group was at each queue of a topic, a few seconds ago.
+    pub fn positions(&self, topic: &str, group: &str) -> Vec<i64> {
+        let path = self.folder.path().join("store/config/consumerOffset.json");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let (key, mut found) = (format!("\"{topic}@{group}\":{{"), Vec::new());
+        let Some((_, after)) = text.split_once(&key) else { return found };
+        for entry in after.split('}').next().unwrap_or_default().split(',') {
+            let Some((queue, position)) = entry.split_once(':') else { continue };
+            let queue: usize = queue.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+            found.resize(found.len().max(queue + 1), 0);
+            found[queue] = position.trim().parse().unwrap();
+        }
+        found
     }
 }
 
@@ -148,6 +194,7 @@ fn wait_for(port: u16, log: &Path) {
 pub struct Told {
     pub word: String,
     pub id: String,
+    pub more: Vec<String>,
     pub at: Instant,
 }
 
@@ -162,6 +209,7 @@ pub struct Client {
     child: Child,
     commands: Option<ChildStdin>,
     heard: Arc<Heard>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Drop for Client {
@@ -189,16 +237,17 @@ impl Client {
         let answers = BufReader::new(child.stdout.take().unwrap());
         let heard = Arc::new(Heard::default());
         let hearing = heard.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in answers.lines().map_while(Result::ok) {
                 let mut words = line.split(' ').map(str::to_owned);
                 let word = words.next().unwrap_or_default();
-                let told = Told { word, id: words.next().unwrap_or_default(), at: Instant::now() };
+                let id = words.next().unwrap_or_default();
+                let told = Told { word, id, more: words.collect(), at: Instant::now() };
                 hearing.told.lock().unwrap().push(told);
                 hearing.more.notify_all();
             }
         });
-        let client = Client { child, commands, heard };
+        let client = Client { child, commands, heard, reader: Some(reader) };
         client.wait(Duration::from_secs(120), |told| told.iter().any(|told| told.word == "ready"));
         client
     }
@@ -236,11 +285,36 @@ impl Client {
         done
     }
 
-    /// Ends as a crash does.
-    pub fn kill(self) -> Vec<Told> {
-        let told = self.told();
-        drop(self);
-        told
+    /// Says something without waiting for the answer.
+    pub fn say(&mut self, line: &str) {
+        let commands = self.commands.as_mut().unwrap();
+        // One that is dead says no more.
+        let _ = writeln!(commands, "{line}");
+    }
+
+    /// Ends as a crash does; returns all it ever told.
+    pub fn kill(mut self) -> Vec<Told> {
+        let _ = self.child.kill();
+        self.ended()
+    }
+
+    /// Ends as a deployment does: what it handles is finished first.
+    pub fn stop(mut self) -> Vec<Told> {
+        self.commands = None;
+        let until = Instant::now() + STOP_LIMIT;
+        while self.child.try_wait().unwrap().is_none() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        self.ended()
+    }
+
+    fn ended(&mut self) -> Vec<Told> {
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.told()
     }
 }
 

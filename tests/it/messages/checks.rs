@@ -1,0 +1,287 @@
+//! What the proof looks for in its log: seven promises, each a function that names what breaks it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Seconds since 1970.
+pub type Time = f64;
+
+/// Between the moment at which a lane is told to live and the one at which a client of base has read an answer that left
+/// before.
+const ON_ITS_WAY: Time = 2.0;
+
+/// What became of a message that a producer sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    Committed,
+    RolledBack,
+    /// The producer was told nothing.
+    Unknown,
+}
+
+/// Through whose group a message came, as its handle says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Via {
+    Base,
+    /// The lane's group, by its own consumer.
+    Lane,
+    /// The lane's group, by one of base.
+    Drained,
+}
+
+/// One delivery to a consumer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Delivery {
+    pub id: String,
+    pub consumer: String,
+    pub via: Via,
+    /// The mark of a lane's message: its name and a revision.
+    pub mark: Option<String>,
+    pub begin: Time,
+    /// `None` where the consumer ended before its handler did.
+    pub end: Option<Time>,
+    pub acknowledged: bool,
+}
+
+impl Delivery {
+    fn lane(&self) -> Option<&str> {
+        self.mark.as_deref()?.split('.').next()
+    }
+
+    fn group(&self) -> String {
+        match self.via {
+            Via::Base => String::new(),
+            _ => self.lane().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// A time in which a lane had consumers that base had made room for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Living {
+    pub lane: String,
+    pub from: Time,
+    pub to: Time,
+}
+
+/// All that was seen.
+#[derive(Default, Debug)]
+pub struct Log {
+    pub sent: BTreeMap<String, Fate>,
+    /// Of the group with lanes.
+    pub deliveries: Vec<Delivery>,
+    /// Of a group without lanes on the same topic: the mark of each message it saw.
+    pub third: BTreeMap<String, Option<String>>,
+    pub living: Vec<Living>,
+    /// When consumers lost their process, gateway or broker.
+    pub cuts: BTreeMap<String, Vec<Time>>,
+    /// Lanes that were closed while messages of theirs were on their way.
+    pub closed: BTreeSet<String>,
+    /// Messages of the groups that their brokers still wait for, once all is quiet.
+    pub behind: i64,
+}
+
+/// What breaks a promise, by the letter of its check.
+pub type Broken = BTreeMap<char, Vec<String>>;
+
+/// Its letter, what it promises, and how a log is looked through for what breaks it.
+type Check = (char, &'static str, fn(&Log) -> Vec<String>);
+
+pub const CHECKS: [Check; 7] = [
+    ('a', "every committed message is acknowledged, no rolled-back one is delivered", arrived),
+    ('b', "no message is acknowledged through two groups, and both end without a backlog", one_group),
+    ('c', "base takes no message of a lane that lives", never_while_it_lives),
+    ('d', "no message is handled twice at a time, or again once it is acknowledged", one_at_a_time),
+    ('e', "order within a message group and lane", in_order),
+    ('f', "a group without lanes sees everything", others_see_all),
+    ('g', "messages of closed lanes are acknowledged", closed_lanes_end),
+];
+
+pub fn broken(log: &Log) -> Broken {
+    let found = CHECKS.iter().map(|(letter, _, check)| (*letter, check(log)));
+    found.filter(|(_, found)| !found.is_empty()).collect()
+}
+
+fn with(log: &Log, fate: Fate) -> impl Iterator<Item = &String> {
+    log.sent.iter().filter(move |(_, of)| **of == fate).map(|(id, _)| id)
+}
+
+fn acknowledged(log: &Log) -> BTreeSet<&str> {
+    log.deliveries.iter().filter(|one| one.acknowledged).map(|one| one.id.as_str()).collect()
+}
+
+fn arrived(log: &Log) -> Vec<String> {
+    let done = acknowledged(log);
+    let lost = with(log, Fate::Committed).filter(|id| !done.contains(id.as_str()));
+    let lost = lost.map(|id| format!("{id} is lost; the third group saw {:?}", log.third.get(id)));
+    let back: BTreeSet<&str> = with(log, Fate::RolledBack).map(String::as_str).collect();
+    let seen = log.deliveries.iter().filter(|one| back.contains(one.id.as_str()));
+    lost.chain(seen.map(|one| format!("{} was rolled back, and delivered", one.id))).collect()
+}
+
+fn one_group(log: &Log) -> Vec<String> {
+    let mut groups: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for one in log.deliveries.iter().filter(|one| one.acknowledged) {
+        groups.entry(&one.id).or_default().insert(one.group());
+    }
+    found.extend(groups.iter().filter(|(_, of)| of.len() > 1).map(|(id, of)| format!("{id} through {of:?}")));
+    if log.behind != 0 {
+        found.push(format!("{} messages wait at the broker", log.behind));
+    }
+    found
+}
+
+fn never_while_it_lives(log: &Log) -> Vec<String> {
+    let of_base = log.deliveries.iter().filter(|one| one.via != Via::Lane);
+    let broken = of_base.filter(|one| {
+        let is_in = |living: &Living| {
+            Some(living.lane.as_str()) == one.lane()
+                && living.from + ON_ITS_WAY < one.begin
+                && one.begin < living.to
+        };
+        log.living.iter().any(is_in)
+    });
+    broken
+        .map(|one| format!("{} of {:?} went to {} at {}", one.id, one.mark, one.consumer, one.begin))
+        .collect()
+}
+
+fn one_at_a_time(log: &Log) -> Vec<String> {
+    let mut by_id: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
+    for one in &log.deliveries {
+        by_id.entry(&one.id).or_default().push(one);
+    }
+    let mut found = Vec::new();
+    for (id, mut all) in by_id {
+        all.sort_by(|one, other| one.begin.total_cmp(&other.begin));
+        for (at, first) in all.iter().enumerate() {
+            for second in &all[at + 1..] {
+                let is_over = first.end.is_some_and(|end| end <= second.begin);
+                let is_again = !is_over || first.acknowledged;
+                if is_again && !was_cut(log, first, second.begin) {
+                    found.push(format!("{id}: {first:?} and {second:?}"));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether the consumer may have lost the message, or its word on it, before the next one had it.
+fn was_cut(log: &Log, delivery: &Delivery, until: Time) -> bool {
+    let cuts = log.cuts.get(&delivery.consumer);
+    cuts.is_some_and(|cuts| cuts.iter().any(|at| delivery.begin - ON_ITS_WAY <= *at && *at <= until))
+}
+
+/// Ids of a message group are `row-<group>-<number>`.
+fn in_order(log: &Log) -> Vec<String> {
+    let mut rows: BTreeMap<(&str, String), Vec<(Time, u64)>> = BTreeMap::new();
+    for one in log.deliveries.iter().filter(|one| one.acknowledged) {
+        let mut parts = one.id.split('-');
+        let (Some("row"), Some(group), Some(number)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        let row = rows.entry((group, one.group())).or_default();
+        row.push((one.begin, number.parse().unwrap()));
+    }
+    let mut found = Vec::new();
+    for (row, mut all) in rows {
+        all.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let mut highest = 0;
+        let mut seen = BTreeSet::new();
+        for (_, number) in all {
+            // Once more is no disorder: at least once stays that.
+            if seen.insert(number) && number < highest {
+                found.push(format!("{row:?}: {number} after {highest}"));
+            }
+            highest = highest.max(number);
+        }
+    }
+    found
+}
+
+fn others_see_all(log: &Log) -> Vec<String> {
+    let is_of_it = |id: &&String| !id.starts_with("row-");
+    let missed = with(log, Fate::Committed).filter(is_of_it).filter(|id| !log.third.contains_key(*id));
+    missed.map(|id| format!("the third group never saw {id}")).collect()
+}
+
+fn closed_lanes_end(log: &Log) -> Vec<String> {
+    let done = acknowledged(log);
+    let of_closed = log.third.iter().filter(|(_, mark)| {
+        let lane = mark.as_deref().and_then(|mark| mark.split('.').next());
+        lane.is_some_and(|lane| log.closed.contains(lane))
+    });
+    let lost = of_closed.filter(|(id, _)| !done.contains(id.as_str()));
+    lost.map(|(id, mark)| format!("{id} of {mark:?} is lost")).collect()
+}
+
+fn delivery(id: &str, via: Via, mark: Option<&str>, begin: Time) -> Delivery {
+    let consumer = format!("{via:?}");
+    let mark = mark.map(str::to_owned);
+    Delivery { id: id.to_owned(), consumer, via, mark, begin, end: Some(begin + 1.0), acknowledged: true }
+}
+
+/// A log in which all is well.
+fn sound() -> Log {
+    let sent = [("plain-1", Fate::Committed), ("plain-2", Fate::Committed), ("back-1", Fate::RolledBack)];
+    let row = |number: u64| delivery(&format!("row-x-{number}"), Via::Base, None, number as Time);
+    Log {
+        sent: sent.into_iter().map(|(id, fate)| (id.to_owned(), fate)).collect(),
+        deliveries: vec![
+            delivery("plain-1", Via::Base, None, 10.0),
+            delivery("plain-2", Via::Drained, Some("feat1.7"), 10.0),
+            row(1),
+            row(2),
+        ],
+        third: [("plain-1", None), ("plain-2", Some("feat1.7"))]
+            .into_iter()
+            .map(|(id, mark)| (id.to_owned(), mark.map(str::to_owned)))
+            .collect(),
+        living: vec![Living { lane: "feat1".into(), from: 50.0, to: 90.0 }],
+        closed: BTreeSet::from(["feat1".to_owned()]),
+        ..Log::default()
+    }
+}
+
+#[test]
+fn each_check_sees_what_breaks_its_promise_and_nothing_else() {
+    assert_eq!(broken(&sound()), Broken::new());
+    type Break = fn(&mut Log);
+    let cases: [(&str, &str, Break); 12] = [
+        ("a message is lost", "a", |log| drop(log.deliveries.remove(0))),
+        ("a message is only begun", "a", |log| log.deliveries[0].acknowledged = false),
+        ("a rolled-back one comes", "a", |log| log.deliveries.push(delivery("back-1", Via::Base, None, 1.0))),
+        ("both groups handle one", "b", |log| {
+            log.cuts.insert("Drained".into(), vec![12.0]);
+            log.deliveries.push(delivery("plain-2", Via::Base, Some("feat1.7"), 20.0));
+        }),
+        ("a backlog stays", "b", |log| log.behind = 1),
+        ("base drains a lane that lives", "c", |log| log.deliveries[1].begin = 60.0),
+        ("base has a lane's message", "c", |log| {
+            log.deliveries[1] = delivery("plain-2", Via::Base, Some("feat1.7"), 60.0);
+        }),
+        ("two handle it at a time", "d", |log| {
+            log.deliveries.push(delivery("plain-1", Via::Base, None, 10.5))
+        }),
+        ("it comes again", "d", |log| log.deliveries.push(delivery("plain-1", Via::Base, None, 30.0))),
+        ("out of order", "e", |log| log.deliveries[2].begin = 5.0),
+        ("the third group misses one", "f", |log| drop(log.third.remove("plain-1"))),
+        ("a closed lane's message is lost", "ag", |log| drop(log.deliveries.remove(1))),
+    ];
+    for (name, letters, change) in cases {
+        let mut log = sound();
+        change(&mut log);
+        let found = broken(&log);
+        assert_eq!(found.keys().collect::<String>(), letters, "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn who_was_cut_off_may_have_lost_a_message_and_what_left_before_may_arrive() {
+    let mut log = sound();
+    log.deliveries.push(delivery("plain-1", Via::Base, None, 10.5));
+    log.cuts.insert("Base".into(), vec![10.2]);
+    log.deliveries[1].begin = 51.0;
+    assert_eq!(broken(&log), Broken::new());
+}
