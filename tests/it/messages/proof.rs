@@ -1,7 +1,8 @@
 //! Two gateways, a real RocketMQ, a real etcd and clients that come and go, and seven checks over all that was seen.
 //!
 //! With `GRAYGATE_MESSAGES` naming a file, the full run and its table are made (`make messages-proof`): as many messages
-//! as `GRAYGATE_MESSAGES_COUNT` says, then one run for each mistake that the program can be asked to make.
+//! as `GRAYGATE_MESSAGES_COUNT` says, then one run for each mistake that the program can be asked to make, or for those
+//! that `GRAYGATE_MESSAGES_MISTAKES` names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -120,6 +121,7 @@ struct Scene {
     rows: Vec<Consumer>,
     over: Vec<(String, Vec<Told>)>,
     cuts: BTreeMap<String, Vec<Time>>,
+    restarts: Vec<Time>,
     open: BTreeSet<&'static str>,
     closed: BTreeSet<String>,
     living: Arc<Mutex<Vec<Living>>>,
@@ -205,6 +207,7 @@ impl Scene {
             rows: vec![rows, row_lane],
             over: Vec::new(),
             cuts: BTreeMap::new(),
+            restarts: Vec::new(),
             open,
             closed: BTreeSet::new(),
             living,
@@ -264,6 +267,7 @@ impl Scene {
             Act::Mend => self.relay.release(),
             Act::RestartBroker => {
                 self.cut(|_| true, unix());
+                self.restarts.push(unix());
                 tokio::task::block_in_place(|| {
                     self.broker.kill_broker();
                     self.broker.start_broker();
@@ -338,8 +342,14 @@ impl Scene {
 
     async fn log(self, sent: BTreeMap<String, Fate>) -> (Log, Vec<String>) {
         let behind = self.behind().await;
-        let mut log =
-            Log { sent, cuts: self.cuts.clone(), closed: self.closed.clone(), behind, ..Log::default() };
+        let mut log = Log {
+            sent,
+            cuts: self.cuts.clone(),
+            restarts: self.restarts.clone(),
+            closed: self.closed.clone(),
+            behind,
+            ..Log::default()
+        };
         log.living = self.living.lock().clone();
         for (name, told) in self.all_told() {
             log.deliveries.extend(deliveries(&name, &told));
@@ -635,7 +645,10 @@ async fn full(count: usize) -> String {
     table.push_str("\n| mistake made on purpose | messages | checks that are broken |\n|---|---|---|\n");
     println!("{table}\n{:#?}\n{:#?}", shown.told, first_few(&shown.broken));
     let mut unseen = Vec::new();
-    for (name, what) in MUTATIONS {
+    let chosen = std::env::var("GRAYGATE_MESSAGES_MISTAKES").ok();
+    let is_chosen =
+        |name: &str| chosen.as_deref().is_none_or(|chosen| chosen.split(' ').any(|one| one == name));
+    for (name, what) in MUTATIONS.into_iter().filter(|(name, _)| is_chosen(name)) {
         let extent = mutated(name);
         let shown = run(extent).await;
         let seen: Vec<String> =
