@@ -205,7 +205,7 @@ impl Source {
         self.module().into_iter().take(depth).collect()
     }
 
-    /// The modules it names, from the top of the crate: what stands behind `crate::`, and in a folder's door, what it
+    /// The modules it names, from the top of the crate: what stands behind `crate::`, and in a folder's interface, what it
     /// takes from its own files.
     fn named_modules(&self) -> Vec<Vec<String>> {
         let code = self.absolute_code();
@@ -469,9 +469,9 @@ fn pure_rooms_have_no_clock_no_chance_and_no_locks() {
 fn every_room_says_what_it_is() {
     check(|source| {
         let file = source.path.file_name().unwrap();
-        let door = file == "mod.rs" || file == "lib.rs";
-        match door && !source.text.starts_with("//!") {
-            true => vec!["a module's door begins with a `//!` header".into()],
+        let interface = file == "mod.rs" || file == "lib.rs";
+        match interface && !source.text.starts_with("//!") {
+            true => vec!["a module's interface begins with a `//!` header".into()],
             false => Vec::new(),
         }
     });

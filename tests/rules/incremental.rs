@@ -24,7 +24,7 @@ const REQUESTS: usize = 10;
 const SEEDS: u64 = 12;
 
 #[test]
-fn what_follows_on_decides_as_if_all_were_read_anew() {
+fn what_follows_on_decides_as_if_all_were_read_again() {
     let (mut kept, mut made) = (0, 0);
     for seed in 0..SEEDS {
         follow(seed, &mut kept, &mut made);
@@ -46,13 +46,13 @@ fn follow(seed: u64, kept: &mut usize, made: &mut usize) {
                 _ => *made += 1,
             }
         }
-        let anew = anew(followed.memory.good_texts());
+        let fresh = afresh(followed.memory.good_texts());
         oracle.take(&set);
         for _ in 0..REQUESTS {
-            let ask = ask_all([&followed, &anew], &oracle, &mut dice, (seed, at));
+            let ask = ask_all([&followed, &fresh], &oracle, &mut dice, (seed, at));
             assert_eq!(
                 explained(&followed, &ask),
-                explained(&anew, &ask),
+                explained(&fresh, &ask),
                 "seed {seed}, change {at}, {ask:?}"
             );
         }
@@ -63,14 +63,14 @@ fn follow(seed: u64, kept: &mut usize, made: &mut usize) {
 
 /// One request, which all decide alike.
 fn ask_all(
-    [followed, anew]: [&Compiled; 2],
+    [followed, fresh]: [&Compiled; 2],
     oracle: &Oracle,
     dice: &mut Dice,
     (seed, at): (u64, usize),
 ) -> Ask {
     let ask = ask(dice);
     assert_eq!(decided(followed, &ask), oracle.judge(&ask), "seed {seed}, change {at}, {ask:?}");
-    assert_eq!(decided(followed, &ask), decided(anew, &ask), "seed {seed}, change {at}, {ask:?}");
+    assert_eq!(decided(followed, &ask), decided(fresh, &ask), "seed {seed}, change {at}, {ask:?}");
     ask
 }
 
@@ -79,7 +79,7 @@ const MANY: usize = 320;
 const MANY_CHANGES: usize = 25;
 
 #[test]
-fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
+fn an_index_that_stays_while_rules_change_decides_as_one_made_again() {
     let (mut changed, mut made, mut renewed) = (0, 0, 0);
     for seed in 0..3 {
         let mut dice = Dice::new(seed);
@@ -90,13 +90,13 @@ fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
         let mut stale = None;
         for at in 0..MANY_CHANGES {
             let followed = compile_next(&set, memory, &no_file);
-            let anew = anew(followed.memory.good_texts());
+            let fresh = afresh(followed.memory.good_texts());
             for service in &followed.snapshot.services {
                 *(if service.index.drift() > 0 { &mut changed } else { &mut made }) += 1;
             }
             oracle.take(&set);
             for _ in 0..REQUESTS {
-                ask_all([&followed, &anew], &oracle, &mut dice, (seed, at));
+                ask_all([&followed, &fresh], &oracle, &mut dice, (seed, at));
             }
             memory = followed.memory;
             // What was stale some changes ago is taken up, as if a thread had taken its time.
@@ -115,7 +115,7 @@ fn an_index_that_stays_while_rules_change_decides_as_one_made_anew() {
 }
 
 /// The documents in force, compiled by one that has never seen any.
-fn anew(good: BTreeMap<DocumentId, Arc<Raw>>) -> Compiled {
+fn afresh(good: BTreeMap<DocumentId, Arc<Raw>>) -> Compiled {
     let read = |(id, raw): (DocumentId, Arc<Raw>)| (id, Arc::new(Raw::clone(&raw)));
     let set = DocumentSet { documents: good.into_iter().map(read).collect(), ..DocumentSet::default() };
     compile(&set, &Memory::default(), &no_file)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
-/// Everything that is written; `fleet/` is nobody's concern, but moves the store's revision like a document.
+/// Everything that is written; `fleet/` is not looked at, but moves the store's revision like a document.
 const IDS: [&str; 14] = [
     "routes/r1",
     "routes/r2",
@@ -508,7 +508,7 @@ impl World {
         }
     }
 
-    /// Nothing goes wrong any more, and somebody writes once more.
+    /// Nothing goes wrong any more, and someone writes once more.
     pub fn quiet(&mut self) {
         self.store.write(vec![
             ("routes/r1", Some("service: a\n".into())),
@@ -580,7 +580,7 @@ fn check_rules(generation: &Generation, running: &State) {
         .iter()
         .map(|rule| match rule.outcome {
             Outcome::Version(id) => (rule.name.to_string(), service.versions[id].word.to_string()),
-            Outcome::Split { .. } => panic!("nobody wrote a split"),
+            Outcome::Split { .. } => panic!("no one wrote a split"),
         })
         .collect();
     let written: Vec<_> = running

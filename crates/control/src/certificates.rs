@@ -58,7 +58,7 @@ impl Certificates {
         Ok(Arc::new(config))
     }
 
-    /// Reads changed files, for as long as anybody uses them.
+    /// Reads changed files, for as long as anyone uses them.
     pub async fn follow(self: Arc<Certificates>) {
         let mut seen = marks(&self.directory);
         loop {

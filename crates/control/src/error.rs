@@ -68,7 +68,7 @@ pub enum Error {
     Misdirected(String),
     #[error("{0}; without it: stop the gray instances, and `release` answers")]
     Away(String),
-    /// A place that is asked on somebody's behalf.
+    /// A place that is asked on a caller's behalf.
     #[error("{0}")]
     Unreachable(String),
     #[error("{0}")]

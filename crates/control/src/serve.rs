@@ -84,6 +84,6 @@ async fn connection(
         .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
         .keep_alive_interval(Duration::from_secs(20));
     let served = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    // A client that goes away in the middle is no concern of anybody.
+    // A client that goes away in the middle concerns no other.
     let _ = watcher.watch(served).await;
 }

@@ -119,7 +119,7 @@ impl SlowLimit {
     }
 }
 
-/// Whether a guard was written, and how. `Unwritten` differs from `Off` where something stands in for what nobody wrote.
+/// Whether a guard was written, and how. `Unwritten` differs from `Off` where something stands in for what no one wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Switch<T> {

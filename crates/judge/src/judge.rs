@@ -12,7 +12,7 @@ use crate::blocks::{Intake, Origins, Row, Seen};
 use crate::evidence::{Counted, Evidence, Histories, LimitEvidence, Second, Strata};
 use crate::guards::{GuardName, Guards, LIMIT_ALPHA, Limit, Switch};
 
-/// What a step of everybody is held to where nobody wrote `error_rate`: this, or so many times release's errors in the run.
+/// What a step of every user is held to where no one wrote `error_rate`: this, or so many times release's errors in the run.
 const STANDING_ERROR_RATE: f64 = 0.02;
 const STANDING_TIMES_RELEASE: f64 = 3.0;
 /// A limit above this leaves nothing to find.
@@ -131,7 +131,7 @@ impl Judge {
         rows
     }
 
-    /// Time has come to that second, whoever said so.
+    /// Time has come to that second, no matter who said so.
     pub fn reach(&mut self, second: u64) {
         self.intake.reach(second);
     }
@@ -176,8 +176,8 @@ impl Judge {
         self.watched.iter_mut().for_each(|watched| watched.comparable = 0);
     }
 
-    /// Everybody gets the version from now on, so nothing is beside it: where nobody wrote `error_rate`, one is on.
-    pub fn begin_everybody(&mut self) {
+    /// Every user gets the version from now on, so nothing is beside it: where no one wrote `error_rate`, one is on.
+    pub fn begin_all(&mut self) {
         if self.run.guards.error_rate != Switch::Unwritten {
             return;
         }

@@ -1,7 +1,7 @@
 //! What would the judge have said of these rows?
 //!
 //! Owns the judge without a control plane: a row a line in, by second, and one line out for each second that has rows, so
-//! that anybody can check a verdict. Never: files, clocks, exit codes.
+//! that anyone can check a verdict. Never: files, clocks, exit codes.
 
 use std::io::{self, BufRead, Read, Write};
 

@@ -101,7 +101,7 @@ fn a_rate_at_or_below_its_limit_is_worth_at_most_one() {
     }
 }
 
-/// The most that anybody makes of a process who may stop it at any time, in the light of all he has seen.
+/// The most that anyone makes of a process who may stop it at any time, in the light of all he has seen.
 fn best_stop<S: Clone>(
     state: &S,
     left: u32,
@@ -193,7 +193,7 @@ fn no_time_to_stop_makes_the_guard_of_drawn_errors_worth_more_than_one() {
     assert!((0.81 - ROUNDING..=1.0 + ROUNDING).contains(&best), "{best}");
 }
 
-/// Three gray people beside three others; in each second one of the six fails, whoever it is.
+/// Three gray people beside three others; in each second one of the six fails, no matter which.
 #[test]
 fn no_time_to_stop_makes_the_guard_of_chosen_errors_worth_more_than_one() {
     let second = |judge: &Judge, left: u32| {

@@ -46,7 +46,7 @@ fn lines(said: &Said) -> Vec<Value> {
 }
 
 #[test]
-fn a_verdict_can_be_checked_by_anybody() {
+fn a_verdict_can_be_checked_by_anyone() {
     let rows = (0..4).flat_map(|second| [row(second, "gray", 2), row(second, "release", 1)]);
     let said = judge(&[], &rows.collect::<Vec<_>>().join("\n"));
     assert_eq!((said.status, said.errors.as_str()), (0, ""));
@@ -98,7 +98,7 @@ fn guards_are_those_of_the_plan() {
 }
 
 #[test]
-fn guards_with_problems_judge_nobody() {
+fn guards_with_problems_judge_no_one() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("guards.yaml");
     let file = file.to_str().unwrap();

@@ -52,8 +52,8 @@ async fn broken_documents_are_not_pushed() {
     assert_eq!(said.status, 1);
     assert!(said.errors.contains("rules/20-broken"), "{said:?}");
     assert_eq!(etcd.get("routes/all").await, None);
-    let nobody = run(&["push", text(directory(&GOOD).path()), "--etcd", "http://127.0.0.1:1"]).await;
-    assert_eq!(nobody.status, 1, "{nobody:?}");
+    let stranger = run(&["push", text(directory(&GOOD).path()), "--etcd", "http://127.0.0.1:1"]).await;
+    assert_eq!(stranger.status, 1, "{stranger:?}");
     let wrong = run(&["pull", text(local.path()), "--etcd", "nonsense"]).await;
     assert!(matches!(wrong.status, 1 | 2), "{wrong:?}");
 }

@@ -39,7 +39,7 @@ impl Load {
             tokio::spawn(async move {
                 let mut connection = Connection::open(address).await;
                 while !stop.load(Ordering::Relaxed) {
-                    let answer = connection.get("/", &[("x-user", "nobody")]).await;
+                    let answer = connection.get("/", &[("x-user", "stranger")]).await;
                     assert_eq!((answer.status(), answer.text().as_str()), (200, "release"));
                     answered.fetch_add(1, Ordering::Relaxed);
                 }
@@ -116,7 +116,7 @@ async fn mutated_documents_fail_no_request_and_hold_no_good_one_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_that_many_changes_have_worn_is_built_anew_beside_them() {
+async fn an_index_that_many_changes_made_stale_is_built_again_beside_them() {
     let etcd = Etcd::start().await;
     let (_release, _gray) = filled(&etcd).await;
     let client = etcd.client().await;
@@ -127,7 +127,7 @@ async fn an_index_that_many_changes_have_worn_is_built_anew_beside_them() {
     let proxy = Proxy::start(&documents_from(&etcd), &[]).await;
     let cost = async || proxy.status().await["services"]["s"]["decision"]["cost"].as_u64().unwrap();
     let whole = cost().await;
-    // At once, so that none of them comes behind what is built anew.
+    // At once, so that none of them comes behind what is built again.
     let puts = (0..100).map(|user| TxnOp::put(name(user), rule(1_000 + user, "gray"), None));
     let changes = Txn::new().and_then(puts.collect::<Vec<_>>());
     taken(async || client.clone().txn(changes.clone()).await).await;

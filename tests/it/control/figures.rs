@@ -19,9 +19,9 @@ use crate::harness::upstream::ok;
 use crate::harness::wire::Connection;
 use crate::support::etcd::Etcd;
 
-/// Rounds, proxies, plans and seconds where nobody wants the tables.
+/// Rounds, proxies, plans and seconds where no one wants the tables.
 const SMALL: Size = Size { actions: 3, breaks: 1, proxies: 20, plans: 5, seconds: 3 };
-/// And where somebody does.
+/// And where someone does.
 const WHOLE: Size = Size { actions: 200, breaks: 20, proxies: 1_000, plans: 100, seconds: 30 };
 
 struct Size {
@@ -52,7 +52,7 @@ async fn action(stage: &Stage, (name, wanted): (&str, &str)) -> Duration {
     };
     let seen = async {
         loop {
-            if people.get("/", &[("x-user", "somebody")]).await.text() == wanted {
+            if people.get("/", &[("x-user", "someone")]).await.text() == wanted {
                 return sent.elapsed();
             }
             assert!(sent.elapsed() < PATIENCE, "{name} decided nothing");

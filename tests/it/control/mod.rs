@@ -28,7 +28,7 @@ mod stage {
     }
 
     /// Sends a request until the store takes it. A store that waits for a busy disk answers "request timed out", and
-    /// whoever changes documents sends the change again.
+    /// the test that changes documents sends the change again.
     #[track_caller]
     pub fn taken<T>(mut send: impl AsyncFnMut() -> Result<T, etcd_client::Error>) -> impl Future<Output = T> {
         let caller = std::panic::Location::caller();

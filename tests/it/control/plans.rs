@@ -1,4 +1,4 @@
-//! Plans with real proxies, real control processes and a real etcd: what goes wrong is taken back, and nobody else notices.
+//! Plans with real proxies, real control processes and a real etcd: what goes wrong is taken back, and no other notices.
 
 use std::fs;
 use std::io::Write as _;
@@ -357,7 +357,7 @@ async fn another_leader_goes_on_and_one_that_wakes_up_writes_nothing() {
     let second = Control::start(&stage.etcd).await;
     stage.start_plan().await;
     let traffic = Traffic::on(stage.proxy.address);
-    // Whoever leads stops, wakes up beside its successor, and then dies.
+    // The leader stops, wakes up beside its successor, and then dies.
     stage.control.signal("-STOP");
     stage.breaks.store(true, Ordering::Relaxed);
     second.comes_to("p", "ROLLBACK").await;

@@ -1,4 +1,4 @@
-//! A version that gets worse in every state a plan can be in: it is taken back, and nobody else notices.
+//! A version that gets worse in every state a plan can be in: it is taken back, and no other notices.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Fault {
         if self == Fault::Errors { 5 } else { 20 }
     }
 
-    /// The guards, of which one has to say regression; behind a step of everybody one of the absolute ones.
+    /// The guards, of which one has to say regression; behind a step of every user one of the absolute ones.
     fn guards(self) -> [&'static str; 2] {
         match self {
             Fault::Errors => ["{latency: off, fallback: off}", "{latency: off, fallback: off}"],

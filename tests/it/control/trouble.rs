@@ -44,7 +44,7 @@ async fn a_leader_that_is_killed_leaves_its_evidence_to_the_next() {
     stage.control.kill();
     let begun = Instant::now();
     while second.plan("p").await.1["requests"]["gray"].as_u64().unwrap() <= seen {
-        assert!(begun.elapsed() < PATIENCE, "nobody goes on: {}", second.plan("p").await.1);
+        assert!(begun.elapsed() < PATIENCE, "no one goes on: {}", second.plan("p").await.1);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let after = evidence(&second).await;
@@ -68,7 +68,7 @@ async fn without_any_control_process_the_audience_stays() {
     while begun.elapsed() < Duration::from_secs(6) {
         assert_eq!(gray(&stage, 0..300).await, before);
     }
-    // A version that breaks meanwhile is found out by whoever starts next.
+    // A version that breaks meanwhile is found out by the one that starts next.
     stage.breaks.store(true, Ordering::Relaxed);
     stage.control.start_again().await;
     stage.control.comes_to("p", "ROLLBACK").await;

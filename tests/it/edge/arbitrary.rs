@@ -1,4 +1,4 @@
-//! Bytes nobody would send, by the thousand: what arrives upstream is one well-formed request after the other, or nothing.
+//! Bytes no one would send, by the thousand: what arrives upstream is one well-formed request after the other, or nothing.
 //!
 //! The seeds and words are those of the fuzz target `wire`, which searches further; this finds again what was found, and
 //! needs no instrumented build. `GRAYGATE_CASES` sets how many are tried, `GRAYGATE_SEED` which.
@@ -53,7 +53,7 @@ const WORDS: [&[u8]; 30] = [
 ];
 
 #[test]
-fn what_arrives_is_what_somebody_sent() {
+fn what_arrives_is_what_someone_sent() {
     let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (cases, seed) = (number("GRAYGATE_CASES", CASES), number("GRAYGATE_SEED", 0x9e37_79b9_7f4a_7c15));
     let world = World::new();

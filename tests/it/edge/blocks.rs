@@ -1,4 +1,4 @@
-//! Header blocks of HTTP/2, byte by byte: what the library refuses before anybody sees it.
+//! Header blocks of HTTP/2, byte by byte: what the library refuses before anyone sees it.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -408,7 +408,7 @@ async fn our_own_errors_are_statuses_of_grpc() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_behind_the_clients_deadline_and_who_cancels_is_heard() {
+async fn no_client_waits_behind_the_clients_deadline_and_who_cancels_is_heard() {
     let server = Server::named("release").await;
     let pools = [("release", server.address)];
     let hasty = in_front_of(H2C, &pools, "timeouts: {read: 10s, request: 300ms}\n").await;

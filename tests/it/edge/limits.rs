@@ -108,7 +108,7 @@ async fn memory(proxy: &Proxy) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_cost_little() {
-    // More of them where somebody wants to measure.
+    // More of them where someone wants to measure.
     let count: usize = std::env::var("GRAYGATE_CONNECTIONS").map_or(2_000, |count| count.parse().unwrap());
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let upstream = Upstream::named("up").await;

@@ -1,6 +1,6 @@
 //! Requests that are malformed or could be read in two ways: what each gets, and that none reaches the upstream.
 //!
-//! `make malformed` writes the table anew; the test holds the committed one against what happens.
+//! `make malformed` writes the table again; the test holds the committed one against what happens.
 
 use std::fmt::Write as _;
 
@@ -328,7 +328,7 @@ async fn nothing_malformed_reaches_the_upstream() {
     if let Some(file) = std::env::var_os("GRAYGATE_MALFORMED") {
         std::fs::write(file, &table).unwrap();
     } else {
-        assert_eq!(std::fs::read_to_string(RESULTS).unwrap(), table, "`make malformed` writes it anew");
+        assert_eq!(std::fs::read_to_string(RESULTS).unwrap(), table, "`make malformed` writes it again");
     }
 }
 

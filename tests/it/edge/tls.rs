@@ -115,7 +115,7 @@ async fn five_reloads_behind_a_link_cost_no_request() {
             tokio::spawn(async move {
                 let mut kept = shake(proxy.second, "a.test", rustls::ALL_VERSIONS, &[]).await.unwrap();
                 while !done.load(Ordering::Relaxed) {
-                    // Half of the clients keep their connection, half come anew.
+                    // Half of the clients keep their connection, half make a new one.
                     if n % 2 == 0 {
                         kept = shake(proxy.second, "a.test", rustls::ALL_VERSIONS, &[]).await.unwrap();
                     }

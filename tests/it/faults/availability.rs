@@ -65,7 +65,7 @@ const fn begun(name: &'static str, what: &'static str, mode: Mode) -> Fault {
 
 impl Fault {
     /// How many requests may fail while the fault lasts this long. An ejected instance is back after `EJECTED` and has
-    /// to earn its ejection anew: a slow machine sees more of that, so that the time has a part in it.
+    /// to earn its ejection again: a slow machine sees more of that, so that the time has a part in it.
     fn most_failed(&self, lasted: Duration) -> usize {
         let rounds = 1 + (lasted.as_millis() / EJECTED.as_millis()) as usize;
         // Beside the row, what was under way when it became long enough.

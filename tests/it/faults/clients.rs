@@ -61,7 +61,7 @@ async fn an_early_request_survives_the_failure_of_the_one_before() {
 }
 
 #[tokio::test]
-async fn who_leaves_is_counted_and_blames_nobody() {
+async fn who_leaves_is_counted_and_blames_no_one() {
     let (graygate, upstream) = release("outlier: {consecutive_errors: 1}\n").await;
     upstream.set(Mode::Hang);
     let mut client = graygate.client().await;

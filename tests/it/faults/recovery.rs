@@ -159,13 +159,13 @@ async fn documents_change_under_traffic_without_a_failed_request() {
 }
 
 #[tokio::test]
-async fn a_pinned_request_reaches_its_instance_and_nobody_else_does() {
+async fn a_pinned_request_reaches_its_instance_and_no_other_does() {
     let (gray, release) = pair().await;
     let own = Upstream::start("own").await;
     let service = Service { name: "s", gray: &[&gray], release: &[&release], more: "" };
     let graygate = Graygate::start(&[service]).await;
     let before = graygate.running_revision().await;
-    // Nobody is trusted by default: a stranger's pin is not believed.
+    // No one is trusted by default: a stranger's pin is not believed.
     graygate.write(
         "services/s.yaml",
         &format!(

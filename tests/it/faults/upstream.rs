@@ -22,7 +22,7 @@ const BEAT: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     Healthy,
-    /// Nobody listens, and every connection is gone.
+    /// No one listens, and every connection is gone.
     Refuse,
     /// Reads and never answers.
     Hang,
@@ -144,7 +144,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Answers one request after another; how it ended is nobody's business.
+    /// Answers one request after another; how it ended is not asked here.
     async fn answer_all(mut self) -> Option<()> {
         loop {
             let head = self.read_request().await?;

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Addresses nobody listens on. Below the ports the system gives to connections and to whoever asks for any port: one of
+/// Addresses no one listens on. Below the ports the system gives to connections and to the caller for any port: one of
 /// those could be taken again before the program under test is there.
 pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     const LOWEST: u32 = 10_000;

@@ -61,7 +61,7 @@ impl Proxy {
             write(&directory.path().join("documents").join(name), text);
         }
         let mut proxy = Proxy::spawn(directory.clone(), config);
-        // Somebody else may take the ports between finding and using them.
+        // Another process may take the ports between finding and using them.
         while !proxy.serves().await {
             proxy = Proxy::spawn(directory.clone(), config);
         }
@@ -137,7 +137,7 @@ impl Proxy {
             .unwrap()
     }
 
-    /// Waits until the admin address answers; false where a port was taken by somebody else.
+    /// Waits until the admin address answers; false where a port was taken by another process.
     async fn serves(&mut self) -> bool {
         let begun = Instant::now();
         loop {
@@ -303,7 +303,7 @@ async fn ask(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Message {
     Connection::open(address).await.ask(bytes).await
 }
 
-/// Into place in one step: nobody sees half a file.
+/// Into place in one step: no one sees half a file.
 pub fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let name = path.file_name().unwrap().to_str().unwrap();

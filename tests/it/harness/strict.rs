@@ -105,7 +105,7 @@ impl World {
         for request in &seen {
             assert!(
                 sent_too.any(|expected| expected == request),
-                "nobody sent {request:?}\nthe client sent {}\nthe upstream got {seen:?}",
+                "no one sent {request:?}\nthe client sent {}\nthe upstream got {seen:?}",
                 sent.escape_ascii()
             );
         }

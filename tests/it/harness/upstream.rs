@@ -160,7 +160,7 @@ pub fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// An address that refuses connections for as long as this lives: bound, and nobody listens.
+/// An address that refuses connections for as long as this lives: bound, and no one listens.
 pub struct Refusing {
     pub address: SocketAddr,
     socket: TcpSocket,
@@ -173,7 +173,7 @@ impl Refusing {
         Refusing { address: socket.local_addr().unwrap(), socket }
     }
 
-    /// From now on somebody listens there, who answers with this name.
+    /// From now on someone listens there, who answers with this name.
     pub fn becomes(self, name: &'static str) -> Upstream {
         Upstream::accepting(self.socket.listen(16).unwrap(), move |_| Act::Answer(ok(name)))
     }

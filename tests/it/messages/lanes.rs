@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::stage::{Stage, has_done, ids};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lane_has_its_own_messages_and_base_takes_them_while_nobody_else_does() {
+async fn a_lane_has_its_own_messages_and_base_takes_them_while_no_other_does() {
     let stage = Stage::start("feat1").await;
     stage.lane_is("feat1", "open").await;
     let run = tokio::task::spawn_blocking(move || {

@@ -60,7 +60,7 @@ async fn a_file_is_found_where_it_is() {
         ("/assets/v2.js?x=1", 200, "v2", [1, 0, 1, 0]),
         // v1 comes before v3 among the rest.
         ("/assets/v3.js", 200, "v3", [1, 1, 1, 1]),
-        // Nobody has it: the answer is that of the version the request is for.
+        // No one has it: the answer is that of the version the request is for.
         ("/assets/none.js", 404, "v0", [2, 1, 1, 1]),
         // What is not good enough for a client sends on, and so does a broken connection.
         ("/assets/broken.js", 200, "v1", [1, 1, 1, 0]),

@@ -168,7 +168,7 @@ async fn an_instance_lives_as_long_as_its_lease() {
     let lease = client.lease_grant(60, None).await.unwrap().id();
     let instance = format!("{{address: \"{}\", version: v1, tags: {{zone: a}}}}", gray.address);
     client.put(key("instances/t/one"), instance, Some(PutOptions::new().with_lease(lease))).await.unwrap();
-    // It wears a version nobody decided, so it takes no request of the release.
+    // Its label is a version that no rule decided, so it takes no request of the release.
     until(async || proxy.status().await["services"]["t"]["versions"]["v1"].is_object()).await;
     etcd.put("rules/t", "services: [t]\nversion: v1").await;
     until(async || proxy.served_by("/t", &[]).await == "gray").await;

@@ -221,7 +221,11 @@ async fn weights_and_aliases_choose_instances() {
         proxy.get("/", &GRAY).await;
     }
     assert_eq!((one.asked().len(), three.asked().len()), (10, 30));
-    assert_eq!(one.last().header("x-gray-version"), Some("gray"), "the rule's word, not the label worn");
+    assert_eq!(
+        one.last().header("x-gray-version"),
+        Some("gray"),
+        "the rule's word, not the instance's label"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,7 +97,7 @@ async fn five_upgrades_fail_no_request() {
         let next = proxy.successor();
         proxy.signal("-QUIT");
         assert_eq!(proxy.ended().await.code(), Some(0));
-        // The one that went did so because this one serves: nobody has to wait.
+        // The one that went did so because this one serves: no one has to wait.
         assert_eq!(next.ask_admin("/readyz").await.status(), 200);
         proxy = next;
     }
@@ -202,6 +202,6 @@ async fn a_successor_answers_at_the_admin_address_of_its_own_file() {
     proxy.signal("-QUIT");
     assert_eq!(proxy.ended().await.code(), Some(0));
     next.ready().await;
-    assert!(TcpStream::connect(proxy.admin).await.is_err(), "nobody is left at the old one");
+    assert!(TcpStream::connect(proxy.admin).await.is_err(), "no one is left at the old one");
     assert_eq!(next.get("/", &[]).await.text(), "up");
 }

@@ -103,7 +103,7 @@ async fn a_route_and_its_service_limit_both_and_a_redirect_is_limited_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_other_documents_gives_nobody_more() {
+async fn a_change_of_other_documents_gives_no_one_more() {
     let (proxy, _upstream) = site("limit: {rate: 1/h}\n", "").await;
     assert!(!refused(&proxy.get("/", &[]).await));
     proxy.write("rules/x.yaml", "enabled: false\nversion: gray");

@@ -34,7 +34,7 @@ async fn fifty_changes_fail_no_request() {
         let before = done.load(Ordering::Relaxed);
         until(async || done.load(Ordering::Relaxed) >= before + REQUESTS / CHANGES / 2).await;
     }
-    until(async || proxy.served_by("/", &[("x-user", "anybody")]).await == "gray").await;
+    until(async || proxy.served_by("/", &[("x-user", "anyone")]).await == "gray").await;
     until(async || done.load(Ordering::Relaxed) >= REQUESTS).await;
     finished.store(true, Ordering::Relaxed);
     for client in clients {

@@ -164,7 +164,7 @@ async fn failures_are_logged_with_their_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_opens_the_log_anew() {
+async fn a_signal_opens_the_log_again() {
     let upstream = Upstream::named("up").await;
     let proxy = crate::harness::sample::in_front_of("", &upstream).await;
     let mut connection = proxy.connect().await;

@@ -1,4 +1,4 @@
-//! Copies of requests from outside: what the shadow gets, what is counted, and that nobody waits for it.
+//! Copies of requests from outside: what the shadow gets, what is counted, and that no one waits for it.
 
 use std::time::{Duration, Instant};
 
@@ -98,7 +98,7 @@ async fn another_status_than_the_real_one_differs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shadow_that_never_answers_costs_nobody_anything() {
+async fn a_shadow_that_never_answers_costs_no_one_anything() {
     let shadow = Upstream::scripted(|_| Act::Hang).await;
     let site = Site::with("{service: shadow, version: v2, max: 3}", shadow).await;
     let mut connection = site.proxy.connect().await;
@@ -180,7 +180,7 @@ async fn a_rule_s_own_mirror_goes_before_the_route_s() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_untrusted_says_that_a_request_is_a_copy() {
+async fn no_client_untrusted_says_that_a_request_is_a_copy() {
     let site = Site::start("{service: shadow, version: v2}").await;
     // 127.0.0.1 may not set versions here, so it may not say this either.
     assert_eq!(site.proxy.served_by("/", &[("x-graygate-mirror", "1")]).await, "real");

@@ -61,7 +61,7 @@ async fn a_database_is_read_again_and_a_broken_one_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_database_nobody_is_anywhere() {
+async fn without_a_database_no_one_is_anywhere() {
     let (proxy, _upstreams) = site("", "{attribute: 'geo:country', exists: false}").await;
     assert_eq!(proxy.served_by("/", &[]).await, "gray");
     assert_eq!(proxy.status().await["geo"], json!(null));

@@ -24,7 +24,7 @@ impl Site {
         let (release, gray) = (Upstream::named("release").await, Upstream::named("gray").await);
         let keys = tempfile::tempdir().unwrap();
         std::fs::write(keys.path().join("keys"), KEYS).unwrap();
-        std::fs::write(keys.path().join("other"), "a key of somebody else entirely\n").unwrap();
+        std::fs::write(keys.path().join("other"), "a key of another owner entirely\n").unwrap();
         std::fs::write(keys.path().join("old"), "an old key that still counts\n").unwrap();
         let service = instances(&[("release", release.address), ("gray", gray.address)]);
         let config = format!("overrides: {{secret_file: {}}}", keys.path().join("keys").display());

@@ -218,6 +218,6 @@ async fn files_that_cannot_be_read_are_problems_at_their_field() {
     let fields: Vec<&str> =
         status["problems"].as_array().unwrap().iter().map(|one| one["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["tls.ca", "tls.certificate", "tls.key"]);
-    // Nobody is believed in the place of an authority that cannot be read.
+    // No one is believed in the place of an authority that cannot be read.
     assert_eq!(proxy.get("/", &[]).await.status(), 502);
 }

@@ -289,7 +289,7 @@ async fn pins_go_only_to_tagged_instances_and_tagged_instances_take_no_others() 
     for (headers, server) in [
         (vec![("developer", "li"), gray], "li"),
         (vec![("developer", "wang"), gray], "wang"),
-        (vec![("developer", "nobody"), gray], "plain"),
+        (vec![("developer", "stranger"), gray], "plain"),
         (vec![gray], "plain"),
         (vec![("developer", "li")], "plain"),
         (vec![("developer", "wang")], "wang"),

@@ -14,7 +14,7 @@ use super::stage::{Control, eureka, nacos};
 use crate::harness::proxy::{Proxy, until};
 use crate::harness::upstream::Upstream;
 
-/// Rounds of each registry where nobody wants the table, and where somebody does.
+/// Rounds of each registry where no one wants the table, and where someone does.
 const FEW: usize = 2;
 const MANY: usize = 20;
 /// An instance that was not asked for so long while others were is out of service.

@@ -88,7 +88,7 @@ async fn no_request_fails_while_the_registry_is_killed_forgets_hangs_and_control
     load.goes_on().await;
     server.signal("CONT");
     load.goes_on().await;
-    // Killed, and started again with nothing: nobody registers any more. The server goes first, or it would say that an
+    // Killed, and started again with nothing: no one registers any more. The server goes first, or it would say that an
     // instance left.
     server.kill();
     first.crash();
@@ -134,7 +134,7 @@ async fn an_instance_that_is_set_offline_gets_no_request_after_a_second_and_stay
     let took = last.duration_since(clicked);
     println!("offline -> last request: {took:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");
-    // Control starts again and asks anew: an operator's word is not forgotten.
+    // Control starts again and asks again: an operator's word is not forgotten.
     control.kill();
     control.start_again();
     let until_then = Instant::now() + Duration::from_secs(2);

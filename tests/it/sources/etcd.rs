@@ -273,7 +273,7 @@ async fn replaced_data_is_noticed_even_at_the_same_revision() {
     etcd.put("rules/c", "new").await;
     following.says("rules/c", "new").await;
 
-    // The other way round: the new data stands at the revision of the old before anybody looks.
+    // The other way round: the new data stands at the revision of the old before anyone looks.
     etcd.kill();
     following.is_up(false).await;
     let slow = Following::etcd(etcd.settings());

@@ -43,7 +43,7 @@ impl Etcd {
         if tls {
             certify(etcd.directory.path());
         }
-        // Somebody else may take the ports between finding and using them.
+        // Another process may take the ports between finding and using them.
         while !etcd.spawn().await {
             etcd.ports = free_ports();
         }
@@ -167,7 +167,7 @@ impl Etcd {
                 .spawn()
                 .unwrap();
             let begun = Instant::now();
-            // Somebody else may take the port between finding and using it.
+            // Another process may take the port between finding and using it.
             while child.try_wait().unwrap().is_none() {
                 if tokio::net::TcpStream::connect(&address).await.is_ok() {
                     return GrpcProxy { child, endpoint: format!("http://{address}") };
@@ -211,7 +211,7 @@ impl Etcd {
             if self.child.as_mut().unwrap().try_wait().unwrap().is_some() {
                 return false;
             }
-            // Without the login: whoever asks for one serves as well.
+            // Without the login: the caller for one serves as well.
             let login = self.login.take();
             let asked = self.client().await.get("x", None).await;
             self.login = login;

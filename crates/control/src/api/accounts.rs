@@ -82,9 +82,9 @@ pub async fn me(State(control): State<Arc<Control>>, Who(who): Who) -> Json<Me> 
     Json(control.me(&who))
 }
 
-/// Everybody who has an account.
+/// Every user who has an account.
 #[utoipa::path(get, path = "/users", tag = "people",
-    responses((status = 200, description = "everybody", body = Page<UserShown>)))]
+    responses((status = 200, description = "every user", body = Page<UserShown>)))]
 pub async fn users(State(control): State<Arc<Control>>, Who(who): Who) -> Result<Json<Page<UserShown>>> {
     Ok(Json(Page { items: control.users(&who).await?, next: None }))
 }

@@ -79,7 +79,7 @@ enum Admitted {
     Unproven(Principal),
 }
 
-/// Who sent a form whose session's token stands among its fields, which nobody has looked at yet. It is no
+/// Who sent a form whose session's token stands among its fields, which no one has looked at yet. It is no
 /// [`Principal`] on purpose: what takes one finds none.
 #[derive(Clone, Debug)]
 pub struct Unproven(pub Principal);
@@ -95,7 +95,7 @@ struct Asked {
     place: String,
 }
 
-/// What needs no look into the store; nothing where the path is open to everybody.
+/// What needs no look into the store; nothing where the path is open to every user.
 fn look(site: &Site, request: &mut Request, path: &str) -> Result<Option<Asked>> {
     name_host(request);
     let is_health = matches!(path, "/healthz" | "/readyz");

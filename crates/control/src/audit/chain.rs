@@ -67,7 +67,7 @@ impl Chain {
         Ok(transaction)
     }
 
-    /// The slot everybody who writes a record competes for.
+    /// The slot every user who writes a record competes for.
     pub fn slot() -> Slot {
         Slot::record(HEAD)
     }

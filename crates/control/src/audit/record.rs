@@ -17,7 +17,7 @@ pub enum Outcome {
     Waiting,
 }
 
-/// A text as a record names it: by hash and length. The text itself is kept once, whoever speaks of it.
+/// A text as a record names it: by hash and length. The text itself is kept once, no matter who speaks of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TextMark {
     /// SHA-256, in hex.

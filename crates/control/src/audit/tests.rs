@@ -103,7 +103,7 @@ async fn a_cut_tail_is_found_with_a_head_that_was_kept() {
     account.delete(&record_name(5)).await;
     assert_eq!(account.fault(None).await, "record 4: it is gone");
     account.put(HEAD, serde_json::to_vec(&Head { id: 3, hash, bytes: 0 }).unwrap()).await;
-    assert_eq!(account.fault(None).await, "good: 3", "nobody can know without a head");
+    assert_eq!(account.fault(None).await, "good: 3", "no one can know without a head");
     assert_eq!(account.fault(Some((5, &kept.hash))).await, "record 4: it is gone, and so are all up to 5");
 }
 
@@ -118,7 +118,7 @@ async fn a_record_that_was_written_anew_with_its_hash_is_found() {
     account.put(&record_name(5), format!("{forged}\n{line}")).await;
     assert_eq!(account.fault(None).await, "record 5: its hash is not that of the chain's end");
     account.put(HEAD, serde_json::to_vec(&Head { id: 5, hash: forged, bytes: 0 }).unwrap()).await;
-    assert_eq!(account.fault(None).await, "good: 5", "nobody can know without a head");
+    assert_eq!(account.fault(None).await, "good: 5", "no one can know without a head");
     assert_eq!(account.fault(Some((5, &kept.hash))).await, "record 5: its hash is not the one that was kept");
 }
 

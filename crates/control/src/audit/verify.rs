@@ -30,7 +30,7 @@ impl std::fmt::Display for Fault {
 }
 
 /// Follows the chain from its first record, or the checkpoint of a retention, to its end; `known` is a head that
-/// somebody kept.
+/// someone kept.
 pub async fn verify(
     state: &dyn State,
     known: Option<(u64, &str)>,

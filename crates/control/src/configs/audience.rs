@@ -1,6 +1,6 @@
 //! The audiences of running plans: who gets the other value.
 //!
-//! Owns: the rules of each plan, compiled in a set of their own, and the request that stands for whoever asks. Never: a
+//! Owns: the rules of each plan, compiled in a set of their own, and the request that stands for the caller. Never: a
 //! look at what was given before, or at a store.
 
 use std::cell::RefCell;
@@ -63,7 +63,7 @@ pub struct Audience {
     pub revision: Revision,
     pub place: ItemPlace,
     pub values: HashMap<String, Arc<str>>,
-    /// Its place among the compiled rules; none where it gives nothing to anybody.
+    /// Its place among the compiled rules; none where it gives nothing to anyone.
     service: Option<Name>,
     /// What is hashed instead of the usual.
     pub by: Option<Vec<Attribute>>,

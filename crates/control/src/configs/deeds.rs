@@ -73,7 +73,7 @@ impl Control {
         Ok(shown(&id.key, told))
     }
 
-    /// The same at once, for somebody whose right to read is known; none where that takes a look into the store, or
+    /// The same at once, for someone whose right to read is known; none where that takes a look into the store, or
     /// there is no such value.
     pub fn known_config_value(&self, item: &ItemName<'_>, asker: &Asker<'_>) -> Option<ValueShown> {
         if !self.configs.is_read.load(Ordering::Acquire) {
@@ -84,7 +84,7 @@ impl Control {
         Some(shown(item.key(), told))
     }
 
-    /// Whoever asks right after a start waits until the items are read.
+    /// The caller right after a start waits until the items are read.
     async fn read_configs_first(&self) -> Result<()> {
         match self.configs.is_read.load(Ordering::Acquire) {
             true => Ok(()),

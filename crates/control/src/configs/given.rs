@@ -192,7 +192,7 @@ impl Given {
 }
 
 impl Plan {
-    /// Another run remembers nobody of the one before.
+    /// Another run remembers no one of the one before.
     fn begin(&mut self, run: u64) {
         if self.run != run {
             self.run = run;

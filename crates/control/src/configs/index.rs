@@ -28,7 +28,7 @@ pub struct Entry {
     pub revision: Revision,
 }
 
-/// What somebody gets.
+/// What someone gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Told {
     pub value: Arc<str>,

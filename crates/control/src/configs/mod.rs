@@ -1,6 +1,6 @@
 //! Configuration values: what an application's instance is to work with, and who gets another value first.
 //!
-//! Answers: which value has this key for whoever asks, and what was an instance given last? Owns: items, the audiences of
+//! Answers: which value has this key for the caller, and what was an instance given last? Owns: items, the audiences of
 //! plans with `config`, and the memory of who was given what. A request for a value is decided as any request is: it is
 //! admitted by `Arrival::admit` and decided by the rules of its plan. Start at [`index::Configs`], then `deeds`.
 

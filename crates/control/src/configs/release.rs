@@ -414,7 +414,7 @@ impl Control {
         };
         let why = format!("`{metric}` was above {limit} three times in a row, at last {value}");
         match self.act_on_gray_plan(&who, (&found.read.name, action), Some(why)).await {
-            // Somebody else was first.
+            // Another process was first.
             Ok(_) | Err(Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }

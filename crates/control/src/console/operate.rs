@@ -182,7 +182,7 @@ fn csv_row(record: &RecordShown) -> String {
     cells.map(|cell| csv_cell(&cell)).join(",") + "\r\n"
 }
 
-/// In quotes, and never the beginning of a formula: a spreadsheet would run what somebody wrote as a reason.
+/// In quotes, and never the beginning of a formula: a spreadsheet would run what someone wrote as a reason.
 fn csv_cell(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     format!("\"{}{}\"", if is_formula { "'" } else { "" }, text.replace('"', "\"\""))

@@ -37,7 +37,7 @@ pub async fn evidence_lines(visit: &Visit, plan: &PlanShown) -> Vec<Value> {
     told.map(|lines| read_lines(&lines)).unwrap_or_default()
 }
 
-/// Of a run that is over nobody judges any more; what was said last goes on to stand on the page.
+/// Of a run that is over no one judges any more; what was said last goes on to stand on the page.
 pub fn remember(plan: &mut PlanShown, lines: &[Value]) {
     let Some(last) = lines.last().filter(|_| plan.guards.is_empty()) else { return };
     let spec = Spec::read(&plan.name, plan.text.as_deref().unwrap_or_default(), false).ok();

@@ -55,7 +55,7 @@ pub async fn show(visit: Visit, Named(name): Named<String>) -> Result<Response> 
     Ok(visit.page(Page { tab: Tab::Services, title: name, calls, main }).await)
 }
 
-/// Requests, errors and latency of each version, drawn anew with every second that proxies tell of.
+/// Requests, errors and latency of each version, drawn again with every second that proxies tell of.
 fn courses(visit: &Visit, name: &str) -> Result<Markup> {
     let lang = visit.lang();
     let mut courses = visit.control().courses(&visit.who, name)?;

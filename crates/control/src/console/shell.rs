@@ -119,7 +119,7 @@ impl Visit {
         response
     }
 
-    /// What waits for this person. A store that is away makes nobody wait for a page.
+    /// What waits for this person. A store that is away makes no one wait for a page.
     pub async fn waiting(&self) -> Waiting {
         let control = self.control();
         let mut waiting = Waiting::default();
@@ -153,7 +153,7 @@ impl Visit {
     }
 }
 
-/// A page for somebody who is not signed in, or of an error.
+/// A page for someone who is not signed in, or of an error.
 pub fn bare(look: &Look, (status, who): (StatusCode, Option<&Principal>), page: Page) -> Response {
     let markup = frame(look, who, (page, &Waiting::default(), None));
     let mut response = (status, Html(markup.into_string())).into_response();

@@ -162,7 +162,7 @@ impl Visit {
     }
 }
 
-/// Why somebody does what a form does.
+/// Why someone does what a form does.
 pub fn reason(lang: Language, value: &str) -> Markup {
     html! {
         p.reason {

@@ -37,7 +37,7 @@ static SENTENCES: LazyLock<Vec<(Vec<&'static str>, &'static str)>> = LazyLock::n
 });
 
 impl Language {
-    /// A text of the program; none where it is somebody's own, or in this language already.
+    /// A text of the program; none where it is someone's own, or in this language already.
     fn retold(self, text: &str) -> Option<String> {
         match self {
             Language::English => None,
@@ -45,7 +45,7 @@ impl Language {
         }
     }
 
-    /// A text of the program in this language, as it is where it is somebody's own.
+    /// A text of the program in this language, as it is where it is someone's own.
     pub fn tell(self, text: &str) -> Markup {
         match self.retold(text) {
             Some(told) => html! { (told) },
@@ -99,7 +99,7 @@ fn places<'t>(pieces: &[&str], text: &'t str) -> Option<Vec<&'t str>> {
     left.is_empty().then_some(found)
 }
 
-/// Places between backticks are somebody's own words; others may be words of the program.
+/// Places between backticks are someone's own words; others may be words of the program.
 fn fill(chinese: &str, places: &[&str], depth: usize) -> String {
     let mut told = chinese.to_owned();
     for (index, place) in places.iter().enumerate() {

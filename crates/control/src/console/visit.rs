@@ -1,4 +1,4 @@
-//! Somebody's look at a page: who, in which language and look, from where, and what a form of theirs says.
+//! Someone's look at a page: who, in which language and look, from where, and what a form of theirs says.
 //!
 //! Owns: what pages take from requests, and the proof that a form is one of ours: it carries the session's token, as calls of
 //! the API carry it in a header. Start at [`Visit`] for pages and [`Form`] for their buttons.
@@ -142,7 +142,7 @@ pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
-/// A page that somebody who is signed in looks at.
+/// A page that someone who is signed in looks at.
 #[derive(Clone)]
 pub struct Visit {
     pub site: Site,
@@ -176,7 +176,7 @@ impl Visit {
         self.look.asked(key)
     }
 
-    /// Why somebody may not do something anywhere; nothing where it is allowed.
+    /// Why someone may not do something anywhere; nothing where it is allowed.
     pub fn forbids(&self, permission: Permission) -> Option<String> {
         let is_denied = self.who.may_somewhere(permission).is_err();
         is_denied.then(|| self.lang().needs_role(permission.needs()))
@@ -238,7 +238,7 @@ impl Fields {
     }
 }
 
-/// A form that somebody who is signed in sent from one of our pages.
+/// A form that someone who is signed in sent from one of our pages.
 pub struct Form {
     pub visit: Visit,
     pub fields: Fields,

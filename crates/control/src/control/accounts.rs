@@ -18,11 +18,11 @@ use crate::state::{Range, Revision, Slot, StateError, read_json, to_json};
 
 const USERS: &str = "users/";
 const TOKENS: &str = "tokens/";
-/// Sessions of everybody that are looked through when one person's end.
+/// Sessions of every user that are looked through when one person's end.
 const SESSIONS: &str = "sessions/";
 /// Most roles of one person.
 const ROLE_LIMIT: usize = 100;
-/// Most tokens of everybody.
+/// Most tokens of every user.
 const TOKEN_LIMIT: usize = 1_000;
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -227,7 +227,7 @@ impl Control {
         Ok(())
     }
 
-    /// Nobody left who could let anybody in is a door that only the store's owner can open again.
+    /// No one left who could let anyone in would be a lock that only the store's owner can open.
     async fn keep_an_admin(&self, before: &User, after: Option<&User>) -> Result<()> {
         let is_admin = |user: &User| {
             user.roles.iter().any(|grant| grant.role == Role::Admin && grant.services.is_none())

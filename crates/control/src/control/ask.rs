@@ -19,7 +19,7 @@ use super::view::Changes;
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};
 
-/// The version header where nobody knows another.
+/// The version header where no one knows another.
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-gray-version");
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]

@@ -1,4 +1,4 @@
-//! A change that somebody asks for: what it has to find, how it is meant, and what it came to.
+//! A change that someone asks for: what it has to find, how it is meant, and what it came to.
 
 use std::collections::BTreeMap;
 

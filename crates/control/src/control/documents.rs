@@ -163,7 +163,7 @@ impl Control {
         self.apply(who, draft, hash, intent).await
     }
 
-    /// Whether somebody may make a change, and nobody else owns what it changes.
+    /// Whether someone may make a change, and no other owns what it changes.
     pub(crate) fn allow(&self, who: &Principal, draft: &Draft) -> Result<()> {
         who.may(Permission::Write, &draft.touch)?;
         for (id, text) in &draft.changes {

@@ -1,4 +1,4 @@
-//! What happens, told to whoever listens: numbered, kept for a while, resumable.
+//! What happens, told to those who listen: numbered, kept for a while, resumable.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub enum EventKind {
     Services,
     Message,
     Fleet,
-    /// Something was missed that is not kept any more: read everything anew.
+    /// Something was missed that is not kept any more: read everything again.
     Reset,
 }
 
@@ -120,7 +120,7 @@ impl Events {
         format!("{}-{number}", self.boot)
     }
 
-    /// Whether anybody listens: what is costly to find out is found out for listeners alone.
+    /// Whether anyone listens: what is costly to find out is found out for listeners alone.
     pub fn has_listeners(&self) -> bool {
         !self.streams.open.lock().is_empty()
     }

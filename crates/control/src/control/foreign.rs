@@ -1,6 +1,6 @@
 //! Documents that change: by us, by other control processes, and by strangers with `etcdctl` or an editor.
 //!
-//! Owns: keeping the view as the source shows it, telling what changed, and a record of what nobody here wrote. A hand
+//! Owns: keeping the view as the source shows it, telling what changed, and a record of what no one here wrote. A hand
 //! always wins: what a stranger wrote stays as it is.
 
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl Control {
         recent.extend(changes.keys().map(|id| (id.clone(), now)));
     }
 
-    /// Reads these documents anew, after a write that met another one.
+    /// Reads these documents again, after a write that met another one.
     pub(super) async fn refresh<'a>(&self, ids: impl Iterator<Item = &'a DocumentId>) -> Result<()> {
         let mut changes = Changes::new();
         let mut newest = 0;
@@ -237,7 +237,7 @@ impl Control {
                 Ok(()) => {}
                 Err(StateError::Conflict(_)) => {
                     if let Err(StateError::Conflict(_)) = self.record_batch(batch, before).await {
-                        tracing::debug!("somebody else recorded a stranger's change");
+                        tracing::debug!("another one recorded a stranger's change");
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -285,7 +285,7 @@ impl Control {
 }
 
 impl Control {
-    /// What two people should have seen, and nobody here did.
+    /// What two people should have seen, and no one here did.
     fn notice_of_stranger(
         &self,
         recorded: &[(&DocumentId, &Option<Bytes>)],

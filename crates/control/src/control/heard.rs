@@ -43,7 +43,7 @@ pub struct Moment {
     pub p99_ms: Option<f64>,
 }
 
-/// A version's last minutes; at seconds of which nobody told there is nothing.
+/// A version's last minutes; at seconds of which no one told there is nothing.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Course {
     pub version: String,
@@ -80,11 +80,11 @@ pub(super) struct Heard {
     fleet: Option<Value>,
     /// Seconds that were added to since they were written down.
     changed: BTreeSet<u64>,
-    /// Services that plans hear of each second anyway: nobody asks for them twice.
+    /// Services that plans hear of each second anyway: no one asks for them twice.
     covered: BTreeMap<Box<str>, Covered>,
 }
 
-/// Who tells of a service: from one second until before another plans do, and nobody else counts.
+/// Who tells of a service: from one second until before another plans do, and no other counts.
 struct Covered {
     from: u64,
     until: u64,
@@ -95,7 +95,7 @@ struct Covered {
 const TAKEN_OVER: u64 = 10;
 /// Plans that were silent for so long tell no more of it.
 const SILENT: Duration = Duration::from_secs(3);
-/// And so much later everybody who asks has gone on from there.
+/// And so much later every user who asks has gone on from there.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// What was counted of one version in a time.
@@ -247,7 +247,7 @@ impl Heard {
         self.forget();
     }
 
-    /// Whether plans tell of a service, so that nobody else asks.
+    /// Whether plans tell of a service, so that no other asks.
     pub(super) fn is_covered(&mut self, service: &str, now: Instant) -> bool {
         let since = |covered: &Covered| now.saturating_duration_since(covered.told);
         self.covered.retain(|_, covered| since(covered) < FORGOTTEN);
@@ -366,7 +366,7 @@ impl Heard {
             self.seconds.partition_point(|(time, _)| *time <= second),
         );
         let told = self.seconds.range(low..high);
-        // Nobody told of anything: that is not the same as no requests.
+        // No one told of anything: that is not the same as no requests.
         told.clone().next()?;
         let mut sum = Sum::default();
         told.filter_map(|(_, services)| services.get(service)?.get(version)).for_each(|more| sum.add(more));
@@ -458,7 +458,7 @@ mod tests {
             }
             if !heard.is_covered("patient", now) {
                 asked += 1;
-                // By its cursor all is told that nobody asked for meanwhile.
+                // By its cursor all is told that no one asked for meanwhile.
                 (next..=second).for_each(|told| heard.take(&at(told)));
                 next = second + 1;
             }
@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_course_is_smoothed_and_has_gaps_where_nobody_told() {
+    fn a_course_is_smoothed_and_has_gaps_where_no_one_told() {
         let mut heard = Heard { newest: 1_000, ..Heard::default() };
         for second in (900..=930).chain(960..=1_000) {
             heard.add(second, ("patient", "gray"), &sum_of(&row(second, "gray", 100)));
@@ -544,7 +544,7 @@ mod tests {
         assert_eq!((gray.moments.first().unwrap().0, gray.moments.last().unwrap().0), (904, 1_000));
         let whole = at(gray, 920).unwrap();
         assert_eq!((whole.per_second, whole.error_share), (100.0, Some(0.01)));
-        assert_eq!(at(gray, 950), None, "nobody told");
+        assert_eq!(at(gray, 950), None, "no one told");
         let none = at(release, 970).unwrap();
         assert_eq!((none.per_second, none.error_share, none.p99_ms), (0.0, None, None));
         assert_eq!(at(release, 992).unwrap().per_second, 30.0, "the window is half full");

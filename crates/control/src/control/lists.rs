@@ -168,7 +168,7 @@ impl Control {
         Ok(done)
     }
 
-    /// Writes additions, or removals; nothing came of it where somebody else wrote a part meanwhile.
+    /// Writes additions, or removals; nothing came of it where another one wrote a part meanwhile.
     async fn write_some(
         &self,
         who: &Principal,
@@ -233,7 +233,7 @@ impl Control {
                 }
                 Err(StateError::Conflict(_)) => {
                     self.refresh(changes.keys()).await?;
-                    // What earlier rounds wrote stands; only a first round may be counted anew as a whole.
+                    // What earlier rounds wrote stands; only a first round may be counted again as a whole.
                     return Ok(if count > 0 { Some(count) } else { None });
                 }
                 Err(error) => return Err(error.into()),

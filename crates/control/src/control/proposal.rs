@@ -18,7 +18,7 @@ pub enum ProposalState {
     Waiting,
     Approved,
     Rejected,
-    /// What it would have changed was changed by somebody else.
+    /// What it would have changed was changed by someone else.
     Voided,
     Expired,
 }
@@ -100,7 +100,7 @@ impl Proposal {
     }
 }
 
-/// What somebody wants that has to wait.
+/// What someone wants that has to wait.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub action: String,

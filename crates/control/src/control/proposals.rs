@@ -199,7 +199,7 @@ impl Control {
             }
             Work::Plan { name, action, request, .. } => {
                 let author = Principal { name: proposal.who.clone(), ..who.clone() };
-                // The box keeps this future's size out of everybody else's.
+                // The box keeps this future's size out of that of all others.
                 let moved = self.act_approved((&author, &who.name), (name, action), request, &proposal.hash);
                 Box::pin(moved).await?;
                 Ok(None)
@@ -232,7 +232,7 @@ impl Control {
     /// Whether `who` may approve for `author`: another person, whose account the author has not touched of late.
     pub async fn check_other_eyes(&self, who: &Principal, author: &str, now: OffsetDateTime) -> Result<()> {
         if who.name == author {
-            return Err(Error::Denied("nobody approves what he proposed himself".to_owned()));
+            return Err(Error::Denied("no one approves what he proposed himself".to_owned()));
         }
         let account = self.read::<User>(&user_name(&who.name)).await?;
         match account.is_some_and(|(user, _)| user.was_changed_by(author, now)) {

@@ -41,7 +41,7 @@ pub struct ActionShown {
     pub why: Option<String>,
 }
 
-/// Who somebody is.
+/// Who someone is.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Me {
     pub user: String,
@@ -87,7 +87,7 @@ impl Control {
         self.open_session(name, from).await
     }
 
-    /// Opens a session for somebody who has shown who he is.
+    /// Opens a session for someone who has shown who he is.
     pub async fn open_session(&self, name: &str, from: &Principal) -> Result<SignedIn> {
         let cookie = secret();
         let session = Session::begin(name, self.clock.now());
@@ -111,7 +111,7 @@ impl Control {
         provider.begin(back).await.map_err(by_provider)
     }
 
-    /// Opens a session for whom the identity provider answers. Whoever has no role any more loses what he had.
+    /// Opens a session for whom the identity provider answers. Who has no role any more loses what he had.
     pub async fn finish_oidc(
         &self,
         back: &str,
@@ -133,7 +133,7 @@ impl Control {
         self.open_session(&person.name, from).await
     }
 
-    /// Keeps what the provider said of somebody.
+    /// Keeps what the provider said of someone.
     async fn keep_person(&self, person: &Person, from: &Principal) -> Result<()> {
         let record = user_name(&person.name);
         let now = self.clock.now();
@@ -210,7 +210,7 @@ impl Control {
             let mut note = Transaction { reserve: Reserve::Used, ..Transaction::default() };
             note.expect(Slot::record(&record), revision);
             note.put(Slot::record(&record), to_json(&record, &seen)?);
-            // Whoever else noted it in the same moment did the same.
+            // Another request that noted it in the same moment did the same.
             let _ = self.state.commit(note).await;
         }
         Ok(Principal {
@@ -273,7 +273,7 @@ impl Control {
         Ok(Some(found))
     }
 
-    /// Whether somebody who was let in would still be. A store that is away says nothing about anybody's rights.
+    /// Whether someone who was let in would still be. A store that is away says nothing about anyone's rights.
     pub async fn is_still(&self, who: &Principal) -> bool {
         let now = self.clock.now();
         let is_good = match who.via {

@@ -20,7 +20,7 @@ const KEPT: time::Duration = time::Duration::days(90);
 const BATCH: usize = OPERATION_LIMIT - 8;
 
 impl Control {
-    /// To be called now and then by whoever leads.
+    /// To be called now and then by the leader.
     pub async fn sweep(&self) -> Result<()> {
         let now = self.clock.now();
         {
@@ -201,7 +201,7 @@ mod tests {
         *clock.0.lock() += time::Duration::days(100);
         control.sweep().await.unwrap();
         let head = verify(&*state, None).await.unwrap().unwrap().head;
-        // Somebody who cuts further is found.
+        // Someone who cuts further is found.
         let mut cut = Transaction::default();
         cut.delete(Slot::record(record_name(7)));
         state.commit(cut).await.unwrap();

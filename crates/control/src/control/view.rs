@@ -23,7 +23,7 @@ pub struct View {
     renewals: Arc<Renewals>,
 }
 
-/// Indexes that many changes have worn, built again beside the changes; shared by a view and all that are made of it.
+/// Indexes that many changes have made stale, built again beside the changes; shared by a view and all that are made of it.
 #[derive(Default, Debug)]
 struct Renewals {
     newest: Mutex<Option<Arc<Renewed>>>,
@@ -71,7 +71,7 @@ impl View {
         memory
     }
 
-    /// Builds indexes again that are worn, so that the next change need not, and drags nothing along.
+    /// Builds indexes again that are stale, so that the next change need not, and drags nothing along.
     pub fn renew_beside(&self) {
         let Some(stale) = self.compiled.memory.stale() else { return };
         let renewals = self.renewals.clone();

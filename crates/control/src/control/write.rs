@@ -42,11 +42,11 @@ pub struct Written {
 }
 
 impl Control {
-    /// Writes a change and its records, or nothing. A conflict names what somebody else changed meanwhile.
+    /// Writes a change and its records, or nothing. A conflict names what another one changed meanwhile.
     pub async fn write(&self, plan: Plan) -> std::result::Result<Written, StateError> {
         let begun = Instant::now();
         let _turn = self.writer.lock().await;
-        // Whoever waited while the store was found to be away would only find the same, after as long a wait.
+        // A caller that waited while the store was found to be away would only find the same, after as long a wait.
         if let Some((_, why)) = self.failed.lock().as_ref().filter(|(at, _)| *at > begun) {
             return Err(StateError::Away(why.clone()));
         }

@@ -19,7 +19,7 @@ pub struct Cursors(Arc<BTreeMap<String, Cursor>>);
 /// Up to where one proxy was heard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The process that counted: its successor begins anew.
+    /// The process that counted: its successor begins again.
     pub boot: String,
     /// What the proxy wants to hear next.
     pub text: String,

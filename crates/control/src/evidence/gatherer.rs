@@ -51,7 +51,7 @@ pub struct Gathered {
     /// Who did not answer, by id or else by address, and for how long that has been so.
     pub unreadable: Vec<(String, Duration)>,
     /// Seconds that were told more than three seconds after they began, by proxies that were heard before; each counts once,
-    /// whoever asks.
+    /// the caller.
     pub late: u64,
     /// Seconds that were gone before they were asked for.
     pub lost: u64,

@@ -294,7 +294,7 @@ async fn late_seconds_are_counted_for_proxies_that_were_heard() {
             .collect();
         assert_eq!(gatherer.gather(&question(), &mut cursors).await.late, expected);
     }
-    // Somebody else asks for the same with cursors of his own: they were late once.
+    // Another process asks for the same with cursors of his own: they were late once.
     let mut others = cursors.clone();
     for expected in [0, 0] {
         assert_eq!(gatherer.gather(&question(), &mut others).await.late, expected);

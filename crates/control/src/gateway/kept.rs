@@ -23,11 +23,11 @@ const REVISION_BITS: u32 = 53;
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub setting: Setting,
-    /// Changes with every change of it, whoever made it.
+    /// Changes with every change of it, no matter who made it.
     pub revision: u64,
 }
 
-/// The setting as somebody wants it.
+/// The setting as someone wants it.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub setting: Setting,

@@ -27,7 +27,7 @@ pub struct Parcel {
 pub fn text_limit(format: ChatFormat) -> Option<usize> {
     match format {
         ChatFormat::Json => None,
-        // A text of WeCom has at most 2,048 bytes; the others take about 20,000, and nobody reads that.
+        // A text of WeCom has at most 2,048 bytes; the others take about 20,000, and no one reads that.
         ChatFormat::Wecom => Some(2_000),
         ChatFormat::Dingtalk | ChatFormat::Feishu | ChatFormat::Slack => Some(8_000),
     }

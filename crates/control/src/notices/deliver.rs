@@ -143,7 +143,7 @@ impl Delivery {
         let is_new = !known.since.contains_key(&notice.id);
         let since = *known.since.entry(notice.id.clone()).or_insert_with(Instant::now);
         let addressed: Vec<&str> = match &notice.to {
-            Recipients::Everybody => self.channels.keys().map(String::as_str).collect(),
+            Recipients::All => self.channels.keys().map(String::as_str).collect(),
             Recipients::Channels(names) => {
                 for name in names.iter().filter(|name| is_new && !self.channels.contains_key(*name)) {
                     tracing::warn!(channel = name, notice = notice.id, "control.yaml has no such channel");

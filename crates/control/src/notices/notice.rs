@@ -25,7 +25,7 @@ pub enum Event {
     Waiting,
     /// It has not gone on for ten minutes, for want of something else than a person or time.
     Held,
-    /// Somebody changed documents past the second person.
+    /// Someone changed documents past the second person.
     Foreign,
     /// The store is nearly full.
     Quota,
@@ -73,7 +73,7 @@ pub enum Recipients {
     /// These channels of control.yaml, as a plan names them.
     Channels(Vec<String>),
     /// Every channel: it belongs to no plan.
-    Everybody,
+    All,
 }
 
 /// The run of a plan that a notice is about, as it is after what happened.
@@ -156,7 +156,7 @@ impl Notice {
             state: None,
             text,
             link: link.to_owned(),
-            to: Recipients::Everybody,
+            to: Recipients::All,
             delivered: Vec::new(),
         }
     }
@@ -175,7 +175,7 @@ impl Notice {
         };
         message.put(transaction)?;
         let has_recipients = match &self.to {
-            Recipients::Everybody => true,
+            Recipients::All => true,
             Recipients::Channels(channels) => !channels.is_empty(),
         };
         if has_recipients {

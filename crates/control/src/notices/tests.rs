@@ -338,7 +338,7 @@ async fn a_crash_between_sending_and_striking_out_sends_again_under_the_same_id(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_that_was_written_while_nobody_delivered() {
+async fn nothing_is_lost_that_was_written_while_no_one_delivered() {
     let receiver = Receiver::start().await;
     let mut place = Place::new(&format!("  a: {{webhook: \"http://{}/\"}}\n", receiver.address));
     let notice = Notice::of_plane(Event::Foreign, "x".into(), "/audit", OffsetDateTime::now_utc());

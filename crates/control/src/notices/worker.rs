@@ -89,7 +89,7 @@ fn spacing(channel: &Channel) -> Duration {
 }
 
 impl Worker {
-    /// Sends what is wanted until nobody listens any more.
+    /// Sends what is wanted until no one listens any more.
     pub async fn run(self, mut wanted: watch::Receiver<Wanted>, told: mpsc::Sender<Arrived>) {
         let mut tries: BTreeMap<String, Tries> = BTreeMap::new();
         // What was sent stands among the wanted until it is struck out.

@@ -2,7 +2,7 @@
 //!
 //! Answers: who is this, in the provider's words, and which roles does that give? Owns: what binds a browser to its
 //! sign-in, the provider's addresses and keys, and the check of what it says. Never: a session, or a provider's answer
-//! shown to anybody. Start at [`Provider::begin`] and [`Provider::finish`].
+//! shown to anyone. Start at [`Provider::begin`] and [`Provider::finish`].
 
 mod claims;
 mod person;
@@ -42,7 +42,7 @@ const ANSWER_LIMIT: usize = 1 << 20;
 const KNOWN_FOR: Duration = Duration::from_secs(300);
 /// Between two looks for a key that is not known: strangers must not make this program ask as fast as they do.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// Sign-ins that are checked at one time: anybody may begin one.
+/// Sign-ins that are checked at one time: anyone may begin one.
 const AT_ONCE: usize = 4;
 
 /// Signatures that need the provider's private key. `none`, and those made with the client's secret, are no proof.

@@ -1,8 +1,8 @@
-//! Somebody an identity provider answers for, or why it does not.
+//! Someone an identity provider answers for, or why it does not.
 
 use crate::people::Grant;
 
-/// Somebody the provider answers for.
+/// Someone the provider answers for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Person {
     /// `iss#sub`, which no local account can be called.
@@ -12,12 +12,12 @@ pub struct Person {
     pub grants: Vec<Grant>,
 }
 
-/// Why nobody is signed in. What the provider answered stands in the log of this process alone.
+/// Why no one is signed in. What the provider answered stands in the log of this process alone.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 pub enum OidcError {
     #[error("the identity provider cannot be used: {0}")]
     Away(String),
-    #[error("this sign-in did not begin in this browser, took too long, or was used already; begin anew")]
+    #[error("this sign-in did not begin in this browser, took too long, or was used already; begin again")]
     Stranger,
     #[error("the identity provider's answer is not good: {0}")]
     Forged(&'static str),

@@ -28,7 +28,7 @@ impl Ticket {
         Ticket { secret: secret() }
     }
 
-    /// What the provider sends back, so that nobody is signed in as somebody else by a link.
+    /// What the provider sends back, so that no one is signed in as someone else by a link.
     pub fn state(&self) -> String {
         self.made_for("state")
     }

@@ -11,7 +11,7 @@ const LENGTH_LIMIT: usize = 1_024;
 /// Passwords that are hashed at one time; each takes 19 MiB.
 const AT_ONCE: usize = 2;
 
-/// The hash of a password nobody has, so that an unknown name takes as long as a known one: as much work as the hashes that
+/// The hash of a password no one has, so that an unknown name takes as long as a known one: as much work as the hashes that
 /// are made here, and an end that no password comes to but by a chance of 1 in 2^256.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

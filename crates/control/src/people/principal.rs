@@ -5,15 +5,15 @@ use utoipa::ToSchema;
 
 use super::roles::{Grant, Permission, Role, Touch};
 
-/// The way somebody, or something, came in.
+/// The way someone, or something, came in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
     Session,
     Token,
-    /// Somebody who writes the store itself.
+    /// Someone who writes the store itself.
     Etcd,
-    /// Somebody with an editor.
+    /// Someone with an editor.
     File,
     /// What moves by itself.
     Controller,
@@ -34,7 +34,7 @@ impl Via {
     }
 }
 
-/// Somebody who is known, with the rights of this request.
+/// Someone who is known, with the rights of this request.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Principal {
     pub name: String,

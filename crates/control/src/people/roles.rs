@@ -32,7 +32,7 @@ pub enum Permission {
     Approve,
     Administer,
     Measure,
-    /// What everybody who is anybody may: leave, and ask who he is.
+    /// What every known user may: leave, and ask who he is.
     Self_,
 }
 

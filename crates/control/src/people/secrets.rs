@@ -3,7 +3,7 @@
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of a secret nobody guesses.
+/// Bytes of a secret no one guesses.
 const SECRET_BYTES: usize = 32;
 
 /// A secret as text that is safe in headers, cookies and links.

@@ -17,7 +17,7 @@ const BY_NAME: usize = 5;
 const BY_ADDRESS: usize = 20;
 /// Between two tries of a name, from wherever, once one was wrong.
 const NAME_PACE: Duration = Duration::from_secs(1);
-/// Longest wait for a turn of a name: whoever would wait longer is told to come back.
+/// Longest wait for a turn of a name: a caller that would wait longer is told to come back.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Names and addresses that are remembered; beyond them the oldest go.
 const REMEMBERED: usize = 20_000;

@@ -41,7 +41,7 @@ impl From<Grant> for FlatGrant {
     }
 }
 
-/// The token itself, which nobody sees again.
+/// The token itself, which no one sees again.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenSecret {
     pub id: String,

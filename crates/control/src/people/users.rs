@@ -5,7 +5,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::roles::Grant;
 
-/// How long somebody who made or changed an account may not be approved for by it.
+/// How long someone who made or changed an account may not be approved for by it.
 const HAND_KEPT: Duration = Duration::days(7);
 /// Longest name.
 const NAME_LIMIT: usize = 64;
@@ -28,7 +28,7 @@ pub struct User {
     pub oidc: Option<OidcPerson>,
 }
 
-/// Somebody who changed an account, and when last.
+/// Someone who changed an account, and when last.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Hand {
     pub who: String,
@@ -46,7 +46,7 @@ pub struct OidcPerson {
 }
 
 impl User {
-    /// Notes that somebody changed the account.
+    /// Notes that someone changed the account.
     pub fn changed_by(&mut self, who: &str, now: OffsetDateTime) {
         self.hands.retain(|hand| hand.who != who && now - hand.time < HAND_KEPT);
         self.hands.push(Hand { who: who.to_owned(), time: now });

@@ -47,7 +47,7 @@ pub struct PlanShown {
     pub step: usize,
     /// How many of `steps` have begun.
     pub steps_begun: usize,
-    /// Of everybody who can take part, in percent.
+    /// Of every user who can take part, in percent.
     pub share: f64,
     pub waiting_for: Vec<String>,
     /// Why it is where it is.
@@ -216,7 +216,7 @@ impl Shown<'_> {
     }
 }
 
-/// What share of everybody gets the version, in percent, chosen people aside.
+/// What share of every user gets the version, in percent, chosen people aside.
 pub fn share(spec: &Spec, progress: &Progress) -> f64 {
     match progress.state {
         State::Draft | State::Rollback => 0.0,

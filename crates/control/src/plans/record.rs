@@ -121,7 +121,7 @@ pub struct Sight {
     /// Requests of the run.
     pub gray: u64,
     pub release: u64,
-    /// Requests that were still `release` in the last hour although everybody was to have the version.
+    /// Requests that were still `release` in the last hour although every user was to have the version.
     pub left: u64,
     /// What people were told of already: a wait for one of them, a hold that is long.
     #[serde(default)]
@@ -152,7 +152,7 @@ impl Kept {
         }
     }
 
-    /// Whether it holds its services: nobody else moves them, and its document stays.
+    /// Whether it holds its services: no other moves them, and its document stays.
     pub fn runs(&self) -> bool {
         match self.progress.state {
             State::Active | State::Paused => true,

@@ -24,7 +24,7 @@ pub fn is_rule_of(id: &DocumentId, plan: &str) -> bool {
 }
 
 /// The rules a plan has with this progress. `before` are those it has: a step that never began by itself gets none of its
-/// own when everybody gets the version at once.
+/// own when every user gets the version at once.
 pub fn rules(
     spec: &Spec,
     progress: &Progress,
@@ -35,7 +35,7 @@ pub fn rules(
     if matches!(progress.state, State::Draft | State::Rollback) || progress.promoted {
         return Ok(rules);
     }
-    let is_everybody = progress.state == State::Completed;
+    let is_of_all = progress.state == State::Completed;
     let rule = |priority: i32, when: Option<Condition>, outcome: Outcome| Rule {
         services: Some(services.clone()),
         priority,
@@ -52,7 +52,7 @@ pub fn rules(
     for (number, step) in spec.plan.steps.iter().enumerate().take(progress.begun) {
         let Some(who) = &step.who else { continue };
         let name = format!("rules/{}who-{number}", plan_rules(&spec.name));
-        if is_everybody && !before.contains_key(&name) {
+        if is_of_all && !before.contains_key(&name) {
             continue;
         }
         let when = match &spec.plan.when {
@@ -62,7 +62,7 @@ pub fn rules(
         let chosen = rule(first, Some(when), Outcome::Version(version.clone()));
         rules.insert(name.clone(), text(&name, Document::Rule(chosen))?);
     }
-    let share = if is_everybody { Some(Share::ALL) } else { spec.share(progress.begun) };
+    let share = if is_of_all { Some(Share::ALL) } else { spec.share(progress.begun) };
     if let Some(share) = share {
         let outcome = match share {
             Share::ALL => Outcome::Version(version.clone()),
@@ -158,12 +158,8 @@ mod tests {
             "{}",
             written[1].1
         );
-        let everybody = named(&at(State::Active, 4), &[]);
-        assert!(
-            everybody[0].1.contains("version: gray") && !everybody[0].1.contains("salt"),
-            "{}",
-            everybody[0].1
-        );
+        let all = named(&at(State::Active, 4), &[]);
+        assert!(all[0].1.contains("version: gray") && !all[0].1.contains("salt"), "{}", all[0].1);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Trial {
     /// The transition whose steps and second chances are in it.
     moves: u64,
     begun: usize,
-    is_everybody: bool,
+    is_of_all: bool,
     judge: Judge,
     pub cursors: Cursors,
     measures: BTreeMap<String, Measured>,
@@ -51,8 +51,8 @@ pub struct Trial {
     /// From when on a share was drawn: who is `release` since by another rule, or by none, is outside.
     #[serde(default)]
     drawn_since: Option<u64>,
-    /// From when on everybody was to have the version.
-    everybody_since: Option<u64>,
+    /// From when on every user was to have the version.
+    of_all_since: Option<u64>,
     /// Requests that were `release` all the same, by minute.
     left: VecDeque<(u64, u64)>,
 }
@@ -71,13 +71,13 @@ impl Trial {
             run: kept.run,
             moves: 0,
             begun: 0,
-            is_everybody: false,
+            is_of_all: false,
             judge: Judge::new(run),
             cursors: Cursors::default(),
             measures: BTreeMap::new(),
             second: None,
             drawn_since: None,
-            everybody_since: None,
+            of_all_since: None,
             left: VecDeque::new(),
         }
     }
@@ -94,21 +94,21 @@ impl Trial {
             }
         }
         self.moves = kept.moves;
-        let is_everybody = kept.progress.state == State::Completed
-            || kept.progress.step(&spec.steps).is_some_and(|step| step.is_everybody());
+        let is_of_all = kept.progress.state == State::Completed
+            || kept.progress.step(&spec.steps).is_some_and(|step| step.is_of_all());
         if spec.share(kept.progress.begun).is_some() {
             self.drawn_since.get_or_insert(now);
         }
-        if is_everybody && !self.is_everybody {
-            self.judge.begin_everybody();
-            self.everybody_since = Some(now);
+        if is_of_all && !self.is_of_all {
+            self.judge.begin_all();
+            self.of_all_since = Some(now);
         }
-        if kept.progress.begun != self.begun || is_everybody != self.is_everybody {
+        if kept.progress.begun != self.begun || is_of_all != self.is_of_all {
             let tolerate = kept.progress.step(&spec.steps).and_then(|step| step.tolerate);
             self.judge.begin_step(tolerate);
             self.measures.values_mut().for_each(|measured| measured.answers = 0);
         }
-        (self.begun, self.is_everybody) = (kept.progress.begun, is_everybody);
+        (self.begun, self.is_of_all) = (kept.progress.begun, is_of_all);
     }
 
     /// One second of the run: rows from whatever second they are, those it has heard already left out before.
@@ -132,7 +132,7 @@ impl Trial {
                 row.key.series.rule.as_deref().is_none_or(|rule| rule != own && rule != INHERITED);
             &*row.key.series.version == "release"
                 && run.services.iter().any(|service| **service == *row.key.series.service)
-                && (settled(self.everybody_since, row.key.second)
+                && (settled(self.of_all_since, row.key.second)
                     || is_outside && settled(self.drawn_since, row.key.second))
         };
         for row in rows.iter().filter(is_left) {
@@ -184,10 +184,10 @@ impl Trial {
         judged.chain(measured.map(|(name, _)| name.clone())).collect()
     }
 
-    /// The guards that are on and had nothing to compare in this step. A step of everybody has no release beside.
+    /// The guards that are on and had nothing to compare in this step. A step of every user has no release beside.
     pub fn without_evidence(&self, spec: &Spec) -> Vec<String> {
         let counts =
-            |name: GuardName| !self.is_everybody || !matches!(name, GuardName::Errors | GuardName::Latency);
+            |name: GuardName| !self.is_of_all || !matches!(name, GuardName::Errors | GuardName::Latency);
         let judged =
             self.judge.guards().iter().filter(|guard| counts(guard.name()) && guard.comparable() == 0);
         let judged = judged.map(|guard| guard.name().as_str().to_owned());
@@ -200,9 +200,9 @@ impl Trial {
     /// What is worth saying of the figures.
     pub fn why(&self) -> Vec<String> {
         let mut why = Vec::new();
-        if self.is_everybody {
+        if self.is_of_all {
             why.push(
-                "everybody has the version, so no release is beside it: absolute guards count alone"
+                "every user has the version, so no release is beside it: absolute guards count alone"
                     .to_owned(),
             );
         }
@@ -287,13 +287,13 @@ mod tests {
             trial.second(1, Some(now), vec![row(now, rule, version)]);
             trial.left()
         };
-        // Without a share everybody but the chosen is still to come.
+        // Without a share every user but the chosen is still to come.
         trial.follow(&spec, &at(State::Active, 1, 1), 1_000);
         assert_eq!(look(&mut trial, 1_020, "null", "release"), 0);
         // Proxies may not have heard of the share at once.
         trial.follow(&spec, &at(State::Active, 2, 2), 1_100);
         assert_eq!(look(&mut trial, 1_109, "null", "release"), 0);
-        // Then whoever it does not decide is outside.
+        // Then the one that it does not decide is outside.
         for (now, rule, version, left) in [
             (1_110, OWN, "release", 0),
             (1_111, r#""inherited""#, "release", 0),
@@ -303,7 +303,7 @@ mod tests {
         ] {
             assert_eq!(look(&mut trial, now, rule, version), left, "{rule} {version}");
         }
-        // And everybody who is release although everybody was to have the version.
+        // And every user who is release although every user was to have the version.
         trial.follow(&spec, &at(State::Completed, 3, 3), 1_200);
         assert_eq!(look(&mut trial, 1_210, OWN, "release"), 21);
         // For an hour.

@@ -13,7 +13,7 @@ use jiff::{Span, Timestamp, Zoned};
 const AHEAD: i64 = 8;
 const DAY: u16 = 24 * 60;
 
-/// Whether steps may begin, and when they may again. A zone nobody knows is never open.
+/// Whether steps may begin, and when they may again. A zone no one knows is never open.
 pub fn at(windows: &[Window], seconds: i64) -> Seen {
     if windows.is_empty() || windows.iter().any(|window| is_open(window, seconds)) {
         return Seen::Open;
@@ -25,7 +25,7 @@ pub fn at(windows: &[Window], seconds: i64) -> Seen {
     }
 }
 
-/// The zones that nobody knows.
+/// The zones that no one knows.
 pub fn unknown_zones(windows: &[Window]) -> Vec<&str> {
     windows.iter().map(|window| &*window.zone).filter(|name| zone(name).is_none()).collect()
 }

@@ -205,7 +205,7 @@ impl<V: Clone + PartialEq> Belief<V> {
         self.ask_later(now);
     }
 
-    /// Nobody answered the second look.
+    /// No one answered the second look.
     pub fn second_look_failed(&mut self, now: Instant) {
         if self.look == Look::Asked {
             self.ask_later(now);

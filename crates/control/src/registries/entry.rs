@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-/// Longest metadata of one entry in bytes, keys and values together; what is beyond is nobody's version or tag.
+/// Longest metadata of one entry in bytes, keys and values together; what is beyond is no version and no tag.
 const METADATA_LIMIT: usize = 64 << 10;
 
 /// One entry of a registry.
@@ -54,7 +54,7 @@ impl Answer {
     }
 }
 
-/// The plain values of a JSON object as metadata; objects and lists in it are nobody's version or tag.
+/// The plain values of a JSON object as metadata; objects and lists in it are no version and no tag.
 pub fn metadata(value: Option<&serde_json::Value>) -> BTreeMap<String, String> {
     let mut room = METADATA_LIMIT;
     let entries = value.and_then(serde_json::Value::as_object).into_iter().flatten();

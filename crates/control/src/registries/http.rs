@@ -1,6 +1,6 @@
 //! One HTTP request to a registry: a connection, a bounded answer, a time limit, no redirects.
 //!
-//! Owns: connecting, TLS and the limits. Never: keeps a connection, follows a redirect, shows an answer to anybody.
+//! Owns: connecting, TLS and the limits. Never: keeps a connection, follows a redirect, shows an answer to anyone.
 
 use std::io;
 use std::sync::Arc;

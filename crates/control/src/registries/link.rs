@@ -104,7 +104,7 @@ impl Line {
         self.wanted.borrow_and_update().clone()
     }
 
-    /// Waits until something else is wanted. Without anybody who could want something it waits for ever.
+    /// Waits until something else is wanted. Without anyone who could want something it waits for ever.
     pub async fn wanted_changed(&mut self) {
         if self.wanted.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -112,7 +112,7 @@ impl Line {
     }
 }
 
-/// Keeps a registry linked until nobody listens any more. `jitter` answers numbers from 0 to 1.
+/// Keeps a registry linked until no one listens any more. `jitter` answers numbers from 0 to 1.
 pub async fn keep(
     client: Arc<dyn Client>,
     wanted: watch::Receiver<Wanted>,

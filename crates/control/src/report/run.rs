@@ -2,7 +2,7 @@
 //!
 //! Answers: what was planned, what happened, on which figures, and who did what? Owns: the order of it all and its words in
 //! English and Chinese. The page has no script, asks for nothing, prints on A4, and carries the end of the audit's chain, so
-//! that whoever keeps it would notice a history that was rewritten. Never: reads a store. Start at [`Story::html`].
+//! that a reader who keeps it would notice a history that was rewritten. Never: reads a store. Start at [`Story::html`].
 
 use std::fmt::Write as _;
 

@@ -76,14 +76,14 @@ fn all_mistakes_are_told_at_once() {
         ),
         ("state: s\n", vec![": the field `documents` is missing"]),
         (
-            "documents: {directory: d}\nstate: s\nchannels:\n  a: {smtp: \"smtp://h?tls=maybe\", from: a@b, to: [nobody]}\n  \
+            "documents: {directory: d}\nstate: s\nchannels:\n  a: {smtp: \"smtp://h?tls=maybe\", from: a@b, to: [stranger]}\n  \
              b: {smtp: \"smtp://h:25\", from: a@b, to: [c@d], username: u, password_file: P}\n  \
              c: {webhook: \"http://h/\", format: slack, secret_file: F}\n  \
              d: {webhook: \"http://h/\", headers: {host: x}, body: \"{txt}\"}\n",
             vec![
                 "channels.a.smtp: `smtp://h?tls=maybe` is not an address like `smtp://127.0.0.1:25`, \
                  `smtp://mail.example.com:587?tls=required` or `smtps://...`",
-                "channels.a.to[0]: `nobody` is not a mail address",
+                "channels.a.to[0]: `stranger` is not a mail address",
                 "channels.b: a password goes over TLS or loopback alone; write `smtps://...` or `smtp://...?tls=required`",
                 "channels.c: this format is not signed; its secret is a part of the address; leave `secret_file` out",
                 "channels.d.body: `{txt}` is nothing a notice has; it has `{id}`, `{services}`, `{version}`, `{plan}`, \

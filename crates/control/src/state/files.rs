@@ -45,7 +45,7 @@ pub(super) struct Staged {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Applied {
     Done,
-    /// The file is neither what it was nor what it was to be: somebody else wrote it, and keeps it.
+    /// The file is neither what it was nor what it was to be: another one wrote it, and keeps it.
     Foreign,
 }
 

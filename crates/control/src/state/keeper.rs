@@ -136,7 +136,7 @@ pub struct Transaction {
 pub enum Reserve {
     #[default]
     Untouched,
-    /// A rollback, a pause, a deletion, and the sign-in of whoever has to do one of them.
+    /// A rollback, a pause, a deletion, and the sign-in of a person who has to do one of them.
     Used,
 }
 
@@ -165,7 +165,7 @@ impl Transaction {
 /// Why nothing was written, or nothing can be read.
 #[derive(thiserror::Error, Clone, Debug)]
 pub enum StateError {
-    /// Somebody else wrote these meanwhile.
+    /// Another process wrote these meanwhile.
     #[error("changed meanwhile: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Conflict(Vec<Slot>),
     /// Another process leads.
@@ -211,7 +211,7 @@ pub trait State: Send + Sync {
         None
     }
 
-    /// Moves whenever records were changed by anybody, this process included.
+    /// Moves whenever records were changed by anyone, this process included.
     fn changes(&self) -> watch::Receiver<u64>;
 }
 

@@ -22,7 +22,7 @@ impl Leadership {
         Leadership { heard: None, aside: None }
     }
 
-    /// Leads while somebody else says so.
+    /// Leads while another one says so.
     pub fn told(heard: watch::Receiver<Option<Term>>) -> Leadership {
         Leadership { heard: Some(heard), aside: None }
     }
@@ -58,7 +58,7 @@ impl Leadership {
         self.heard.as_ref().and_then(|heard| heard.borrow().clone())
     }
 
-    /// Gives the lead up, and does not stand for a while; one process that is alone has nobody to give it to.
+    /// Gives the lead up, and does not stand for a while; one process that is alone has no one to give it to.
     pub fn stand_aside(&self, time: Duration) {
         if let Some(aside) = &self.aside {
             aside.send_replace(Some(Instant::now() + time));

@@ -1,4 +1,4 @@
-//! A keeper in memory: figures that nobody keeps, and tests.
+//! A keeper in memory: figures that no one keeps, and tests.
 //!
 //! Owns: the same promises as the others, but that nothing stays. A hook may refuse a write, or let it happen and lose the
 //! answer, as a store that goes away in the middle does. Never: disk.

@@ -172,7 +172,7 @@ impl Inner {
         asked.map_err(|error| away(&error))
     }
 
-    /// A document as it lies there now. A text that nobody here wrote gets a revision of its own when it is first seen.
+    /// A document as it lies there now. A text that no one here wrote gets a revision of its own when it is first seen.
     fn document(&mut self, name: &str) -> Result<Option<Stored>, StateError> {
         let Some(files) = self.files.clone() else { return Err(no_documents()) };
         let Some(value) = files.read(name).map_err(|error| io(name, &error))? else { return Ok(None) };
@@ -233,7 +233,7 @@ impl Inner {
                 Applied::Done => {}
                 Applied::Foreign => tracing::warn!(
                     file = target,
-                    "somebody else wrote this file while it was being written; theirs stays"
+                    "another one wrote this file while it was being written; theirs stays"
                 ),
             }
             let done = self.database.execute("DELETE FROM staged WHERE target = ?1", [&target]);
@@ -407,7 +407,7 @@ fn journal(database: &Connection) -> rusqlite::Result<Vec<Staged>> {
     found.collect()
 }
 
-/// Makes the directory of the state, for nobody else to read: it holds hashes of passwords.
+/// Makes the directory of the state, for no other to read: it holds hashes of passwords.
 fn make_private(directory: &Path) -> Result<(), StateError> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     let shown = directory.display().to_string();

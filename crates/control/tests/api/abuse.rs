@@ -19,9 +19,9 @@ const RULE: &str = "version: gray\nservices: [patient]\n";
 
 /// A session's client, and what its writes carry.
 async fn session(plane: &Plane, name: &str) -> (Client, String) {
-    let answer = plane.nobody().post("/session", json!({"user": name, "password": PASSWORD})).await.is(201);
+    let answer = plane.stranger().post("/session", json!({"user": name, "password": PASSWORD})).await.is(201);
     let cookie = answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    (plane.nobody().with("cookie", &cookie), answer.json()["csrf"].as_str().unwrap().to_owned())
+    (plane.stranger().with("cookie", &cookie), answer.json()["csrf"].as_str().unwrap().to_owned())
 }
 
 /// A service of two versions, and a plan that is a draft; answers its ETag.
@@ -46,16 +46,16 @@ async fn a_stranger_does_not_say_where_he_comes_from() {
 #[tokio::test]
 async fn another_form_of_a_target_steps_around_nothing() {
     let plane = Plane::start().await;
-    let nobody = plane.nobody();
+    let stranger = plane.stranger();
     for path in ["/api/v1/documents", "/api/v1/../v1/documents", "/healthz/..;/api/v1/documents"] {
-        let status = nobody.get(&format!("http://{}{path}", plane.address)).await.status;
+        let status = stranger.get(&format!("http://{}{path}", plane.address)).await.status;
         assert!(matches!(status, 303 | 401), "{path}: {status}");
     }
-    let evil = nobody.with("host", &plane.address.to_string());
+    let evil = stranger.with("host", &plane.address.to_string());
     let status = evil.get("http://evil.example/api/v1/documents").await.status;
     assert!(matches!(status, 401 | 421), "{status}");
     for method in ["PATCH", "TRACE", "CONNECTED", "PROPFIND"] {
-        assert_eq!(nobody.send(method, "/documents", "").await.status, 401, "{method}");
+        assert_eq!(stranger.send(method, "/documents", "").await.status, 401, "{method}");
     }
 }
 
@@ -71,7 +71,7 @@ async fn a_token_is_neither_made_up_nor_outlives_its_person() {
         let answer = admin.post("/tokens", asked).await.is(201).json();
         (answer["id"].as_str().unwrap().to_owned(), answer["token"].as_str().unwrap().to_owned())
     };
-    let bearer = |token: &str| plane.nobody().with("authorization", &format!("Bearer {token}"));
+    let bearer = |token: &str| plane.stranger().with("authorization", &format!("Bearer {token}"));
     let (id, first) = token(None).await;
     let (_, second) = token(None).await;
     bearer(&first).get("/me").await.is(200);
@@ -119,7 +119,7 @@ async fn guesses_learn_nothing_and_are_few() {
     let guess = async |name: &str| {
         let begun = Instant::now();
         let answer =
-            plane.nobody().post("/session", json!({"user": name, "password": "wrong horse battery"})).await;
+            plane.stranger().post("/session", json!({"user": name, "password": "wrong horse battery"})).await;
         (answer.status, answer.text(), begun.elapsed())
     };
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
@@ -156,7 +156,7 @@ async fn guesses_learn_nothing_and_are_few() {
         assert!(tries <= 20, "an address has more than twenty tries");
     }
     assert_eq!(
-        plane.nobody().post("/session", json!({"user": "li", "password": PASSWORD})).await.status,
+        plane.stranger().post("/session", json!({"user": "li", "password": PASSWORD})).await.status,
         429
     );
 }
@@ -191,7 +191,7 @@ async fn another_sites_page_changes_and_reads_nothing() {
         proven.with(name, value).post("/plans/p8/start", json!({})).await.is(403);
     }
     assert_eq!(token.get("/plans/p8").await.json()["state"], "DRAFT");
-    // Nobody asks before, and nothing is shared.
+    // No one asks before, and nothing is shared.
     let asked = li.with("origin", "http://evil.example").with("access-control-request-method", "PUT");
     let answer = asked.send("OPTIONS", "/documents/rules/x", "").await;
     assert!(
@@ -278,7 +278,7 @@ async fn no_document_and_no_call_names_a_place_to_connect_to() {
         assert!(!answer.text().contains("root:"), "{}", answer.text());
     }
     let connected = tokio::time::timeout(Duration::from_millis(300), trap.accept()).await;
-    assert!(connected.is_err(), "somebody connected: {connected:?}");
+    assert!(connected.is_err(), "someone connected: {connected:?}");
 }
 
 /// Attack 11: names are names, and all other text is text on every page and in every report.
@@ -332,7 +332,7 @@ async fn what_people_write_is_text_wherever_it_is_shown() {
     assert!(!text.contains("<script>alert") && !text.contains("<img src=x"), "{markdown}");
 }
 
-/// Attack 12: a request that somebody kept does nothing the second time.
+/// Attack 12: a request that someone kept does nothing the second time.
 #[tokio::test]
 async fn a_request_that_is_sent_again_does_nothing_again() {
     let plane = Plane::start().await;
@@ -373,7 +373,7 @@ async fn what_has_no_end_is_cut_off() {
     let li = plane.person("li", Role::Admin).await;
     // A stranger has a few kilobytes.
     let long = json!({"user": "li", "password": "x".repeat(20 << 10)});
-    plane.nobody().post("/session", long).await.is(413);
+    plane.stranger().post("/session", long).await.is(413);
     // A body that says no length ends at the limit.
     let mut stream = tokio::net::TcpStream::connect(plane.address).await.unwrap();
     let head = format!(
@@ -406,7 +406,7 @@ async fn what_has_no_end_is_cut_off() {
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
 
-    // Sixteen streams that nobody reads cost others nothing.
+    // Sixteen streams that no one reads cost others nothing.
     let mut streams = Vec::new();
     for _ in 0..16 {
         let stream = li.open("GET", "/events", "").await;
@@ -439,9 +439,9 @@ async fn what_has_no_end_is_cut_off() {
     }
 }
 
-/// Attack 14: whoever writes does not say who he is, and a record that is not written is a change that is not made.
+/// Attack 14: the one that writes does not say who he is, and a record that is not written is a change that is not made.
 #[tokio::test]
-async fn nobody_writes_history_for_others() {
+async fn no_client_writes_history_for_others() {
     let plane = Plane::start().await;
     let li = plane.person("li", Role::Editor).await;
     let forged = li.with("x-operator", "admin").with("from", "admin").with("x-approved-by", "admin");
@@ -459,7 +459,7 @@ async fn nobody_writes_history_for_others() {
     }
 }
 
-/// Attack 15: secrets stand in no answer, and nobody is sent elsewhere.
+/// Attack 15: secrets stand in no answer, and no one is sent elsewhere.
 #[tokio::test]
 async fn no_answer_has_a_secret_and_no_header_leads_elsewhere() {
     let plane = Plane::start().await;
@@ -486,7 +486,7 @@ async fn no_answer_has_a_secret_and_no_header_leads_elsewhere() {
         assert!(page.starts_with("page:") || !text.contains(&csrf), "{page} has the session's token");
     }
     let elsewhere = plane
-        .nobody()
+        .stranger()
         .with("x-forwarded-prefix", "//evil.example")
         .with("x-forwarded-host", "evil.example")
         .with("x-forwarded-proto", "https");
@@ -495,7 +495,7 @@ async fn no_answer_has_a_secret_and_no_header_leads_elsewhere() {
     for there in ["//evil.example", "/\\evil.example", "https://evil.example"] {
         let form = format!("user=admin&password={}", PASSWORD.replace(' ', "+"));
         let signed_in = plane
-            .nobody()
+            .stranger()
             .with("cookie", &format!("graygate-there={there}"))
             .with("content-type", "application/x-www-form-urlencoded")
             .send("POST", "page:/sign-in", &form)

@@ -17,7 +17,7 @@ async fn no_well_known_credential_opens_a_fresh_start() {
         ("admin", "edd1c9f034335f136f87ad84b625c8f1"),
     ] {
         let status =
-            plane.nobody().post("/session", json!({"user": user, "password": password})).await.status;
+            plane.stranger().post("/session", json!({"user": user, "password": password})).await.status;
         assert!(matches!(status, 401 | 429), "{user}: {status}");
     }
     for token in [
@@ -27,8 +27,8 @@ async fn no_well_known_credential_opens_a_fresh_start() {
         "null",
         "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9.",
     ] {
-        plane.nobody().with("authorization", &format!("Bearer {token}")).get("/me").await.is(401);
-        plane.nobody().with("x-api-key", token).get("/me").await.is(401);
+        plane.stranger().with("authorization", &format!("Bearer {token}")).get("/me").await.is(401);
+        plane.stranger().with("x-api-key", token).get("/me").await.is(401);
     }
 }
 
@@ -47,7 +47,7 @@ async fn a_header_never_makes_a_principal() {
         ("authorization", "Basic YWRtaW46YWRtaW4="),
         ("authorization", "Bearer"),
     ] {
-        plane.nobody().with(name, value).get("/documents").await.is(401);
+        plane.stranger().with(name, value).get("/documents").await.is(401);
     }
 }
 
@@ -57,8 +57,8 @@ async fn another_host_is_misdirected_and_health_is_not() {
     let li = plane.person("li", Role::Viewer).await;
     for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", ""] {
         li.with("host", host).get("/me").await.is(421);
-        plane.nobody().with("host", host).get("/me").await.is(421);
-        assert_eq!(plane.nobody().with("host", host).get("/healthz").await.status, 200);
+        plane.stranger().with("host", host).get("/me").await.is(421);
+        assert_eq!(plane.stranger().with("host", host).get("/healthz").await.status, 200);
     }
     for host in ["localhost", "localhost:1", "127.0.0.1", "[::1]:9180", "127.0.0.2"] {
         li.with("host", host).get("/me").await.is(200);
@@ -72,8 +72,8 @@ async fn every_answer_forbids_what_pages_of_others_could_do() {
     for answer in [
         li.get("/me").await,
         li.get("/none").await,
-        plane.nobody().get("/healthz").await,
-        plane.nobody().get("/").await,
+        plane.stranger().get("/healthz").await,
+        plane.stranger().get("/").await,
     ] {
         let header = |name: &str| answer.headers.get(name).unwrap().to_str().unwrap();
         assert!(header("content-security-policy").starts_with("default-src 'none'"));
@@ -85,7 +85,7 @@ async fn every_answer_forbids_what_pages_of_others_could_do() {
 }
 
 #[tokio::test]
-async fn a_token_makes_no_stronger_token_and_nobody_raises_himself() {
+async fn a_token_makes_no_stronger_token_and_no_one_raises_himself() {
     let plane = Plane::start().await;
     plane.person("admin", Role::Admin).await;
     let li = plane.person("li", Role::Approver).await;
@@ -95,7 +95,7 @@ async fn a_token_makes_no_stronger_token_and_nobody_raises_himself() {
 }
 
 #[tokio::test]
-async fn an_account_somebody_made_does_not_approve_for_him() {
+async fn an_account_someone_made_does_not_approve_for_him() {
     let plane = Plane::with_four_eyes().await;
     let admin = plane.person("admin", Role::Admin).await;
     let new = json!({"name": "puppet", "password": PASSWORD, "roles": [{"role": "approver"}]});
@@ -106,7 +106,7 @@ async fn an_account_somebody_made_does_not_approve_for_him() {
         .is(201)
         .json();
     let puppet =
-        plane.nobody().with("authorization", &format!("Bearer {}", token["token"].as_str().unwrap()));
+        plane.stranger().with("authorization", &format!("Bearer {}", token["token"].as_str().unwrap()));
     let waiting = admin
         .new_one()
         .put("/documents/rules/x", "version: gray\nservices: [patient]\n")
@@ -121,7 +121,7 @@ async fn an_account_somebody_made_does_not_approve_for_him() {
         .is(201)
         .json();
     let second =
-        plane.nobody().with("authorization", &format!("Bearer {}", second["token"].as_str().unwrap()));
+        plane.stranger().with("authorization", &format!("Bearer {}", second["token"].as_str().unwrap()));
     second.post(&path, json!({"hash": waiting["proposal"]["hash"]})).await.is(403);
 }
 

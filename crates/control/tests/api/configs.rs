@@ -194,7 +194,7 @@ async fn a_plan_lives(mut world: World) {
 
     act(&li, &id, "pause").await;
     assert!(gray(&li, "instanceIp=192.168.1.100&instanceId=i1").await, "who had it keeps it");
-    assert!(!gray(&li, "instanceIp=192.168.1.101&instanceId=i9").await, "and nobody else gets it");
+    assert!(!gray(&li, "instanceIp=192.168.1.101&instanceId=i9").await, "and no other gets it");
     act(&li, &id, "resume").await;
     assert!(gray(&li, "instanceIp=192.168.1.101&instanceId=i9").await);
     let details = ok(li.get(&format!("{ROOT}/plan/{id}/details")).await);
@@ -485,13 +485,13 @@ async fn a_plain_question_and_an_escaped_one_get_the_same_answer() {
     assert_eq!(started.status, 200, "{}", started.text());
     let (viewer, reporter) =
         (process.person("wang", Role::Viewer).await, process.person("app", Role::Reporter).await);
-    let nobody = process.client("gg_0123456789abcdef_x");
+    let stranger = process.client("gg_0123456789abcdef_x");
     let strange = viewer.with("host", "evil.example");
     let users: Vec<String> = (0..20).map(|i| format!("configKey=k&userId=u{i}&instanceId=i{i}")).collect();
     let more = ["configKey=k", "configKey=none", "configKey=k&instanceIp=x", "configKey=k&groupName=default"];
     let queries: Vec<&str> = users.iter().map(String::as_str).chain(more).collect();
     let (mut given, mut answered) = (0, 0);
-    for (who, status) in [(&viewer, 200), (&reporter, 403), (&nobody, 401), (&strange, 421)] {
+    for (who, status) in [(&viewer, 200), (&reporter, 403), (&stranger, 401), (&strange, 421)] {
         for query in &queries {
             let path = "/api/gray-release/config/value?environment=prod&";
             // The first one may have to look its token up.

@@ -20,21 +20,21 @@ async fn everything_stands_below_the_prefix_and_nothing_beside_it() {
     let plane = Plane::start_with(|_| {}, front).await;
     let li = plane.person("li", Role::Viewer).await;
     assert_eq!(li.get("/gray/api/v1/me").await.is(200).json()["user"], "li");
-    plane.nobody().get("/gray/api/v1/me").await.is(401);
-    plane.nobody().get("/gray/api/v1/none").await.is(401);
-    assert_eq!(plane.nobody().get("/gray/healthz").await.status, 200);
-    let page = plane.nobody().get("/gray/").await;
+    plane.stranger().get("/gray/api/v1/me").await.is(401);
+    plane.stranger().get("/gray/api/v1/none").await.is(401);
+    assert_eq!(plane.stranger().get("/gray/healthz").await.status, 200);
+    let page = plane.stranger().get("/gray/").await;
     assert_eq!((page.status, page.headers["location"].to_str().unwrap()), (303, "/gray/sign-in"));
     let credentials = json!({"user": "li", "password": PASSWORD}).to_string();
-    let nobody = plane.nobody().with("content-type", "application/json");
-    let signed_in = nobody.send("POST", "/gray/api/v1/session", &credentials).await;
+    let stranger = plane.stranger().with("content-type", "application/json");
+    let signed_in = stranger.send("POST", "/gray/api/v1/session", &credentials).await;
     assert_eq!(signed_in.status, 201, "{}", signed_in.text());
-    // Beside it there is nothing, and nobody learns what there would be.
+    // Beside it there is nothing, and no one learns what there would be.
     li.get("/me").await.is(404);
     for path in ["/me", "/documents", "/api/v1/none", "/metrics"] {
-        plane.nobody().get(path).await.is(401);
+        plane.stranger().get(path).await.is(401);
     }
-    plane.nobody().with("host", "evil.example").get("/me").await.is(421);
+    plane.stranger().with("host", "evil.example").get("/me").await.is(421);
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn behind_an_ingress_only_the_ingress_is_answered_and_cookies_are_secure()
     let plane = Plane::start_with(|_| {}, behind("127.0.0.0/8")).await;
     let li = plane.person("li", Role::Editor).await;
     let ingress =
-        plane.nobody().with("host", "gray.example.com").with("x-forwarded-for", "203.0.113.7, 127.0.0.1");
+        plane.stranger().with("host", "gray.example.com").with("x-forwarded-for", "203.0.113.7, 127.0.0.1");
     let signed_in = ingress.post("/session", json!({"user": "li", "password": PASSWORD})).await.is(201);
     let cookie = signed_in.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with("__Host-graygate=") && cookie.contains("; Secure"), "{cookie}");
@@ -62,7 +62,7 @@ async fn behind_an_ingress_only_the_ingress_is_answered_and_cookies_are_secure()
     let li = plane.person("li", Role::Viewer).await;
     li.get("/me").await.is(421);
     li.with("host", "gray.example.com").with("x-forwarded-for", "10.0.0.1").get("/me").await.is(421);
-    assert_eq!(plane.nobody().get("/healthz").await.status, 200);
+    assert_eq!(plane.stranger().get("/healthz").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

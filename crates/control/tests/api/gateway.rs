@@ -200,7 +200,7 @@ async fn versions_and_roles(mut world: World) {
         ("info?customerId=u3", Some("HIS_BUSI"), told("v8.0.1", "2")),
         ("info?customerId=c1", Some("HIS_BUSI"), told("v8.0.0", "1")),
         ("info?customerId=c1", Some("ANY_CUST"), told("v8.0.1", "2")),
-        ("info?hospital=H1&customerId=nobody", Some("HIS_BUSI"), told("v8.0.1", "2")),
+        ("info?hospital=H1&customerId=stranger", Some("HIS_BUSI"), told("v8.0.1", "2")),
         ("info?domain=GRAY.example.com:8443", None, told("v8.0.1", "2")),
         ("info?domain=gray.example.com&path=/health", None, told("v8.0.0", "1")),
         ("info?path=/patient/new/1", None, told("v8.0.1", "2")),

@@ -27,7 +27,7 @@ pub struct Plane {
     _end: watch::Sender<bool>,
 }
 
-/// What somebody sends.
+/// What someone sends.
 #[derive(Clone, Default)]
 pub struct Client {
     address: Option<std::net::SocketAddr>,
@@ -84,7 +84,7 @@ impl Plane {
         self.folder.path().join("documents").join(name)
     }
 
-    pub fn nobody(&self) -> Client {
+    pub fn stranger(&self) -> Client {
         Client::at(self.address)
     }
 
@@ -95,7 +95,7 @@ impl Plane {
 
     pub async fn person_for(&self, name: &str, grant: Grant) -> Client {
         let token = token_for(&self.control, name, grant).await;
-        self.nobody().with("authorization", &format!("Bearer {token}"))
+        self.stranger().with("authorization", &format!("Bearer {token}"))
     }
 }
 

@@ -9,10 +9,10 @@ use crate::harness::{PASSWORD, Plane};
 async fn a_session_begins_with_a_password_and_ends() {
     let plane = Plane::start().await;
     plane.person("li", Role::Editor).await;
-    let nobody = plane.nobody();
-    nobody.get("/me").await.is(401);
-    nobody.post("/session", json!({"user": "li", "password": "wrong horse battery"})).await.is(401);
-    let answer = nobody.post("/session", json!({"user": "li", "password": PASSWORD})).await.is(201);
+    let stranger = plane.stranger();
+    stranger.get("/me").await.is(401);
+    stranger.post("/session", json!({"user": "li", "password": "wrong horse battery"})).await.is(401);
+    let answer = stranger.post("/session", json!({"user": "li", "password": PASSWORD})).await.is(201);
     let cookie = answer.headers["set-cookie"].to_str().unwrap().to_owned();
     assert!(
         cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("Secure"),
@@ -20,7 +20,7 @@ async fn a_session_begins_with_a_password_and_ends() {
     );
     let csrf = answer.json()["csrf"].as_str().unwrap().to_owned();
     let pair = cookie.split(';').next().unwrap().to_owned();
-    let li = nobody.with("cookie", &pair);
+    let li = stranger.with("cookie", &pair);
     let me = li.get("/me").await.is(200).json();
     assert_eq!((&me["user"], &me["via"], &me["csrf"]), (&json!("li"), &json!("session"), &json!(csrf)));
     assert_eq!(me["actions"]["document.put"], json!({"allowed": true}));
@@ -36,7 +36,7 @@ async fn a_session_begins_with_a_password_and_ends() {
     new.with("sec-fetch-site", "same-origin").put("/documents/rules/x", rule).await.is(201);
 
     // Another sign-in has another id, and an end is an end.
-    let again = nobody.post("/session", json!({"user": "li", "password": PASSWORD})).await.is(201);
+    let again = stranger.post("/session", json!({"user": "li", "password": PASSWORD})).await.is(201);
     assert_ne!(again.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap(), pair);
     li.with("x-graygate-csrf", &csrf).delete("/session").await.is(204);
     li.get("/me").await.is(401);
@@ -64,7 +64,7 @@ async fn accounts_and_tokens_are_made_changed_and_taken_away() {
         .await
         .is(201)
         .json();
-    let li = plane.nobody().with("authorization", &format!("Bearer {}", token["token"].as_str().unwrap()));
+    let li = plane.stranger().with("authorization", &format!("Bearer {}", token["token"].as_str().unwrap()));
     assert_eq!(li.get("/me").await.is(200).json()["via"], "token");
     li.new_one().put("/documents/rules/x", "version: gray\nservices: [patient]\n").await.is(403);
     let tokens = admin.get("/tokens").await.is(200).text();
@@ -93,8 +93,9 @@ async fn five_wrong_tries_are_answered_429() {
     plane.person("li", Role::Editor).await;
     let wrong = json!({"user": "li", "password": "wrong horse battery"});
     for _ in 0..5 {
-        plane.nobody().post("/session", wrong.clone()).await.is(401);
+        plane.stranger().post("/session", wrong.clone()).await.is(401);
     }
-    let refused = plane.nobody().post("/session", json!({"user": "li", "password": PASSWORD})).await.is(429);
+    let refused =
+        plane.stranger().post("/session", json!({"user": "li", "password": PASSWORD})).await.is(429);
     assert!(refused.headers.contains_key("retry-after"));
 }

@@ -115,7 +115,7 @@ async fn each_state_allows_what_its_table_says() {
     let tag = act(&li, "pause", &tag, json!({})).await.is(200).etag();
     act(&li, "advance", &tag, json!({})).await.is(409);
     let tag = act(&li, "resume", &tag, json!({})).await.is(200).etag();
-    // Nobody steps around an approval.
+    // No one steps around an approval.
     act(&li, "advance", &tag, json!({})).await.is(409);
     act(&li, "complete", &tag, json!({})).await.is(409);
     li.post("/plans/p8/rollback", json!({})).await.is(200);
@@ -148,7 +148,7 @@ async fn a_hand_is_not_fought_and_a_resume_takes_the_rules_back() {
         .unwrap();
     let paused = comes_to(&li, |plan| plan["state"] == "PAUSED").await;
     assert!(
-        paused.json()["why"].as_str().unwrap().contains("somebody changed `rules/plan.p8.share`"),
+        paused.json()["why"].as_str().unwrap().contains("someone changed `rules/plan.p8.share`"),
         "{}",
         paused.text()
     );
@@ -167,7 +167,7 @@ async fn a_hand_is_not_fought_and_a_resume_takes_the_rules_back() {
 }
 
 #[tokio::test]
-async fn a_step_waits_for_somebody_who_neither_wrote_nor_started_it() {
+async fn a_step_waits_for_someone_who_neither_wrote_nor_started_it() {
     let plan = "services: [patient]\nversion: gray\nby: [header:x-user]\nsteps:\n  - {share: 5, approval: true}\n  - {share: 100}\n";
     let (plane, li, _) = planned().await;
     let tag = li.if_match("*").put("/plans/p8", plan).await.is(200).etag();
@@ -246,7 +246,7 @@ async fn actions_wait_for_a_second_person_and_a_rollback_never_does() {
     std::fs::write(plane.file("services/patient.yaml"), SERVICE).unwrap();
     let (li, wang) = (plane.person("li", Role::Operator).await, plane.person("wang", Role::Approver).await);
     let begun = std::time::Instant::now();
-    // Saving a draft waits for nobody.
+    // Saving a draft waits for no one.
     let tag = loop {
         let put = li.new_one().put("/plans/p8", PLAN).await;
         if put.status == 201 {

@@ -75,10 +75,10 @@ async fn an_invitation_signs_in_once() {
     plane.person("li", Role::Admin).await;
     let invitation = plane.control.invite("li");
     let path = format!("/sign-in/once/{invitation}");
-    let answer = plane.nobody().get(&path).await;
+    let answer = plane.stranger().get(&path).await;
     assert_eq!(answer.status, 303);
     let cookie = answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    assert_eq!(plane.nobody().with("cookie", &cookie).get("/me").await.is(200).json()["user"], "li");
-    plane.nobody().get(&path).await.is(404);
-    plane.nobody().get("/sign-in/once/x").await.is(404);
+    assert_eq!(plane.stranger().with("cookie", &cookie).get("/me").await.is(200).json()["user"], "li");
+    plane.stranger().get(&path).await.is(404);
+    plane.stranger().get("/sign-in/once/x").await.is(404);
 }

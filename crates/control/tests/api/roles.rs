@@ -96,12 +96,12 @@ fn people() -> Vec<Call> {
     let none = Value::Null;
     vec![
         ("GET", "/users", none.clone(), ADMINS),
-        ("GET", "/users/nobody", none.clone(), ADMINS),
+        ("GET", "/users/stranger", none.clone(), ADMINS),
         ("POST", "/users", json!({"name": "x", "password": "short", "roles": []}), ADMINS),
-        ("PUT", "/users/nobody", json!({"roles": [{"role": "admin"}]}), ADMINS),
-        ("DELETE", "/users/nobody", none.clone(), ADMINS),
+        ("PUT", "/users/stranger", json!({"roles": [{"role": "admin"}]}), ADMINS),
+        ("DELETE", "/users/stranger", none.clone(), ADMINS),
         ("GET", "/tokens", none.clone(), ADMINS),
-        ("POST", "/tokens", json!({"name": "x", "user": "nobody", "role": "admin"}), ADMINS),
+        ("POST", "/tokens", json!({"name": "x", "user": "stranger", "role": "admin"}), ADMINS),
         ("DELETE", "/tokens/none", none, ADMINS),
     ]
 }
@@ -198,11 +198,11 @@ async fn each_role_may_make_its_calls_and_no_others() {
 }
 
 #[tokio::test]
-async fn nobody_makes_no_call_however_it_is_spelled() {
+async fn no_client_makes_no_call_however_it_is_spelled() {
     let plane = Plane::start().await;
-    let nobody = plane.nobody();
+    let stranger = plane.stranger();
     for call in calls() {
-        let (status, text) = send(&nobody, &call).await;
+        let (status, text) = send(&stranger, &call).await;
         assert_eq!(status, 401, "{} {}: {text}", call.0, call.1);
     }
     let openapi = graygate_control::api::openapi();
@@ -212,7 +212,7 @@ async fn nobody_makes_no_call_however_it_is_spelled() {
             if path.ends_with("/session") && method == "POST" {
                 continue;
             }
-            assert_eq!(nobody.send(method, &path, "{}").await.status, 401, "{method} {path}");
+            assert_eq!(stranger.send(method, &path, "{}").await.status, 401, "{method} {path}");
         }
     }
     for path in [
@@ -228,17 +228,17 @@ async fn nobody_makes_no_call_however_it_is_spelled() {
         "/api",
         "/api/v1/documents;x=/healthz",
     ] {
-        let status = nobody.get(path).await.status;
+        let status = stranger.get(path).await.status;
         assert!(status == 401, "{path}: {status}");
     }
     for path in ["/", "/console", "//api/v1/documents", "/healthz/../api/v1/documents"] {
-        let answer = nobody.get(path).await;
+        let answer = stranger.get(path).await;
         assert_eq!(
             (answer.status, answer.headers["location"].to_str().unwrap()),
             (303, "/sign-in"),
             "{path}"
         );
     }
-    assert_eq!(nobody.get("/healthz").await.status, 200);
-    assert_eq!(nobody.get("/readyz").await.status, 200);
+    assert_eq!(stranger.get("/healthz").await.status, 200);
+    assert_eq!(stranger.get("/readyz").await.status, 200);
 }

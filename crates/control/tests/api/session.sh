@@ -1,4 +1,4 @@
-# Every call of section "The API", as somebody tries them one after another with curl.
+# Every call of section "The API", as someone tries them one after another with curl.
 #
 # GRAYGATE_URL is the control plane; ADMIN, LI (an operator) and WANG (an approver) are tokens; LI's password is PASSWORD.
 # `call STATUS METHOD PATH` asks; the body is in the file `answer` and what came before it in `head`.
@@ -59,7 +59,7 @@ cmp answer service.yaml
 call 200 GET '/documents?kind=service'
 is '.items | length == 1'
 
-# A rule: tried first, then written as it was shown, then changed by somebody who read it.
+# A rule: tried first, then written as it was shown, then changed by someone who read it.
 rule='# testers first
 services: [patient]
 version: gray
@@ -117,7 +117,7 @@ call 200 POST /changes -d "$change"
 call 422 POST /changes -d '{"puts": {"rules/a": "services: [patient]\nversion: gray\n", "rules/b": "version: 7\n"}}'
 call 404 GET /documents/rules/a
 
-# Which version would somebody get, and who would move?
+# Which version would someone get, and who would move?
 call 200 POST /explain -d '{"url": "/", "headers": [["x-user", "alice"]]}'
 call 200 POST /explain -d '{"url": "/", "drafts": {"rules/all": "services: [patient]\nversion: gray\n"}}'
 is 'has("draft")'
@@ -185,7 +185,7 @@ call 200 GET /plans/patient-8
 call 204 DELETE /plans/patient-8 -H "If-Match: $(etag)"
 call 404 GET /plans/patient-8
 
-# Somebody refuses a step.
+# Someone refuses a step.
 sed 's/Patient 8/Once more/' plan.yaml >again.yaml
 call 201 PUT /plans/again "${new[@]}" --data-binary @again.yaml
 call 200 POST /plans/again/start -H "If-Match: $(etag)" -d '{}'
@@ -262,5 +262,5 @@ change missed
 events resumed 2 -H "Last-Event-ID: $last"
 grep -q '^event: document' resumed || { echo "behind $last nothing: $(cat heard resumed)"; exit 1; }
 if grep -q '^event: reset' resumed; then echo "a reset behind $last: $(cat resumed)"; exit 1; fi
-events resumed 2 -H 'Last-Event-ID: nobody-1'
+events resumed 2 -H 'Last-Event-ID: no one-1'
 [[ $(grep -c '^event: reset' resumed) == 1 ]] || { echo "no reset: $(cat resumed)"; exit 1; }

@@ -157,6 +157,6 @@ async fn the_audit_is_had_as_a_table() {
     assert!(lines[0].starts_with("id,time,who,via,"), "{}", lines[0]);
     assert!(lines[1].contains("\"config.put\"") && lines[1].contains("\"'=cmd(\"\"x\"\")\""), "{}", lines[1]);
     assert!(lines[1..].iter().all(|line| line.is_empty() || line.contains(",\"li\",")), "{}", told.text);
-    let nobody = ask(&stage, ("GET", "/audit/csv"), &[], &[]).await;
-    assert_eq!(nobody.status, 303, "the account is for those who are signed in");
+    let stranger = ask(&stage, ("GET", "/audit/csv"), &[], &[]).await;
+    assert_eq!(stranger.status, 303, "the account is for those who are signed in");
 }

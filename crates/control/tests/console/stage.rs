@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::proxy::Proxy;
 
 pub const PASSWORD: &str = "correct horse battery";
-/// A port that was free a moment ago may be somebody's by now; a start tries so many.
+/// A port that was free a moment ago may be someone's by now; a start tries so many.
 const PORTS: usize = 5;
 
 const DOCUMENTS: [(&str, &str); 6] = [

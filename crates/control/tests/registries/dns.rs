@@ -51,7 +51,7 @@ async fn services_and_addresses() {
 
 /// A failure keeps what there was; an answer without records is an answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_and_no_answer_are_two_things() {
+async fn no_client_and_no_answer_are_two_things() {
     let mut server = servers::dns(SERVICES);
     let service = "_http._tcp.a.test";
     let mut watch = watch(&server, &[(service, None), ("plain.test", Some(80))]);

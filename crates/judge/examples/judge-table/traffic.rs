@@ -69,7 +69,7 @@ pub struct Scenario {
     pub outage: bool,
     /// Any instance stands still for two seconds, every ten minutes; gray has one of twenty.
     pub stalls: bool,
-    /// 300 people are chosen, and are that many times as bad by nature, in errors and in latency. 0: nobody is.
+    /// 300 people are chosen, and are that many times as bad by nature, in errors and in latency. 0: no one is.
     pub pilots: f64,
     /// Services that see the same requests and the same errors.
     pub services: usize,
@@ -212,7 +212,7 @@ impl Traffic {
         Second { rows, gray: gray.and(&chosen), release }
     }
 
-    /// One request, with multiples of errors and of time that everybody has at the moment.
+    /// One request, with multiples of errors and of time that every user has at the moment.
     fn request(&mut self, t: u64, share: f64, (worse, longer): (f64, f64), answers: &mut [Answers; 3]) {
         let scenario = self.scenario;
         let person = self.who();

@@ -158,7 +158,7 @@ impl<'de> Deserialize<'de> for FigureList {
     }
 }
 
-/// A client in a list: a text, or something that names nobody.
+/// A client in a list: a text, or something that names no one.
 struct Client(Option<u64>);
 
 impl<'de> Deserialize<'de> for Client {

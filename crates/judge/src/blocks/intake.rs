@@ -12,7 +12,7 @@ use super::edges::Edges;
 use super::names::{row_hash, stream_hash};
 use super::row::Row;
 
-/// A row older than that is no longer told by any proxy; whoever sends one has a clock that is wrong.
+/// A row older than that is no longer told by any proxy; a proxy that sends one has a clock that is wrong.
 const OLDEST: u64 = 120;
 /// The same forwards, beside the fleet's clocks.
 const FURTHEST_AHEAD: u64 = 120;
@@ -32,7 +32,7 @@ pub struct Intake {
     left_out: u64,
     edges: Option<Edges>,
     /// Which seconds of a (proxy, service, route, rule) were compared. Not kept with a run: a new leader goes on from the
-    /// cursors that are, so nobody tells it those seconds again.
+    /// cursors that are, so no one tells it those seconds again.
     #[serde(skip)]
     streams: HashMap<u64, Window>,
     #[serde(skip)]

@@ -17,7 +17,7 @@ pub struct Origins {
     who: String,
 }
 
-/// The version everybody has without a reason for another one.
+/// The version every user has without a reason for another one.
 const RELEASE: &str = "release";
 /// What stands as the rule where the version came along with the call.
 const INHERITED: &str = "inherited";

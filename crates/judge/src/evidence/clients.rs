@@ -2,7 +2,7 @@
 //!
 //! Owns a set of clients' hashes that stays below a size: once full, only those whose lowest bits are 0 count any more, on
 //! both sides alike, so that what is left is still a fair draw. Kept in the order of their coming, in pages: a page that is
-//! full does not change, so whoever keeps a run writes it once.
+//! full does not change, so the process that keeps a run writes it once.
 
 use std::collections::HashSet;
 

@@ -15,11 +15,11 @@ use crate::blocks::{Block, Failing, Seen, Side, Stratum};
 use crate::odds::{ERROR_RATIOS, Events, Mixture, SECOND_CAP, beside_release};
 
 /// Seconds of a reckoning of the drawn stratum. People who failed in the last one may count again: a version that breaks
-/// late must not find everybody counted already.
+/// late must not find every user counted already.
 const RECKONING: u64 = 3600;
 /// The first reckoning's part of what drawn has; the rest is for all later ones together, `1 / (j (j - 1))` of it for the j-th.
 const FIRST_RECKONING: f64 = 0.9;
-/// Different gray clients that must have failed before anybody counts, where people were not drawn.
+/// Different gray clients that must have failed before anyone counts, where people were not drawn.
 const FIRST_CLIENTS: usize = 3;
 /// Different failing gray clients that are remembered where people were not drawn; with more, half of the clients count.
 const MOST_CHOSEN: usize = 1 << 16;
@@ -82,7 +82,7 @@ impl DrawnErrors {
         self.mixture.second(&evidence(stratum, &events, tolerate));
     }
 
-    /// Goes to the next second that has rows; where that is another reckoning's, all begins anew.
+    /// Goes to the next second that has rows; where that is another reckoning's, all begins again.
     fn pass(&mut self, passed: u64) {
         let before = self.reckoning();
         self.seconds = self.seconds.saturating_add(passed);

@@ -1,4 +1,4 @@
-//! Has gray passed a limit that somebody wrote?
+//! Has gray passed a limit that someone wrote?
 //!
 //! Owns evidence against a share of gray's requests: of errors, of requests slower than a time, or of fallbacks. There is no
 //! other side, so an outage of everything above the limit is a regression as well: that is what a limit is.

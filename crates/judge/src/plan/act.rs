@@ -1,6 +1,6 @@
 //! What does a person's action come to?
 //!
-//! Owns what the table of states leaves open: approvals that nobody steps around, and the end of a plan's steps. Never: who
+//! Owns what the table of states leaves open: approvals that no one steps around, and the end of a plan's steps. Never: who
 //! may act, reasons, and what other documents forbid.
 
 use super::decide::{Decision, decide, gates};
@@ -43,7 +43,7 @@ impl Progress {
         Self { begun, held: Default::default(), approved: None, ..self.clone() }
     }
 
-    /// The same run in another state, where its time begins anew.
+    /// The same run in another state, where its time begins again.
     pub fn enter(&self, state: State) -> Self {
         Self { state, held: Default::default(), approved: None, ..self.clone() }
     }
@@ -76,7 +76,7 @@ fn to(
 
 fn next_step(plan: &Plan, progress: &Progress, observed: &Observed) -> Result<Progress, Refusal> {
     let Some(next) = plan.steps.get(progress.begun) else {
-        return match progress.step(plan).is_some_and(Step::is_everybody) {
+        return match progress.step(plan).is_some_and(Step::is_of_all) {
             true => Ok(progress.enter(State::Completed)),
             false => {
                 Err(Refusal("this is the last step, and its share is below 100: complete the plan".into()))

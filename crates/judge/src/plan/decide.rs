@@ -2,7 +2,7 @@
 //!
 //! Owns the order in which things count: a regression before everything, then a hand's change, then what an advance asks
 //! for. Guards are looked at in every state in which the version has an audience. Asked again with the same input the answer
-//! is the same, so whoever acts on it may be killed at any time. Never: anything that widens an audience without proof,
+//! is the same, so the process that acts on it may be killed at any time. Never: anything that widens an audience without proof,
 //! unless it was written that it should.
 
 use std::time::Duration;
@@ -85,8 +85,8 @@ fn go_on(plan: &Plan, progress: &Progress, observed: &Observed) -> Decision {
         }
     }
     let Some(next) = plan.steps.get(progress.begun) else {
-        let everybody = progress.step(plan).is_some_and(Step::is_everybody);
-        return if everybody { Decision::Complete } else { Decision::Wait(vec![Waiting::Complete]) };
+        let all = progress.step(plan).is_some_and(Step::is_of_all);
+        return if all { Decision::Complete } else { Decision::Wait(vec![Waiting::Complete]) };
     };
     let gates = gates(next, progress, observed);
     if gates.is_empty() { Decision::Begin(progress.begun) } else { Decision::Wait(gates) }
@@ -156,7 +156,7 @@ fn watch(plan: &Plan, progress: &Progress, observed: &Observed) -> Decision {
 fn disturbed(observed: &Observed) -> impl Iterator<Item = Waiting> {
     observed.disturbed.iter().map(|disturbance| {
         Waiting::Person(match disturbance {
-            Disturbance::Rules(rules) => format!("somebody changed {}", rules.join(", ")),
+            Disturbance::Rules(rules) => format!("someone changed {}", rules.join(", ")),
             Disturbance::DocumentDeleted => "the plan's document was deleted".into(),
             Disturbance::Alias(alias) => format!("the alias `{alias}` was changed"),
         })

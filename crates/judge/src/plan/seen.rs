@@ -61,7 +61,7 @@ pub struct Observed {
     /// Lists the next step names that are missing or have problems.
     pub lists: Vec<String>,
     pub window: Window,
-    /// What somebody else did to what the plan stands on.
+    /// What someone else did to what the plan stands on.
     pub disturbed: Option<Disturbance>,
 }
 

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
-    /// May be edited; nobody gets anything by it.
+    /// May be edited; no one gets anything by it.
     Draft,
     Active,
     /// The audience stays as it is.
     Paused,
-    /// Everybody has the version.
+    /// Every user has the version.
     Completed,
-    /// Nobody has it any more; final for the run.
+    /// No one has it any more; final for the run.
     Rollback,
 }
 
@@ -113,7 +113,9 @@ pub fn rule(state: State, action: Action) -> Rule {
         (State::Active, Rollback) => To(State::Rollback),
         (State::Active, Promote) => Refused("the plan is under way: complete it first"),
 
-        (State::Paused, Start) => Refused("the plan is paused: resume it, or roll it back and start it anew"),
+        (State::Paused, Start) => {
+            Refused("the plan is paused: resume it, or roll it back and start it again")
+        }
         (State::Paused, Pause) => Refused("the plan is paused already"),
         (State::Paused, Resume) => To(State::Active),
         (State::Paused, Advance) => Refused("the plan is paused: resume it first"),
@@ -124,7 +126,7 @@ pub fn rule(state: State, action: Action) -> Rule {
 
         (State::Completed, Start) => Refused("the plan is complete: promote it or roll it back first"),
         (State::Completed, Pause | Resume | Advance | Approve | Reject) => {
-            Refused("the plan is complete: everybody has the version")
+            Refused("the plan is complete: every user has the version")
         }
         (State::Completed, Complete) => Refused("the plan is complete already"),
         (State::Completed, Rollback) => To(State::Rollback),

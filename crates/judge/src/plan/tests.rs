@@ -10,7 +10,7 @@ fn step(audience: Audience) -> Step {
     Step { audience, hold: MINUTE, min_requests: None, approval: false, tolerate: None }
 }
 
-/// Pilots, five percent, a quarter after approval, everybody.
+/// Pilots, five percent, a quarter after approval, every user.
 fn plan() -> Plan {
     Plan {
         steps: vec![
@@ -174,7 +174,7 @@ fn a_hand_is_not_fought() {
         let Decision::Wait(waiting) = decide(&plan(), &at(state, 1, 90 * MINUTE), &disturbed) else {
             panic!()
         };
-        assert_eq!(waiting[0].to_string(), "a person: somebody changed rules/plan.p.share");
+        assert_eq!(waiting[0].to_string(), "a person: someone changed rules/plan.p.share");
     }
 }
 
@@ -193,7 +193,7 @@ fn a_step_waits_for_its_window_and_its_lists() {
 }
 
 #[test]
-fn nobody_steps_around_an_approval() {
+fn an_approval_is_never_skipped() {
     let early = at(State::Active, 2, Duration::ZERO);
     let first = Err(Refusal("step 2 has to be approved first".into()));
     assert_eq!(act(&plan(), &early, Action::Advance, &well()), first);
@@ -215,7 +215,7 @@ fn nobody_steps_around_an_approval() {
 }
 
 #[test]
-fn advance_skips_the_hold_and_ends_a_plan_of_everybody() {
+fn advance_skips_the_hold_and_ends_a_plan_of_all() {
     let early = at(State::Active, 1, Duration::ZERO);
     let little = Observed { gray_requests: 0, ..well() };
     assert_eq!(act(&plan(), &early, Action::Advance, &little), Ok(Done::Progress(early.begin())));
@@ -263,7 +263,7 @@ fn held_time_counts_where_something_is_held() {
     else {
         panic!()
     };
-    assert_eq!(resumed, at(State::Active, 2, Duration::ZERO), "the hold begins anew");
+    assert_eq!(resumed, at(State::Active, 2, Duration::ZERO), "the hold begins again");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Waiting {
     /// A guard says regression, and nothing follows from it by itself.
     Regression(Vec<String>),
-    /// Somebody changed what the plan stands on; a person has to look at it.
+    /// Someone changed what the plan stands on; a person has to look at it.
     Person(String),
     NoGrayInstance,
     /// Proxies that do not run the step's rules, named once that has taken long.

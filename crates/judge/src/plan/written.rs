@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Gray requests a step wants to have seen where nobody wrote how many.
+/// Gray requests a step wants to have seen where no one wrote how many.
 const REQUESTS: u64 = 100;
 /// The same of a step of chosen people alone: they may be three.
 const REQUESTS_OF_CHOSEN: u64 = 1;
@@ -37,7 +37,7 @@ pub struct Step {
 pub enum Audience {
     /// People by name.
     Chosen,
-    /// A share of everybody, in percent, with people by name or without.
+    /// A share of every user, in percent, with people by name or without.
     Share(f64),
 }
 
@@ -65,7 +65,7 @@ pub enum Promotion {
 }
 
 impl Step {
-    pub fn is_everybody(&self) -> bool {
+    pub fn is_of_all(&self) -> bool {
         matches!(self.audience, Audience::Share(share) if share >= 100.0)
     }
 

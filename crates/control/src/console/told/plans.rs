@@ -12,7 +12,7 @@ pub const SENTENCES: &[Sentence] = &[
     ("step {} waits for {}", "第 {0} 步在等待{1}"),
     ("the plan does not wait for approval", "计划没有在等待审批"),
     ("step {} has to be approved first", "第 {0} 步须先审批"),
-    ("somebody changed {}", "有人更改了 {0}"),
+    ("someone changed {}", "有人更改了 {0}"),
     ("the plan's document was deleted", "计划文档已被删除"),
     ("the alias `{}` was changed", "别名 `{0}` 已被更改"),
     ("the plan was never started: there is nothing to roll back", "计划从未启动：没有可回滚的"),
@@ -21,7 +21,7 @@ pub const SENTENCES: &[Sentence] = &[
     ("the plan is under way: it was not paused", "计划正在进行：没有暂停过"),
     ("the plan is under way: complete it first", "计划正在进行：请先完成"),
     (
-        "the plan is paused: resume it, or roll it back and start it anew",
+        "the plan is paused: resume it, or roll it back and start it again",
         "计划已暂停：请继续，或回滚后重新启动",
     ),
     ("the plan is paused already", "计划已经暂停"),
@@ -29,7 +29,7 @@ pub const SENTENCES: &[Sentence] = &[
     ("the plan is paused: it waits for no approval", "计划已暂停：没有等待审批"),
     ("the plan is paused: complete it first", "计划已暂停：请先完成"),
     ("the plan is complete: promote it or roll it back first", "计划已完成：请先转正或回滚"),
-    ("the plan is complete: everybody has the version", "计划已完成：所有人都已得到该版本"),
+    ("the plan is complete: every user has the version", "计划已完成：所有人都已得到该版本"),
     ("the plan is complete already", "计划已经完成"),
     (
         "the plan was rolled back: that is final for its run; start a new one",
@@ -65,14 +65,14 @@ pub const SENTENCES: &[Sentence] = &[
     ("`{}` says regression: give a `reason`", "`{0}` 判定劣化：请填写原因"),
     ("`{}` was changed, and is the plan's again", "`{0}` 曾被更改，现重归计划"),
     (
-        "somebody changed `{}`: pause and resume the plan, or roll it back",
+        "someone changed `{}`: pause and resume the plan, or roll it back",
         "有人更改了 `{0}`：请暂停后继续，或回滚",
     ),
     ("{} by a person", "人工操作：{0}"),
     ("the plan's document was deleted: write it again first", "计划文档已被删除：请先重新写入"),
-    ("nobody approves a plan that he wrote or started", "不能审批自己编写或启动的计划"),
+    ("no one approves a plan that he wrote or started", "不能审批自己编写或启动的计划"),
     ("no instance of `{}` takes requests of the version `{}`", "`{0}` 没有可用的 `{1}` 版本实例"),
-    ("nobody knows the zone `{}` of its windows", "时间窗口的时区 `{0}` 未知"),
+    ("no one knows the zone `{}` of its windows", "时间窗口的时区 `{0}` 未知"),
     ("the plan `{}` moves `{}`: it is {}", "计划 `{0}` 正在使用 `{1}`：其状态为 {2}"),
     (
         "{} rules and {} services do not fit into one transaction; join steps that say `who`, or make two plans",
@@ -90,7 +90,7 @@ pub const SENTENCES: &[Sentence] = &[
         "{} requests of the last hour were still `release`, outside `when` or by another rule; send `{\"others\": true}`",
         "最近一小时仍有 {0} 个请求是 `release`（在 `when` 之外或由其他规则决定）；请勾选“即使仍有请求是 release”",
     ),
-    ("somebody changed `{}`: roll the plan back, or mend them", "有人更改了 `{0}`：请回滚计划，或改回"),
+    ("someone changed `{}`: roll the plan back, or mend them", "有人更改了 `{0}`：请回滚计划，或改回"),
     ("`{}` is the release", "`{0}` 成为 release"),
     ("no instance of `{}` takes requests of `{}`", "`{0}` 没有可用的 `{1}` 实例"),
     (
@@ -108,7 +108,7 @@ pub const SENTENCES: &[Sentence] = &[
     ),
     ("room in the store: {}", "存储空间：{0}"),
     (
-        "the plan was promoted, and its document written anew since: this one was never started; to undo the promotion write the former text again and roll that back",
+        "the plan was promoted, and its document written again since: this one was never started; to undo the promotion write the former text again and roll that back",
         "计划已转正，其文档此后又被重写：现在这份从未启动；要撤销转正，请写回先前的内容再回滚",
     ),
     ("one plan moves at most {} keys; make two of it", "一个计划最多更改 {0} 个键；请拆成两个"),
@@ -135,7 +135,7 @@ pub const SENTENCES: &[Sentence] = &[
         "no instance of `{}` takes requests of the former release `{}`",
         "`{0}` 没有可用的原 release `{1}` 实例",
     ),
-    ("everybody has the version, and nothing speaks against it", "所有人都已得到该版本，没有不利证据"),
+    ("every user has the version, and nothing speaks against it", "所有人都已得到该版本，没有不利证据"),
     ("the proxy `{}` is lost", "代理 `{0}` 已失联"),
     ("{} held", "已保持 {0}"),
     ("`{}` says regression", "`{0}` 判定劣化"),
@@ -143,7 +143,7 @@ pub const SENTENCES: &[Sentence] = &[
         "`{}` says regression, and `release` has no instance that takes requests{}{}",
         "`{0}` 判定劣化，而 `release` 没有可用实例{1}{2}",
     ),
-    ("somebody changed `{}`", "有人更改了 `{0}`"),
+    ("someone changed `{}`", "有人更改了 `{0}`"),
     ("the alias `{}` stands for something else now", "别名 `{0}` 现在指向别处"),
     ("step 0{} begins", "开始第 0{0} 步"),
     (
@@ -151,7 +151,7 @@ pub const SENTENCES: &[Sentence] = &[
         "开始第 {0}{1} 步：上一步有 {2} 个灰度请求，没有不利证据",
     ),
     (
-        "everybody has the version, so no release is beside it: absolute guards count alone",
+        "every user has the version, so no release is beside it: absolute guards count alone",
         "所有人都已得到该版本，没有 release 可比：只看绝对守护",
     ),
     (

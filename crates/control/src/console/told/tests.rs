@@ -1,4 +1,4 @@
-//! Every sentence of the program that pages tell has its Chinese, and none is kept that nobody says.
+//! Every sentence of the program that pages tell has its Chinese, and none is kept that no one says.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -160,10 +160,10 @@ fn every_sentence_that_pages_tell_has_its_chinese() {
 }
 
 #[test]
-fn no_sentence_is_kept_that_nobody_says() {
+fn no_sentence_is_kept_that_no_one_says() {
     let said: BTreeSet<String> = said().into_iter().map(|(text, _)| text).collect();
     let unsaid: Vec<_> = known().into_iter().filter(|text| !said.contains(*text)).collect();
-    assert!(unsaid.is_empty(), "nobody says: {unsaid:#?}");
+    assert!(unsaid.is_empty(), "no one says: {unsaid:#?}");
 }
 
 #[test]
@@ -206,5 +206,5 @@ fn texts_are_told_with_their_names_and_figures() {
         assert_eq!(Language::Chinese.retold(english).as_deref(), Some(chinese), "{english}");
         assert_eq!(Language::English.retold(english), None);
     }
-    assert_eq!(Language::Chinese.retold("somebody's own words"), None);
+    assert_eq!(Language::Chinese.retold("someone's own words"), None);
 }

@@ -75,7 +75,7 @@ fn may_wait(action: Action) -> bool {
 }
 
 impl Control {
-    /// Does what somebody wants with a plan.
+    /// Does what someone wants with a plan.
     pub async fn act_on_plan(
         &self,
         who: &Principal,
@@ -113,7 +113,7 @@ impl Control {
         self.check_ready()?;
         for _ in 0..RACES {
             match self.try_act(who, name, wish).await {
-                // Somebody else wrote meanwhile: what there is now decides.
+                // Another process wrote meanwhile: what there is now decides.
                 Err(Tried::Conflict) => {}
                 Err(Tried::Failed(error)) => return Err(error),
                 Ok(done) => return Ok(done),
@@ -210,7 +210,7 @@ impl Control {
         if let Some(rule) = rules.changed.iter().find(|name| rules.wanted.contains_key(*name)) {
             return Err(Error::Conflict(format!("`{rule}` is there already; take it away first")));
         }
-        // Whatever else stands under the plan's names was left by a hand, and would be an audience nobody began.
+        // Whatever else stands under the plan's names was left by a hand, and would be an audience no one began.
         if let Some(rule) = rules.changed.first() {
             return Err(Error::Conflict(format!("`{rule}` is there already; take it away first")));
         }
@@ -295,7 +295,7 @@ impl Control {
                 _ if !rules.changed.is_empty() => {
                     let said = rules.changed.join("`, `");
                     let detail =
-                        format!("somebody changed `{said}`: pause and resume the plan, or roll it back");
+                        format!("someone changed `{said}`: pause and resume the plan, or roll it back");
                     return Err(Error::Conflict(detail));
                 }
                 _ => {}
@@ -365,7 +365,7 @@ impl Control {
         let authors = [read.kept.written_by.as_deref(), Some(read.kept.started_by.as_str())];
         for author in authors.into_iter().flatten().filter(|author| !author.is_empty()) {
             if author == who.name {
-                return Err(Error::Denied("nobody approves a plan that he wrote or started".to_owned()));
+                return Err(Error::Denied("no one approves a plan that he wrote or started".to_owned()));
             }
             self.check_other_eyes(who, author, now).await?;
         }
@@ -397,7 +397,7 @@ impl Control {
         self.let_wait(who, asked, (self.touch_of(read), work), wish.asked.reason.clone()).await
     }
 
-    /// Of everything that somebody who approves an action approves: the plan, where it is, and who is on its lists.
+    /// Of everything that someone who approves an action approves: the plan, where it is, and who is on its lists.
     fn hash_of(&self, read: &PlanRead, action: Action, asked: &ActionAsked) -> Result<String> {
         let spec = read.spec()?;
         let view = self.view();
@@ -423,7 +423,7 @@ pub fn regressed(sight: &crate::plans::Sight) -> Vec<String> {
 
 /// Why a try came to nothing.
 pub(super) enum Tried {
-    /// Somebody else wrote meanwhile.
+    /// Another process wrote meanwhile.
     Conflict,
     Failed(Error),
 }

@@ -1,6 +1,6 @@
 //! The plans as this process knows them: what was told of each already, and what is counted.
 //!
-//! Owns: that each transition is told once by this process, whoever made it. Never: the truth, which is the store's.
+//! Owns: that each transition is told once by this process, no matter who made it. Never: the truth, which is the store's.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -49,7 +49,7 @@ impl Control {
         }
         check_identities(&view, spec)?;
         if let Some(zone) = unknown_zones(&spec.plan.windows).first() {
-            return Err(Error::Conflict(format!("nobody knows the zone `{zone}` of its windows")));
+            return Err(Error::Conflict(format!("no one knows the zone `{zone}` of its windows")));
         }
         let planned = spec.clone();
         let looked = tokio::task::spawn_blocking(move || beside_rules(&view, &planned)).await;

@@ -96,7 +96,7 @@ fn lists<'a>(conditions: impl IntoIterator<Item = Option<&'a Condition>>) -> BTr
     found
 }
 
-/// The rules of a plan as the view has them, whoever wrote them.
+/// The rules of a plan as the view has them, no matter who wrote them.
 pub fn rules_in(view: &View, plan: &str) -> BTreeMap<DocumentId, String> {
     let prefix = plan_rules(plan);
     let from = DocumentId { kind: Kind::Rule, name: prefix.as_str().into() };
@@ -148,7 +148,7 @@ impl Control {
         Ok((found, changed))
     }
 
-    /// What somebody else did to what a run stands on. The store is asked where the view says so, because the view may be
+    /// What someone else did to what a run stands on. The store is asked where the view says so, because the view may be
     /// older, or newer, than the record.
     pub(super) async fn disturbance(&self, spec: &Spec, kept: &Kept) -> Result<Option<Disturbance>> {
         let view = self.view();

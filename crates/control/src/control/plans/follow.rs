@@ -1,4 +1,4 @@
-//! Transitions, told by every control process, whoever made them.
+//! Transitions, told by every control process, no matter who made them.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The evidence of runs, kept so that whoever leads next goes on from it; and its lines, for those who check a verdict.
+//! The evidence of runs, kept so that the next leader goes on from it; and its lines, for those who check a verdict.
 //!
 //! Owns: that sums, hashes and the cursors they include are one write, however large they are: parts are written first
 //! under the names of what they hold, and one record then says which count. Never: what the figures mean.
@@ -33,7 +33,7 @@ const ROWS: &str = "rows/";
 const EACH: u64 = 3_600;
 /// Seconds of which one line a minute is kept.
 const THINNED: u64 = 30 * 24 * 3_600;
-/// With etcd one line a minute is kept with the run as well, for so long: whoever leads next, and every other process, can
+/// With etcd one line a minute is kept with the run as well, for so long: the next leader, and every other process, can
 /// tell it.
 const SHARED: u64 = 24 * 3_600;
 /// Of those so many are taken away at a time: more than come in between.
@@ -85,7 +85,7 @@ impl Control {
         for part in whole.chunks(PART) {
             let hash = hex::encode(Sha256::digest(part));
             if !known.contains(&hash) {
-                // What the head does not name yet counts for nobody, so it may be written before.
+                // What the head does not name yet counts for no one, so it may be written before.
                 if transaction.writes.len() > 1 {
                     self.state.commit(std::mem::take(&mut transaction)).await?;
                     transaction.lead = self.leadership.term();

@@ -162,9 +162,9 @@ impl Leader {
     async fn held(&self, name: &str, kept: Kept, now: Instant) -> Result<Held> {
         let spec = Spec::read(name, &kept.text, kept.is_json)?;
         let kept_before = match self.control.kept_trial(name, kept.run).await {
-            // What cannot be read any more is begun anew: less evidence, and nobody widens for it.
+            // What cannot be read any more is begun again: less evidence, and no one widens for it.
             Err(Error::Internal(error)) => {
-                tracing::warn!(error, plan = name, "the evidence of a run begins anew");
+                tracing::warn!(error, plan = name, "the evidence of a run begins again");
                 None
             }
             other => other?,

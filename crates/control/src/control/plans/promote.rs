@@ -35,7 +35,7 @@ impl Control {
             Ok(Done::Again) => return Err(Error::Conflict("it was done before".to_owned())),
             Err(refusal) => return Err(Error::Conflict(refusal.0)),
         };
-        // Of the run: the completion does not begin the hour anew.
+        // Of the run: the completion does not begin the hour again.
         let left = read.sight.as_ref().filter(|sight| sight.run == kept.run).map_or(0, |sight| sight.left);
         if left > 0 && !wish.asked.others {
             let detail = format!(
@@ -48,11 +48,11 @@ impl Control {
         if !rules.changed.is_empty() {
             let said = rules.changed.join("`, `");
             return Err(Error::Conflict(format!(
-                "somebody changed `{said}`: roll the plan back, or mend them"
+                "someone changed `{said}`: roll the plan back, or mend them"
             )));
         }
         next.written = rules.wanted;
-        // The alias comes first: whoever reads a directory in between sees the new version either way.
+        // The alias comes first: a reader of a directory in between sees the new version either way.
         let (mut documents, promoted) = self.release_words(&spec, wish.asked.relabelled).await?;
         next.promoted = promoted;
         documents.extend(rules.writes);

@@ -80,7 +80,7 @@ impl PlanRead {
 
     /// A plan that was promoted and whose document says something else since is a draft of what comes next. Under the
     /// former text it still is the promoted one, with its way back.
-    fn written_anew(&self) -> bool {
+    fn written_again(&self) -> bool {
         self.kept.progress.promoted && self.text().is_some_and(|text| text != self.kept.text)
     }
 }
@@ -133,7 +133,7 @@ impl Control {
         let is_json = self.view().format(&id) == Format::Json;
         let crowded = self.state.crowded();
         let mut read = PlanRead { name: name.to_owned(), document, is_json, kept, revision, sight, crowded };
-        if read.written_anew() {
+        if read.written_again() {
             read.kept = Kept { progress: Progress::draft(), last: None, ..read.kept };
         }
         Ok(read)
@@ -184,7 +184,7 @@ impl Control {
         Ok(self.record(number).await?.map(|(record, _)| record.who))
     }
 
-    /// Whether a change is of drafts alone, which wait for nobody; a running plan's document may not be taken away.
+    /// Whether a change is of drafts alone, which wait for no one; a running plan's document may not be taken away.
     pub(in crate::control) async fn are_drafts(&self, changes: &Changes) -> Result<bool> {
         let mut are_drafts = true;
         for (id, text) in changes {

@@ -1,4 +1,4 @@
-//! Everybody gets `release` on their next request.
+//! Every user gets `release` on their next request.
 //!
 //! Owns: what a rollback writes, that it beats whatever has not been written before it, that its first outcome is told
 //! again, and the way back behind a promotion. Never: a look at whether the rules are as the plan wrote them: they go.
@@ -25,7 +25,7 @@ use crate::plans::{Kept, RollbackShown, Spec, outcome_record};
 use crate::state::{Reserve, Slot, Transaction, to_json};
 
 /// Of a draft that was promoted under another text.
-const WRITTEN_ANEW: &str = "the plan was promoted, and its document written anew since: this one was never started; to undo the \
+const WRITTEN_ANEW: &str = "the plan was promoted, and its document written again since: this one was never started; to undo the \
                             promotion write the former text again and roll that back";
 
 /// What a rollback came to, and in which run.

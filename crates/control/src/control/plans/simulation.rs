@@ -1,6 +1,6 @@
 //! Operators, two leaders, a store that fails, hands, clocks and crashes, moved step by step by a seed.
 //!
-//! After every step: no audience without a state that says so; nobody falls out while a run goes on; a rollback that was
+//! After every step: no audience without a state that says so; no one falls out while a run goes on; a rollback that was
 //! answered stays; a hand's text is never overwritten but by who takes it back; and in the end every transition stands in
 //! history, audit and messages exactly once, under one id.
 
@@ -298,7 +298,7 @@ impl World {
         if !process.control.leadership.leads() {
             return;
         }
-        // Time is told in pieces: what nobody looked at was not held.
+        // Time is told in pieces: what no one looked at was not held.
         for _ in 0..if self.is_calm { CALM_LOOKS } else { LOOKS } {
             let looked = (&mut process.memo, Duration::from_secs(5));
             let _ = process.control.tick_plan("p", looked, &figures).await;

@@ -177,7 +177,7 @@ fn cases() -> Vec<Case> {
     let start = || vec![Act(Start)];
     let after = |more: &[Before]| [&[Act(Start)], more].concat();
     vec![
-        ("a draft is nobody's", PLAN, vec![], regressed, Waits(""), (Draft, &[])),
+        ("a draft is no one's", PLAN, vec![], regressed, Waits(""), (Draft, &[])),
         ("a step holds", PLAN, start(), well, Waits("more of the step's hold"), (Active, &[WHO])),
         ("and then the next begins", PLAN, after(&[Held(55)]), well, Moves, (Active, &[SHARE, WHO])),
         (
@@ -279,7 +279,7 @@ fn cases() -> Vec<Case> {
             Waits("`complete`"),
             (Active, &[SHARE]),
         ),
-        ("everybody has it", AUTOMATIC, start(), well, Moves, (Completed, &[SHARE])),
+        ("every user has it", AUTOMATIC, start(), well, Moves, (Completed, &[SHARE])),
         ("a pause stays", PLAN, after(&[Act(Pause), Held(300)]), well, Waits(""), (Paused, &[WHO])),
         (
             "a regression in it",
@@ -294,7 +294,7 @@ fn cases() -> Vec<Case> {
             PLAN,
             after(&[Act(Pause), Hand(WHO, None)]),
             well,
-            Waits("a person: somebody changed"),
+            Waits("a person: someone changed"),
             (Paused, &[]),
         ),
         (
@@ -491,7 +491,7 @@ async fn a_plan_that_could_not_be_ended_does_not_start() {
 async fn a_promotion_says_how_many_requests_of_the_hour_were_still_release() {
     let stage = Stage::new(PLAN).await;
     stage.act(Action::Start).await.unwrap();
-    // Seen before the completion: the hour does not begin anew with it.
+    // Seen before the completion: the hour does not begin again with it.
     let read = stage.control.read_plan("p").await.unwrap();
     let record = sight_record("p");
     let mut stage = stage;
@@ -558,7 +558,7 @@ async fn people_are_told_once_of_what_waits_for_them_and_of_a_long_hold() {
         "{}",
         told.text
     );
-    // Time that was asked for is no hold that anybody has to hear of.
+    // Time that was asked for is no hold that anyone has to hear of.
     let mut stage = Stage::new(&PLAN.replace("hold: 1m", "hold: 5h")).await;
     stage.act(Action::Start).await.unwrap();
     for minutes in [0, 11, 60] {

@@ -22,7 +22,7 @@ use graygate_judge::plan::Action;
 
 /// What was held is kept at least so often.
 const KEEP_HELD: Duration = Duration::from_secs(5);
-/// More than this between two looks was not held: nobody looked.
+/// More than this between two looks was not held: no one looked.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// A plan that has not gone on for so long is told of.
 const LONG_HOLD: time::Duration = time::Duration::minutes(10);
@@ -113,7 +113,7 @@ impl Control {
             Ok(Some(kept)) if kept.progress.state == State::Rollback => Ok(Ticked::RolledBack),
             Ok(Some(_)) => Ok(Ticked::Moved),
             Ok(None) => Ok(Ticked::Nothing),
-            // Somebody else wrote meanwhile, or leads: the next look decides anew.
+            // Another process wrote meanwhile, or leads: the next look decides again.
             Err(Error::PreconditionFailed { .. }) => Ok(Ticked::Nothing),
             Err(error) => Err(error),
         }
@@ -188,7 +188,7 @@ impl Control {
             Decision::Complete => {
                 let next = progress.enter(State::Completed);
                 let rules = self.rules_toward(spec, &read.kept, &next).await?;
-                let why = "everybody has the version, and nothing speaks against it".to_owned();
+                let why = "every user has the version, and nothing speaks against it".to_owned();
                 if !rules.changed.is_empty() {
                     let because = Because::Disturbed(Disturbance::Rules(rules.changed));
                     let paused = progress.enter(State::Paused);
@@ -351,7 +351,7 @@ fn told(because: &Because, figured: &str) -> String {
             guards.join("`, `"),
             if figured.is_empty() { "" } else { ": " }
         ),
-        Because::Disturbed(Disturbance::Rules(rules)) => format!("somebody changed `{}`", rules.join("`, `")),
+        Because::Disturbed(Disturbance::Rules(rules)) => format!("someone changed `{}`", rules.join("`, `")),
         Because::Disturbed(Disturbance::DocumentDeleted) => "the plan's document was deleted".to_owned(),
         Because::Disturbed(Disturbance::Alias(alias)) => {
             format!("the alias `{alias}` stands for something else now")

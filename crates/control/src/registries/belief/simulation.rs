@@ -194,7 +194,7 @@ impl World {
             assert!(is_believed || !provider.known, "lost a living one: {place}");
             let listed = provider.listed_since.is_some_and(|at| for_long(at.max(self.blank_until), 6));
             assert!(is_believed || !listed || link_age <= 6, "not found: {place}");
-            // After the patience of a start and, for an empty answer, a second look nobody is kept who is gone.
+            // After the patience of a start and, for an empty answer, a second look no one is kept who is gone.
             let gone =
                 !provider.lives && for_long(provider.since, PATIENCE + 6) && link_age > 2 * PATIENCE + 6;
             assert!(!is_believed || !gone, "kept a dead one: {place}");

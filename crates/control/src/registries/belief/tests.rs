@@ -114,7 +114,7 @@ fn fewer_after_a_start_are_believed_after_the_patience_alone() {
 }
 
 #[test]
-fn an_absence_that_ends_begins_anew() {
+fn an_absence_that_ends_begins_again() {
     let mut case = Case::holding(&[1, 2]);
     case.up(0);
     case.shows(1, &[1]);
@@ -221,7 +221,7 @@ fn a_late_second_look_means_nothing() {
 }
 
 #[test]
-fn a_lost_link_begins_the_patience_anew() {
+fn a_lost_link_begins_the_patience_again() {
     let mut case = Case::holding(&[1, 2]);
     case.up(0);
     case.shows(0, &[1]);

@@ -1,6 +1,6 @@
 //! DNS: SRV records, or addresses with a port that the service names; asked again when an answer has expired.
 //!
-//! Owns: questions to one server, and the difference between "nobody" (an answer without records) and "no answer" (no
+//! Owns: questions to one server, and the difference between "stranger" (an answer without records) and "no answer" (no
 //! such name, a failure, silence), which keeps what there was. Never: a cache, the machine's own resolver.
 
 use std::collections::HashMap;

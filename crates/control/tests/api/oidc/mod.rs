@@ -116,7 +116,7 @@ impl Real {
 
 /// What a browser has after the first step: where it is sent, and its cookie.
 async fn begin(plane: &Plane) -> (String, String) {
-    let answer = plane.nobody().get("/sign-in/oidc").await;
+    let answer = plane.stranger().get("/sign-in/oidc").await;
     assert_eq!(answer.status, 303, "{}", answer.text());
     let cookie = answer.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
@@ -155,46 +155,46 @@ async fn people_of_a_real_provider_sign_in_and_have_the_roles_it_says() {
         assert!(there.contains(part), "{part}: {there}");
     }
     let back = real.walk(&there, "li").await;
-    let li = plane.nobody().with("cookie", &cookie);
+    let li = plane.stranger().with("cookie", &cookie);
     let signed_in = li.get(&path_of(&back)).await;
     assert_eq!(signed_in.status, 200, "{}", signed_in.text());
     assert!(signed_in.text().contains("http-equiv=\"refresh\" content=\"0;url=/\""));
-    let session = plane.nobody().with("cookie", &session_of(&signed_in));
+    let session = plane.stranger().with("cookie", &session_of(&signed_in));
     let me = session.get("/me").await.is(200).json();
     assert_eq!(me["user"], format!("{issuer}#li"));
     assert_eq!(me["roles"], json!([{"role": "admin"}, {"role": "editor", "services": ["patient"]}]));
 
     // The same way back leads nowhere a second time, with whatever cookie.
     li.get(&path_of(&back)).await.is(400);
-    plane.nobody().get(&path_of(&back)).await.is(400);
+    plane.stranger().get(&path_of(&back)).await.is(400);
 
     // Another person; another browser's way back is not taken.
     let (there, cookie) = begin(&plane).await;
     let back = real.walk(&there, "wang").await;
     let (_, others) = begin(&plane).await;
-    plane.nobody().with("cookie", &others).get(&path_of(&back)).await.is(400);
-    let wang = plane.nobody().with("cookie", &cookie).get(&path_of(&back)).await;
-    let wang = plane.nobody().with("cookie", &session_of(&wang));
+    plane.stranger().with("cookie", &others).get(&path_of(&back)).await.is(400);
+    let wang = plane.stranger().with("cookie", &cookie).get(&path_of(&back)).await;
+    let wang = plane.stranger().with("cookie", &session_of(&wang));
     assert_eq!(wang.get("/me").await.json()["roles"], json!([{"role": "editor", "services": ["patient"]}]));
     wang.get("/users").await.is(403);
 
-    // Groups that nobody named give nothing.
+    // Groups that no one named give nothing.
     let (there, cookie) = begin(&plane).await;
     let back = real.walk(&there, "zhao").await;
-    plane.nobody().with("cookie", &cookie).get(&path_of(&back)).await.is(403);
+    plane.stranger().with("cookie", &cookie).get(&path_of(&back)).await.is(403);
 
     // A local name is never such a person, and neither has a password.
     let users = session.get("/users").await.is(200).json();
     let names: Vec<_> = users["items"].as_array().unwrap().iter().map(|user| &user["name"]).collect();
     assert_eq!(names.len(), 2, "{users}");
     let sign_in = json!({"user": format!("{issuer}#li"), "password": ""});
-    plane.nobody().post("/session", sign_in).await.is(401);
+    plane.stranger().post("/session", sign_in).await.is(401);
 
     // His tokens stop 30 days after his last sign-in.
     let root = Principal::own("command", Via::Command);
     let body = json!({"name": "ci", "user": format!("{issuer}#wang"), "role": "viewer"});
     let token = plane.control.add_token(&root, serde_json::from_value(body).unwrap()).await.unwrap();
-    let bearer = plane.nobody().with("authorization", &format!("Bearer {}", token.token));
+    let bearer = plane.stranger().with("authorization", &format!("Bearer {}", token.token));
     bearer.get("/me").await.is(200);
     *clock.0.lock() = time::Duration::days(30) - time::Duration::minutes(1);
     bearer.get("/me").await.is(200);
@@ -202,12 +202,12 @@ async fn people_of_a_real_provider_sign_in_and_have_the_roles_it_says() {
     bearer.get("/me").await.is(401);
     let (there, cookie) = begin(&plane).await;
     let back = real.walk(&there, "wang").await;
-    let answer = plane.nobody().with("cookie", &cookie).get(&path_of(&back)).await;
+    let answer = plane.stranger().with("cookie", &cookie).get(&path_of(&back)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     bearer.get("/me").await.is(200);
 
-    // Whoever is taken away is gone at once.
-    let again = plane.nobody().with("cookie", &session_of(&answer));
+    // Whose account is taken away is gone at once.
+    let again = plane.stranger().with("cookie", &session_of(&answer));
     again.get("/me").await.is(200);
     plane.control.remove_user(&root, &format!("{issuer}#wang"), Some("*")).await.unwrap();
     again.get("/me").await.is(401);
@@ -215,7 +215,7 @@ async fn people_of_a_real_provider_sign_in_and_have_the_roles_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forged_answer_of_the_provider_signs_nobody_in() {
+async fn a_forged_answer_of_the_provider_signs_no_one_in() {
     let forger = Forger::start().await;
     let folder = tempfile::tempdir().unwrap();
     let provider = Provider::new(settings(&forger.issuer, folder.path()));
@@ -226,17 +226,17 @@ async fn a_forged_answer_of_the_provider_signs_nobody_in() {
             form_urlencoded::parse(there.split_once('?').unwrap().1.as_bytes()).into_owned().collect();
         forger.answer_with(token.made(&forger, &query["nonce"]));
         let back = format!("/sign-in/oidc/callback?code=c&state={}", query["state"]);
-        let answer = plane.nobody().with("cookie", &cookie).get(&back).await;
+        let answer = plane.stranger().with("cookie", &cookie).get(&back).await;
         assert_eq!(answer.status, expected, "{name}: {}", answer.text());
         assert!(!answer.text().contains("what the provider said"), "{name}: {}", answer.text());
     }
     // The state and the browser's cookie have to fit, and another issuer's answer is none.
     let (there, cookie) = begin(&plane).await;
     let state = there.split("state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
-    let li = plane.nobody().with("cookie", &cookie);
+    let li = plane.stranger().with("cookie", &cookie);
     li.get("/sign-in/oidc/callback?code=c&state=x").await.is(400);
     li.get("/sign-in/oidc/callback?code=c").await.is(400);
-    plane.nobody().get(&format!("/sign-in/oidc/callback?code=c&state={state}")).await.is(400);
+    plane.stranger().get(&format!("/sign-in/oidc/callback?code=c&state={state}")).await.is(400);
     li.get(&format!("/sign-in/oidc/callback?code=c&state={state}&iss=https://evil.example")).await.is(401);
 }
 
@@ -251,14 +251,14 @@ async fn a_provider_leads_nowhere_the_file_does_not_name() {
         let provider = Provider::new(settings(&forger.issuer, folder.path()));
         let plane =
             Plane::start_with(|control| control.oidc = Some(Arc::new(provider)), Front::loopback()).await;
-        let begun = plane.nobody().get("/sign-in/oidc").await;
+        let begun = plane.stranger().get("/sign-in/oidc").await;
         let answer = match begun.status {
             303 => {
                 let there = begun.headers["location"].to_str().unwrap();
                 let state = there.split("state=").nth(1).unwrap().split('&').next().unwrap();
                 let cookie = begun.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
                 let back = format!("/sign-in/oidc/callback?code=c&state={state}");
-                plane.nobody().with("cookie", cookie).get(&back).await
+                plane.stranger().with("cookie", cookie).get(&back).await
             }
             _ => begun,
         };
@@ -271,6 +271,6 @@ async fn a_provider_leads_nowhere_the_file_does_not_name() {
 #[tokio::test]
 async fn without_a_provider_there_is_no_such_sign_in() {
     let plane = Plane::start().await;
-    plane.nobody().get("/sign-in/oidc").await.is(404);
-    plane.nobody().get("/sign-in/oidc/callback?code=c&state=s").await.is(404);
+    plane.stranger().get("/sign-in/oidc").await.is(404);
+    plane.stranger().get("/sign-in/oidc/callback?code=c&state=s").await.is(404);
 }

@@ -16,7 +16,7 @@ pub struct ServiceInfo {
 }
 
 impl ServiceInfo {
-    /// Reads what stands behind `serviceInfo`; a service nobody has registered has none, or one without hosts.
+    /// Reads what stands behind `serviceInfo`; a service no one has registered has none, or one without hosts.
     pub fn read(info: &Value, clusters: &[String]) -> ServiceInfo {
         let text = |key: &str| info.get(key).and_then(Value::as_str).unwrap_or_default();
         // Old servers put the group before the name.
@@ -39,7 +39,7 @@ fn entry_name(host: &Value) -> String {
 }
 
 /// What `reachProtectionThreshold` does to `healthy` is of no importance: an instance that is called healthy is still
-/// checked by whoever sends requests to it.
+/// checked by the proxies that send requests to it.
 fn entry(host: &Value) -> Result<Entry, String> {
     let address =
         host.get("ip").and_then(Value::as_str).filter(|ip| !ip.is_empty()).ok_or("there is no ip")?;

@@ -1,6 +1,6 @@
 //! ZooKeeper: the children of a service's node, watched.
 //!
-//! Owns: one link: listing with watches, and listing again what an event names. A watch tells once, so whoever is told
+//! Owns: one link: listing with watches, and listing again what an event names. A watch tells once, so a caller that is told
 //! reads again with a new one; on a new connection everything is read again. Never: writes.
 
 mod connection;
