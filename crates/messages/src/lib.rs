@@ -29,6 +29,7 @@ mod watched;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use graygate_rules::spec::MessageGroup;
 use graygate_store::board::Place;
@@ -42,6 +43,9 @@ use metrics::Metrics;
 use shared::Shared;
 use state::{Group, State};
 use upstream::Upstreams;
+
+/// How long clients wait for a gateway that has just begun and cannot reach its board.
+const FIRST_LOOK: Duration = Duration::from_secs(30);
 
 /// What a gateway is made of.
 pub struct Settings {
@@ -86,7 +90,14 @@ impl Gateway {
 
     /// Serves until the shutdown; returns once its keys are given back.
     pub async fn run(self: Arc<Self>, shutdown: watch::Receiver<bool>) {
-        let serve = |listener: &Listener| tokio::spawn(gateway::serve(self.shared.clone(), listener.clone()));
+        let serve = |listener: &Listener| {
+            let (shared, listener) = (self.shared.clone(), listener.clone());
+            tokio::spawn(async move {
+                // Who does not know yet which lanes there are would hand out their messages as those of base.
+                let _ = shared.until(FIRST_LOOK, |state, _| state.is_settled()).await;
+                gateway::serve(shared, listener).await;
+            })
+        };
         let serving: Vec<_> = self.listeners.iter().map(serve).collect();
         let declared = self.declared.subscribe();
         keeper::keep(self.shared.clone(), self.place.clone(), declared, shutdown).await;

@@ -171,8 +171,7 @@ async fn of_base(
     group: &str,
     request: &[u8],
 ) -> Result<Response<Body>, Failure> {
-    let is_known = |state: &super::state::State| state.view().is_some() || !state.has_group(group);
-    if shared.until(HOLD, |state, _| is_known(state)).await == Wait::Late {
+    if shared.until(HOLD, |state, _| state.knows(group)).await == Wait::Late {
         return Ok(nothing());
     }
     // Together, so that no lane comes between the filter and the poll that is known to have it.

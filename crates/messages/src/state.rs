@@ -148,6 +148,16 @@ impl State {
         self.holds_until = Some(holds_until);
     }
 
+    /// Whether it is known which lanes there are.
+    pub fn is_settled(&self) -> bool {
+        self.is_declared && self.view.is_some()
+    }
+
+    /// Whether it is known which messages of this group are not base's.
+    pub fn knows(&self, group: &str) -> bool {
+        self.is_declared && (self.view.is_some() || !self.has_group(group))
+    }
+
     pub fn view(&self) -> Option<&View> {
         self.view.as_ref()
     }
@@ -521,6 +531,7 @@ mod tests {
         let (mut state, now) = (State::new("one"), Instant::now());
         state.look(view(Step::Open), now, now);
         assert_eq!(state.next(now, 0), []);
+        assert!(!state.is_settled() && !state.knows("other"), "it would hand out as base's what is a lane's");
         state.declare(Vec::new());
         let unmarking = Record { step: Step::Unmarking, since: 0 };
         let closes = Action::Advance { key: LaneKey::new("g", "a"), modified: 9, record: unmarking };

@@ -74,7 +74,7 @@ pub struct Log {
     pub living: Vec<Living>,
     /// When consumers lost their process, gateway or broker.
     pub cuts: BTreeMap<String, Vec<Time>>,
-    /// When the broker was killed: what it delays then it may deliver twice.
+    /// When the broker was killed: what waits for its time then, delayed or for the next attempt, may come twice.
     pub restarts: Vec<Time>,
     /// Lanes that were closed while messages of theirs were on their way.
     pub closed: BTreeSet<String>,
@@ -171,7 +171,7 @@ fn one_at_a_time(log: &Log) -> Vec<String> {
 
 /// Whether the consumer may have lost the message, or its word on it, before the next one had it.
 fn was_cut(log: &Log, delivery: &Delivery, until: Time) -> bool {
-    let is_delayed = delivery.id.starts_with("late");
+    let is_delayed = delivery.id.starts_with("late") || delivery.id.starts_with("once");
     if is_delayed && log.restarts.iter().any(|at| *at <= until) {
         return true;
     }
