@@ -9,7 +9,7 @@ use crate::node::{self, Start};
 
 pub fn run(file: &Path, start: Start) -> anyhow::Result<ExitCode> {
     match Config::load_to_run(file) {
-        Ok((config, certificates)) => node::run(config, certificates, start),
+        Ok((config, certificates)) => node::run(config, certificates, start, || ()),
         Err(problems) => {
             print_problems(&problems);
             Ok(ExitCode::FAILURE)

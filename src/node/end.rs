@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use pingora::server::ShutdownWatch;
 
 use super::second_signal::SecondSignal;
@@ -21,8 +22,29 @@ pub enum End {
     Drained,
     /// The process waits no longer for the clients that are.
     Cut { connections: usize },
+    /// At once: it was told to.
+    Interrupted,
     /// It cannot do what it is for, and says why before it calls this.
     Failed,
+}
+
+/// What is still to be done before the process ends in another way than [`exit`]'s callers; done once.
+#[derive(Clone, Default)]
+pub struct AtEnd(Arc<Mutex<Option<Work>>>);
+
+type Work = Box<dyn FnOnce() + Send>;
+
+impl AtEnd {
+    pub fn new(work: impl FnOnce() + Send + 'static) -> AtEnd {
+        AtEnd(Arc::new(Mutex::new(Some(Box::new(work)))))
+    }
+
+    pub fn run(&self) {
+        let work = self.0.lock().take();
+        if let Some(work) = work {
+            work();
+        }
+    }
 }
 
 /// Ends the process. The framework would sleep for the whole grace period, however idle the process is, and a part of
@@ -37,6 +59,7 @@ pub fn exit(end: End) -> ! {
             tracing::warn!(connections, "the process ends although clients are connected");
             0
         }
+        End::Interrupted => 0,
         End::Failed => 1,
     };
     std::process::exit(status)

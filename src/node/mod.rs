@@ -36,7 +36,7 @@ pub use self::control::control;
 
 use self::background::Background;
 use self::beliefs::Beliefs;
-use self::end::Drain;
+use self::end::{AtEnd, Drain};
 use self::follow::Member;
 use self::handover::Successor;
 use self::second_signal::SecondSignal;
@@ -60,7 +60,7 @@ const UPSTREAM_POOL: usize = 1_024;
 const FRAMEWORK_TRIES: usize = 32;
 /// How much longer than the grace period the framework waits, seconds: the last writes of `Background` come before its end.
 const FRAMEWORK_GRACE: u64 = 10;
-/// How long the last log lines may take where the framework ends by itself.
+/// How long the last log lines may take where no drain ends the process.
 const LOG_CLOSE: Duration = Duration::from_secs(1);
 
 /// Whether another process serves already and is to be taken over from.
@@ -70,16 +70,25 @@ pub enum Start {
     Upgrade,
 }
 
-/// Runs until a signal ends the process.
-pub fn run(config: Config, certificates: CertificateSets, start: Start) -> anyhow::Result<ExitCode> {
+/// Runs until a signal ends the process. Where that is SIGINT, `clean` is the last that is done.
+pub fn run(
+    config: Config,
+    certificates: CertificateSets,
+    start: Start,
+    clean: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<ExitCode> {
     start_log(&config.log)?;
     let parts = Parts::open(&config, start)?;
     let access_log = parts.access_log.clone();
-    let services = Services::assemble(config, certificates, parts)?;
+    let at_end = AtEnd::new(move || {
+        if let Some(log) = access_log {
+            log.close(LOG_CLOSE);
+        }
+        clean();
+    });
+    let services = Services::assemble(config, certificates, parts, at_end.clone())?;
     services.run();
-    if let Some(log) = access_log {
-        log.close(LOG_CLOSE);
-    }
+    at_end.run();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -145,7 +154,12 @@ struct Services {
 }
 
 impl Services {
-    fn assemble(config: Config, certificates: CertificateSets, parts: Parts) -> anyhow::Result<Services> {
+    fn assemble(
+        config: Config,
+        certificates: CertificateSets,
+        parts: Parts,
+        at_end: AtEnd,
+    ) -> anyhow::Result<Services> {
         let Parts { registry, metrics, access_log, cache, successor } = parts;
         let settings = Arc::new(config.proxy);
         let mut server = Server::new_with_opt_and_conf(Opt::default(), server_conf(&settings));
@@ -232,7 +246,7 @@ impl Services {
         let succession = Succession { successor, listeners: listeners.clone(), live, listening };
         let succession = server.add_boxed_service(Box::new(succession));
         server.add_service(proxy).add_dependency(&succession);
-        let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket, second };
+        let ending = Ending { is_ending: ending, listeners, socket: config.upgrade_socket, second, at_end };
         Ok(Services { server, ending })
     }
 

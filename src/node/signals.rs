@@ -14,6 +14,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::end::{AtEnd, End, exit};
 use super::second_signal::SecondSignal;
 use super::succession::Listeners;
 use super::systemd::tell;
@@ -27,6 +28,7 @@ pub struct Ending {
     /// Where a successor waits; `None`: nowhere.
     pub socket: Option<PathBuf>,
     pub second: SecondSignal,
+    pub at_end: AtEnd,
 }
 
 #[async_trait]
@@ -43,6 +45,12 @@ impl ShutdownSignalWatch for Ending {
         };
         self.is_ending.store(true, Ordering::Relaxed);
         self.listeners.close();
+        if matches!(shutdown, ShutdownSignal::FastShutdown) {
+            // Not by the framework: it takes the runtimes down under its loops that accept, and one that is told so by an
+            // error asks again for ever, which keeps its thread, and so the process.
+            self.at_end.run();
+            exit(End::Interrupted);
+        }
         shutdown
     }
 }
@@ -146,6 +154,7 @@ mod tests {
             ),
             socket: None,
             second: second.clone(),
+            at_end: AtEnd::default(),
         };
         let mut arrives = signal(SignalKind::terminate()).unwrap();
         let mut kill = async || {

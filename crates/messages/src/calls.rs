@@ -85,7 +85,7 @@ impl Caller {
         Caller { address, version, headers, client, came: Instant::now() }
     }
 
-    /// A call that was held goes on with what is left of its time: a message that comes later would find nobody.
+    /// A call that was held goes on with what is left of its time: a message that comes later would find no one.
     pub fn shorten(&self, headers: &mut HeaderMap) {
         let Some(timeout) = headers.get(TIMEOUT).and_then(|value| timeout(value.to_str().ok()?)) else {
             return;

@@ -129,7 +129,7 @@ pub fn named_lane(message: &[u8]) -> Result<Option<String>, Malformed> {
     }))
 }
 
-/// A message of a lane. A mark that a client wrote itself is replaced: it would belong to nobody.
+/// A message of a lane. A mark that a client wrote itself is replaced: it would belong to no one.
 pub fn with_lane(message: &[u8], mark: &str, lane: &str) -> Result<Vec<u8>, Malformed> {
     let mut out = wire::change_each(message, 2, |entry| {
         Ok((wire::text(entry, &[1])? != LANE_PROPERTY).then(|| entry.to_vec()))
@@ -212,7 +212,7 @@ pub fn with_queues(
     Ok(out)
 }
 
-/// A queue that nobody sends to, whose number is 0.
+/// A queue that no one sends to, whose number is 0.
 fn readable(queue: &[u8], listing: Listing) -> Result<Vec<u8>, Malformed> {
     let path = listing.to_queue(0);
     let above: Vec<u64> = path.get(..path.len() - 1).unwrap_or_default().to_vec();

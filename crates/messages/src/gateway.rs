@@ -67,7 +67,7 @@ async fn bind(address: SocketAddr) -> TcpListener {
     }
 }
 
-/// Serves everybody who comes.
+/// Serves every client that comes.
 pub async fn serve(shared: Arc<Shared>, listener: Listener) {
     let bound = bind(listener.address).await;
     tracing::info!(address = %listener.address, "listening for clients of RocketMQ");

@@ -1,6 +1,6 @@
 //! Receives whose client goes while they wait: they are read to their end, and what they bring is given back.
 //!
-//! A broker pops a message for a poll whether or not anybody still wants it, and would keep it for its invisible time, a
+//! A broker pops a message for a poll whether or not anyone still wants it, and would keep it for its invisible time, a
 //! minute. Owns: those answers, and handing messages back. Never: what is handed out.
 
 use std::pin::Pin;

@@ -28,7 +28,7 @@ impl Direction {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LaneState {
     Opening,
-    /// Its own clients take its messages, or none are there and nobody does yet.
+    /// Its own clients take its messages, or none are there and no one does yet.
     Open,
     /// Base takes its messages.
     Draining,

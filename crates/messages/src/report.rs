@@ -18,7 +18,7 @@ pub struct LaneReport {
     pub drained_by: Vec<String>,
     /// Living consumers of its own.
     pub consumers: usize,
-    /// Messages that gateways marked and nobody has acknowledged, since the gateways that run began.
+    /// Messages that gateways marked and no one has acknowledged, since the gateways that run began.
     pub lag: u64,
 }
 

@@ -3,7 +3,7 @@
 //! Answers: may this lane's clients receive now, does base drain it, are messages marked, and which step comes next?
 //! A pure machine: what clients do and what the board says go in, [`Action`]s come out; time is an argument.
 //! Two promises are kept by two keys each: a drainer writes its key, then looks for living clients; a gateway with living
-//! clients writes its key, then looks for drainers. Whoever wrote later sees the other, and base gives way. Never: IO.
+//! clients writes its key, then looks for drainers. The one that wrote later sees the other, and base gives way. Never: IO.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -12,7 +12,7 @@ use super::frames::{Body, BoxError};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     Whole,
-    /// It failed, or nobody wants it any more.
+    /// It failed, or no one wants it any more.
     Abandoned,
 }
 

@@ -1,6 +1,6 @@
 //! Protobuf on the wire, edited field by field.
 //!
-//! Answers: what does a message say at this path, and what is it with another text there? Fields that nobody asked for are
+//! Answers: what does a message say at this path, and what is it with another text there? Fields that no one asked for are
 //! copied byte for byte, in their order: clients and brokers newer than this program lose nothing. Never: knows what a
 //! field means. A message that is no protobuf is an error, and its caller sends it on as it came.
 

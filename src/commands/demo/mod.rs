@@ -78,11 +78,11 @@ pub fn demo() -> anyhow::Result<ExitCode> {
     beside("traffic", orders::order(proxy))?;
     start_control(&directory, admin, gray)?;
     print_what_to_try(proxy, admin, &directory, &log);
-    let done = node::run(config, CertificateSets::default(), Start::Fresh);
-    // Best effort: the system clears its temporary folder anyway.
-    let _ = std::fs::remove_dir_all(&directory);
-    let _ = std::fs::remove_dir_all(directory.with_extension("control"));
-    done
+    node::run(config, CertificateSets::default(), Start::Fresh, move || {
+        // Best effort: the system clears its temporary folder anyway.
+        let _ = std::fs::remove_dir_all(&directory);
+        let _ = std::fs::remove_dir_all(directory.with_extension("control"));
+    })
 }
 
 /// The control plane beside the proxy, over the same documents, and the link that signs in once.

@@ -41,6 +41,19 @@ async fn a_running_request_finishes_and_then_the_process_ends() {
     assert_eq!(log.len(), 1, "the last lines are written");
 }
 
+/// So often it is interrupted while its loops begin to accept; one that is told of the end by an error must not go on.
+const STARTS: usize = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_right_after_the_start_ends_the_process() {
+    let upstream = Upstream::named("up").await;
+    for start in 0..STARTS {
+        let mut proxy = in_front_of("", &upstream).await;
+        proxy.signal("-INT");
+        assert_eq!(proxy.ended().await.code(), Some(0), "start {start}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_process_ends_at_once() {
     let upstream = Upstream::named("up").await;

@@ -27,7 +27,7 @@ const BANNED: [(&str, &str); 15] = [
 ];
 
 /// Where plain words are held.
-const HELD: [&str; 23] = [
+const HELD: [&str; 24] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -48,6 +48,7 @@ const HELD: [&str; 23] = [
     "loadtest/bench-table.rs",
     "crates/judge",
     "crates/control",
+    "crates/messages",
     "tests",
     "fuzz/targets",
     "fuzz/checks",

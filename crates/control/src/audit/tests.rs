@@ -108,7 +108,7 @@ async fn a_cut_tail_is_found_with_a_head_that_was_kept() {
 }
 
 #[tokio::test]
-async fn a_record_that_was_written_anew_with_its_hash_is_found() {
+async fn a_record_that_was_written_again_with_its_hash_is_found() {
     let account = Account::with_five().await;
     let kept = account.head().await;
     let text = async |id| String::from_utf8(account.value(&record_name(id)).await.to_vec()).unwrap();

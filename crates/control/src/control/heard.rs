@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn what_plans_heard_is_counted_once_whoever_asks_besides() {
+    fn what_plans_heard_is_counted_once_and_not_again_for_pages() {
         let mut heard = Heard::default();
         let begun = Instant::now();
         let at = |second: u64| Gathered {

@@ -13,7 +13,7 @@ const AT_ONCE: usize = 2;
 
 /// The hash of a password no one has, so that an unknown name takes as long as a known one: as much work as the hashes that
 /// are made here, and an end that no password comes to but by a chance of 1 in 2^256.
-const NOBODY: &str =
+const UNKNOWN: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Why a password is not taken.
@@ -54,7 +54,7 @@ impl Passwords {
         }
         let _place = self.places.acquire().await;
         let (password, known) = (password.to_owned(), hashed.is_some());
-        let hashed = hashed.unwrap_or(NOBODY).to_owned();
+        let hashed = hashed.unwrap_or(UNKNOWN).to_owned();
         let verified = tokio::task::spawn_blocking(move || {
             Argon2::default().verify_password(password.as_bytes(), hashed.as_str()).is_ok()
         });
@@ -83,8 +83,8 @@ mod tests {
     #[test]
     fn nobodys_hash_takes_the_same_work_and_can_be_read() {
         let work = |hash: &str| hash.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(work(NOBODY), work(&hash("correct horse").unwrap()));
-        let verified = Argon2::default().verify_password(b"correct horse", NOBODY);
+        assert_eq!(work(UNKNOWN), work(&hash("correct horse").unwrap()));
+        let verified = Argon2::default().verify_password(b"correct horse", UNKNOWN);
         assert_eq!(verified, Err(argon2::password_hash::Error::PasswordInvalid));
     }
 

@@ -134,7 +134,7 @@ pub struct Entry<'a> {
 }
 
 /// A whole audience, in percent.
-const EVERYBODY: f64 = 100.0;
+const ALL: f64 = 100.0;
 
 impl Row {
     /// Reads a row from a line of JSON.
@@ -192,8 +192,7 @@ impl Entry<'_> {
             slower: self.slower.map_or_else(|| Some(Default::default()), |slower| slower.0)?,
         };
         let is_possible = |edges: Option<&Edges>| counts.possible(edges.unwrap_or(usual).len());
-        if share > EVERYBODY || !is_possible(own.as_ref()) || !told.is_none_or(|told| is_possible(Some(told)))
-        {
+        if share > ALL || !is_possible(own.as_ref()) || !told.is_none_or(|told| is_possible(Some(told))) {
             return None;
         }
         let rule = self.rule.as_ref().map(|rule| &*rule.0);

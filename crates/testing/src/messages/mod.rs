@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -28,10 +29,20 @@ fn tools() -> PathBuf {
     std::env::var("GRAYGATE_TOOLS").map_or_else(|_| home(), PathBuf::from).join("messages")
 }
 
-/// Ports that are free, and two below the last as well: brokers take them.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let held: Vec<TcpListener> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    std::array::from_fn(|at| held[at].local_addr().unwrap().port())
+/// The first of so many ports in a row that are free: below those the system gives to connections, which could be taken
+/// again before Java is there.
+fn free_ports(count: u16) -> u16 {
+    const LOWEST: u32 = 30_000;
+    const PORTS: u32 = 2_700;
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let turn = TURN.fetch_add(u32::from(count), Ordering::Relaxed);
+        let first = (LOWEST + std::process::id().wrapping_mul(197).wrapping_add(turn) % PORTS) as u16;
+        if (first..first + count).all(is_free) {
+            return first;
+        }
+    }
 }
 
 /// A name server, a broker and a proxy.
@@ -54,7 +65,10 @@ impl Drop for RocketMq {
 
 impl RocketMq {
     pub fn start() -> RocketMq {
-        let [name_port, port, remoting, broker] = free_ports();
+        let first = free_ports(6);
+        let (name_port, port, remoting, copies) = (first, first + 1, first + 2, first + 4);
+        // A broker also takes the second below its own.
+        let broker = first + 5;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         fs::create_dir(path.join("conf")).unwrap();
@@ -66,7 +80,7 @@ impl RocketMq {
              bindAddress=127.0.0.1\nnamesrvAddr=127.0.0.1:{name_port}\nstorePathRootDir={store}\n\
              storePathCommitLog={store}/commitlog\nmappedFileSizeCommitLog=16777216\n\
              mappedFileSizeConsumeQueue=600000\nautoCreateTopicEnable=true\nenableMixedMessageType=true\nautoCreateSubscriptionGroup=true\n\
-             defaultTopicQueueNums=2\nhaListenPort=0\ndiskMaxUsedSpaceRatio=99\n"
+             defaultTopicQueueNums=2\nhaListenPort={copies}\ndiskMaxUsedSpaceRatio=99\n"
         );
         fs::write(path.join("broker.conf"), settings).unwrap();
         let proxy = format!(

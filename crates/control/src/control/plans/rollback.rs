@@ -25,7 +25,7 @@ use crate::plans::{Kept, RollbackShown, Spec, outcome_record};
 use crate::state::{Reserve, Slot, Transaction, to_json};
 
 /// Of a draft that was promoted under another text.
-const WRITTEN_ANEW: &str = "the plan was promoted, and its document written again since: this one was never started; to undo the \
+const WRITTEN_AGAIN: &str = "the plan was promoted, and its document written again since: this one was never started; to undo the \
                             promotion write the former text again and roll that back";
 
 /// What a rollback came to, and in which run.
@@ -45,7 +45,7 @@ impl Control {
         let kept = &read.kept;
         match rule(kept.progress.state, Action::Rollback) {
             Rule::Refused(why) => {
-                let why = if kept.run > 0 { WRITTEN_ANEW } else { why };
+                let why = if kept.run > 0 { WRITTEN_AGAIN } else { why };
                 return Err(Error::Conflict(why.to_owned()).into());
             }
             Rule::Again => {

@@ -444,7 +444,7 @@ async fn a_store_that_is_nearly_full_takes_pauses_and_rollbacks_alone() {
 }
 
 #[tokio::test]
-async fn a_promoted_plan_that_is_written_anew_is_a_draft() {
+async fn a_promoted_plan_that_is_written_again_is_a_draft() {
     let stage = Stage::new(PLAN).await;
     for action in [Action::Start, Action::Complete, Action::Promote] {
         stage.act(action).await.unwrap();
