@@ -2,7 +2,6 @@
 //!
 //! Owns: wiring. Never: logic. Start at [`Plane::open`], then [`Plane::serve`].
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::api::{Front, Site, router};
 use crate::certificates::Certificates;
-use crate::control::{Control, Live, Stranger, SystemClock};
+use crate::control::{Channels, Control, Live, Stranger, SystemClock};
 use crate::notices::{Delivery, Pace};
 use crate::oidc::Provider;
 use crate::registries::config::Registries;
@@ -35,7 +34,6 @@ pub struct Plane {
     pub front: Arc<Front>,
     documents: DocumentsFrom,
     registries: Registries,
-    channels: BTreeMap<String, crate::settings::Channel>,
     certificates: Option<Arc<Certificates>>,
     listener: TcpListener,
     shutdown: watch::Receiver<bool>,
@@ -127,6 +125,8 @@ impl Plane {
             trust: config.trust.clone(),
             path: config.listen.path.clone(),
         };
+        let base = front.url(listener.local_addr().map_err(|error| error.to_string())?);
+        control.channels = Channels::new(config.channels.clone(), base);
         control.live = Live::new(config);
         if let DocumentsFrom::Directory(path) = &config.documents {
             let set = directory::load(path).map_err(|error| error.to_string())?;
@@ -138,7 +138,6 @@ impl Plane {
             shutdown,
             documents: config.documents.clone(),
             registries: config.registries.clone(),
-            channels: config.channels.clone(),
             certificates,
             listener,
         })
@@ -150,8 +149,7 @@ impl Plane {
 
     /// Serves until the shutdown.
     pub async fn serve(self, rooms: Router<Site>) -> Result<(), String> {
-        let base = self.front.url(self.listener.local_addr().map_err(|error| error.to_string())?);
-        let notices = tokio::spawn(delivery(&self.control, self.channels, base).run());
+        let notices = tokio::spawn(delivery(&self.control).run());
         let messenger = self.control.clone();
         let messages = tokio::spawn(async move { messenger.follow_messages().await });
         let shutdown = self.shutdown;
@@ -212,17 +210,13 @@ impl Plane {
     }
 }
 
-fn delivery(
-    control: &Arc<Control>,
-    channels: BTreeMap<String, crate::settings::Channel>,
-    base: String,
-) -> Delivery {
+fn delivery(control: &Arc<Control>) -> Delivery {
     let (clock, counter) = (control.clock.clone(), control.clone());
     Delivery {
         state: control.state.clone(),
         leadership: control.leadership.clone(),
-        channels,
-        base,
+        channels: control.channels.all.clone(),
+        base: control.channels.base.clone(),
         now: Arc::new(move || clock.now()),
         count: Arc::new(move |channel, outcome| counter.metrics.notice(channel, outcome.as_str())),
         pace: Pace::default(),

@@ -352,6 +352,7 @@ fn action(method: &Method, path: &str) -> (String, String) {
         "gray-release" => format!("plan.{last}"),
         "proposals" => format!("proposal.{last}"),
         "messages" => "message.read".to_owned(),
+        "channels" => "channel.test".to_owned(),
         "session" => verb("session", "session.end", "session.begin"),
         other => other.to_owned(),
     };
@@ -359,7 +360,8 @@ fn action(method: &Method, path: &str) -> (String, String) {
         "documents" => parts.get(1..).unwrap_or_default().join("/"),
         _ => rest.to_owned(),
     };
-    let object = object.trim_end_matches("/undo").trim_end_matches("/members").to_owned();
+    let object = object.trim_end_matches("/undo").trim_end_matches("/members");
+    let object = object.trim_end_matches("/test").to_owned();
     (name, object)
 }
 

@@ -7,6 +7,7 @@ mod accounts;
 mod answer;
 mod ask;
 mod audit;
+mod channels;
 mod configs;
 mod documents;
 mod envelope;
@@ -89,6 +90,9 @@ fn calls() -> OpenApiRouter<Site> {
         .routes(routes!(live::fleet))
         .routes(routes!(messages::messages))
         .routes(routes!(messages::read))
+        .routes(routes!(channels::channels))
+        .routes(routes!(channels::test))
+        .routes(routes!(channels::deliveries))
         .routes(routes!(configs::list))
         .routes(routes!(configs::get, configs::put, configs::delete))
 }

@@ -1,26 +1,18 @@
 //! A new plan: fields and its text side by side, both editable, and who would move before anything is saved.
 
-use std::collections::BTreeMap;
-
 use axum::response::Response;
 use bytes::Bytes;
-use graygate_judge::plan::{Progress, State};
 use graygate_rules::documents::Kind;
 use http::StatusCode;
 use maud::{Markup, html};
-use serde_json::Value;
 
+use super::moves::{Crowd, log_field, moved_by_steps};
 use super::shell::{Page, Tab};
-use super::show::{count, difference, number, percent, problems, reason, refusal};
+use super::show::{difference, problems, reason, refusal};
 use super::visit::{Fields, Form, Visit};
-use super::why::IDENTITIES;
-use crate::control::{Done, DryRun, Intent, Precondition, ReplayAsked, SampleAsked};
+use crate::control::{Done, DryRun, Intent, Precondition};
 use crate::error::Result;
 use crate::people::Permission;
-use crate::plans::{Spec, rules};
-
-/// Steps whose movement is worked out before a plan is saved: each is a whole comparison.
-const STEPS_SHOWN: usize = 6;
 
 pub async fn show(visit: Visit) -> Result<Response> {
     let fields = Fields::of(&[("shares", "1, 5, 25, 100"), ("hold", "10m"), ("version", "gray")]);
@@ -80,7 +72,7 @@ async fn look_at(visit: &Visit, fields: &Fields) -> Result<Response> {
     match done {
         Ok(Done::Shown(dry_run)) => {
             let moved = if dry_run.problems.is_empty() {
-                moved(visit, name, &text).await
+                moved_by_steps(visit, (name, &text), Crowd::of(fields.get("log"))).await
             } else {
                 html! {}
             };
@@ -105,40 +97,6 @@ fn told(visit: &Visit, dry_run: &DryRun, moved: Markup) -> Markup {
             (problems(&visit.look, lang.notes(), &dry_run.notes))
             (moved)
             details { summary { (lang.difference()) } (difference(lang, &dry_run.diff)) }
-        }
-    }
-}
-
-/// Who would move with each of the first steps.
-async fn moved(visit: &Visit, name: &str, text: &str) -> Markup {
-    let lang = visit.lang();
-    let Ok(spec) = Spec::read(name, text, false) else { return html! {} };
-    let services = visit.lived().unwrap_or_default();
-    let minute: u64 = services
-        .iter()
-        .filter(|service| spec.services.contains(&service.name))
-        .map(super::now::Lived::all_a_minute)
-        .sum();
-    let mut rows = Vec::new();
-    for begun in 1..=spec.plan.steps.len().min(STEPS_SHOWN) {
-        let progress = Progress { state: State::Active, begun, ..Progress::draft() };
-        let Ok(written) = rules::rules(&spec, &progress, &BTreeMap::new()) else { continue };
-        let drafts = written.into_iter().map(|(document, text)| (document, Some(text))).collect();
-        let asked = ReplayAsked { drafts, sample: SampleAsked::Identities(IDENTITIES) };
-        let Ok(told) = visit.control().replay(&visit.who, asked).await else { continue };
-        let by = told.get("by").and_then(Value::as_array).cloned().unwrap_or_default();
-        let moved: f64 = by.iter().filter_map(|each| number(each, "requests")).sum();
-        let asked_of = f64::from(IDENTITIES) * spec.services.len().max(1) as f64;
-        rows.push((begun, (moved / asked_of).min(1.0)));
-    }
-    html! {
-        h3 { (lang.move_by_step()) }
-        table {
-            caption.unseen { (lang.move_by_step()) }
-            thead { tr { th scope="col" { (lang.step()) } th.figure scope="col" { (lang.users_moved()) } th.figure scope="col" { (lang.requests_a_minute()) } } }
-            tbody { @for (step, share) in rows {
-                tr { td { (step) } td.figure { (percent(share)) } td.figure { "≈ " (count((minute as f64 * share) as u64)) } }
-            } }
         }
     }
 }
@@ -185,6 +143,7 @@ async fn page(
                 }
             }
             @if let Some(told) = told { (told) }
+            (log_field(lang, fields.get("log")))
             (reason(lang, fields.get("reason")))
             p.buttons {
                 (visit.guarded(forbidden.as_deref(), if hash.is_empty() { "main" } else { "" }, (lang.look_at_difference(), "do", "look")))

@@ -11,12 +11,12 @@ use http::StatusCode;
 use maud::{Markup, html};
 
 use super::merge::merge;
+use super::moves::{Crowd, log_field, moved_by_steps};
 use super::shell::{Page, Tab};
 use super::show::{difference, moment, problems, reason, refusal};
 use super::visit::{Fields, Form, Look, Visit};
-use super::why::IDENTITIES;
 use crate::api::Named;
-use crate::control::{Done, DryRun, HistoryShown, Intent, Precondition, ReplayAsked, SampleAsked};
+use crate::control::{Done, DryRun, HistoryShown, Intent, Precondition};
 use crate::error::{Error, Mistake, Result};
 use crate::people::Permission;
 
@@ -61,6 +61,8 @@ struct Edit {
     base: String,
     etag: Option<String>,
     reason: String,
+    /// Requests that are asked about instead of made-up users.
+    log: String,
 }
 
 /// What is shown above and below the editor.
@@ -78,7 +80,7 @@ async fn shown(visit: Visit, id: DocumentId) -> Result<Response> {
         return Ok(visit.go(&format!("/lists/{}", id.name)));
     }
     let edit = match current(&visit, &id).await? {
-        Some((text, etag)) => Edit { base: text.clone(), text, etag: Some(etag), reason: String::new() },
+        Some((text, etag)) => Edit { base: text.clone(), text, etag: Some(etag), ..Edit::default() },
         None if visit.asked("new") == "1" => Edit { text: sample(id.kind).to_owned(), ..Edit::default() },
         None => return Err(Error::not_found(&id)),
     };
@@ -136,6 +138,7 @@ fn edit_of(fields: &Fields) -> Edit {
         base: fields.text("base"),
         etag: fields.some("etag"),
         reason: fields.get("reason").to_owned(),
+        log: fields.text("log"),
     }
 }
 
@@ -159,7 +162,7 @@ async fn look_at(visit: &Visit, id: &DocumentId, edit: Edit) -> Result<Response>
         .await;
     let told = match done {
         Ok(Done::Shown(dry_run)) => {
-            let moved = moved(visit, id, (&dry_run, Some(&edit.text))).await;
+            let moved = moved(visit, id, (&dry_run, Some(&edit.text)), Crowd::of(&edit.log)).await;
             Told {
                 below: Some(dry(visit, &dry_run, (&edit.text, moved))),
                 hash: dry_run.hash,
@@ -223,15 +226,21 @@ fn line_of(text: &str, field: &str) -> Option<usize> {
 }
 
 /// How many made-up users would get another version, and what that is of today's requests.
-async fn moved(visit: &Visit, id: &DocumentId, (dry_run, text): (&DryRun, Option<&str>)) -> Option<Markup> {
+async fn moved(
+    visit: &Visit,
+    id: &DocumentId,
+    (dry_run, text): (&DryRun, Option<&str>),
+    crowd: Crowd<'_>,
+) -> Option<Markup> {
+    if id.kind == Kind::Plan && dry_run.problems.is_empty() {
+        return Some(moved_by_steps(visit, (&id.name, text?), crowd).await);
+    }
     let decides = matches!(id.kind, Kind::Rule | Kind::Route | Kind::Service | Kind::List | Kind::Closure);
     if !decides || !dry_run.problems.is_empty() {
         return None;
     }
     let drafts = [(id.to_string(), text.map(str::to_owned))].into_iter().collect();
-    let asked = ReplayAsked { drafts, sample: SampleAsked::Identities(IDENTITIES) };
-    let told = visit.control().replay(&visit.who, asked).await.ok()?;
-    Some(super::why::moves(visit, &told))
+    super::moves::moved(visit, drafts, crowd).await.ok()
 }
 
 async fn save(visit: &Visit, id: &DocumentId, fields: &Fields) -> Result<Response> {
@@ -299,7 +308,7 @@ async fn conflict(
             }
         }
     };
-    let edit = Edit { text: merged.text, base: theirs, etag: Some(etag), reason: edit.reason };
+    let edit = Edit { text: merged.text, base: theirs, etag: Some(etag), ..edit };
     let status = Some(StatusCode::PRECONDITION_FAILED);
     page(visit, id, (edit, Told { status, above: Some(above), ..Told::default() })).await
 }
@@ -313,7 +322,7 @@ async fn ask_removal(visit: &Visit, id: &DocumentId) -> Result<Response> {
         .put_document(&visit.who, (id.clone(), None), &Precondition::default(), intent)
         .await?;
     let Done::Shown(dry_run) = done else { return Ok(visit.go(&format!("/documents/{id}"))) };
-    let moved = moved(visit, id, (&dry_run, None)).await;
+    let moved = moved(visit, id, (&dry_run, None), Crowd::MadeUp).await;
     let main = html! {
         h1 { (lang.delete()) " " code { (id) } }
         (dry(visit, &dry_run, ("", moved)))
@@ -344,7 +353,7 @@ async fn ask_undo(visit: &Visit, id: &DocumentId, fields: &Fields) -> Result<Res
     let lang = visit.lang();
     let to = revision(fields)?;
     let edit = match current(visit, id).await? {
-        Some((text, etag)) => Edit { base: text.clone(), text, etag: Some(etag), reason: String::new() },
+        Some((text, etag)) => Edit { base: text.clone(), text, etag: Some(etag), ..Edit::default() },
         None => Edit::default(),
     };
     let intent = Intent { dry_run: true, ..Intent::of("document.undo") };
@@ -388,6 +397,7 @@ async fn page(visit: &Visit, id: &DocumentId, (edit, told): (Edit, Told)) -> Res
     let known = visit.control().document_shown(id);
     let forbidden = forbids(visit, id, known.owner.as_deref());
     let is_new = edit.etag.is_none();
+    let is_replayed = !matches!(id.kind, Kind::Messages);
     let main = html! {
         h1 { code { (id) } @if is_new { " " span.mark { (lang.new_one()) } } }
         @if let Some(above) = &told.above { (above) }
@@ -402,10 +412,12 @@ async fn page(visit: &Visit, id: &DocumentId, (edit, told): (Edit, Told)) -> Res
             textarea #text .code name="text" rows=(rows(&edit.text)) spellcheck="false" autocapitalize="none"
                 readonly[forbidden.is_some()] { "\n" (edit.text) }
             @if let Some(below) = &told.below { (below) }
+            @if is_replayed { input type="hidden" name="document" value=(id); (log_field(lang, &edit.log)) }
             (reason(lang, &edit.reason))
             p.buttons {
                 (visit.guarded(forbidden.as_deref(), if told.hash.is_some() { "" } else { "main" }, (lang.look_at_difference(), "do", "look")))
                 @if told.hash.is_some() { " " (visit.choice(Permission::Write, "main", (lang.save_this(), "do", "save"))) }
+                @if is_replayed { " " button.quiet type="submit" name="do" value="replay" formaction=(visit.at("/replay")) { (lang.replay()) } }
             }
         }
         @if !is_new {

@@ -6,18 +6,21 @@
 //! [`rooms`].
 
 mod assets;
+mod channels;
 mod composer;
 mod configs;
 mod documents;
 mod editor;
 mod lists;
 mod merge;
+mod moves;
 mod now;
 mod operate;
 mod people;
 mod plan_evidence;
 mod plan_marks;
 mod plans;
+mod replay;
 mod service;
 mod shell;
 mod show;
@@ -55,11 +58,13 @@ pub fn rooms() -> Router<Site> {
         .route("/documents/{kind}/{name}/{part}", get(editor::show_part).post(editor::act_part))
         .route("/lists/{name}", get(lists::show).post(lists::act))
         .route("/why", get(why::show))
+        .route("/replay", get(replay::show).post(replay::act))
         .route("/find", get(why::find))
         .route("/fleet", get(operate::fleet))
         .route("/audit", get(operate::audit))
         .route("/audit/csv", get(operate::audit_csv))
         .route("/messages", get(operate::messages).post(operate::read))
+        .route("/channels", get(channels::show).post(channels::act))
         .route("/proposals/{id}", get(operate::proposal).post(operate::decide))
         .route("/people", get(people::show).post(people::act))
         .route("/sign-in", get(sign_in::show).post(sign_in::enter))

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::shell::{Page, Tab};
-use super::show::{count, difference, known, moment, more, number, reason, refusal, word};
+use super::show::{count, csv_cell, difference, known, moment, more, number, reason, refusal, word};
 use super::visit::{Form, Visit};
 use crate::api::Named;
 use crate::control::{AuditQuery, ProposalShown, ProposalState, RecordShown};
@@ -182,12 +182,6 @@ fn csv_row(record: &RecordShown) -> String {
     cells.map(|cell| csv_cell(&cell)).join(",") + "\r\n"
 }
 
-/// In quotes, and never the beginning of a formula: a spreadsheet would run what someone wrote as a reason.
-fn csv_cell(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    format!("\"{}{}\"", if is_formula { "'" } else { "" }, text.replace('"', "\"\""))
-}
-
 pub async fn audit(visit: Visit) -> Result<Response> {
     let lang = visit.lang();
     let query = audit_query(&visit, ROWS)?;
@@ -263,6 +257,7 @@ pub async fn messages(visit: Visit) -> Result<Response> {
     let proposals = visit.control().proposals(&visit.who).await?;
     let main = html! {
         h1 { (lang.messages()) }
+        p { a href=(visit.at("/channels")) { (lang.channels()) } }
         section aria-labelledby="proposals-title" {
             h2 #proposals-title { (lang.for_a_second_person()) }
             div #proposals data-live="message document plan" { (proposal_list(&visit, &proposals)) }
@@ -392,23 +387,6 @@ pub async fn decide(Named(id): Named<String>, form: Form) -> Result<Response> {
                 proposal_page(&visit, &id, (status, Some(refusal(&visit.look, &error)))).await?;
             response.extensions_mut().insert(error);
             Ok(response)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_and_no_formulas() {
-        for (text, cell) in [
-            ("plain", "\"plain\""),
-            ("a \"b\", c\nd", "\"a \"\"b\"\", c\nd\""),
-            ("=1+1", "\"'=1+1\""),
-            ("@x", "\"'@x\""),
-        ] {
-            assert_eq!(csv_cell(text), cell);
         }
     }
 }

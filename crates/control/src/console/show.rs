@@ -48,6 +48,12 @@ pub fn millis(ms: f64) -> String {
     if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{} ms", count(ms.round() as u64)) }
 }
 
+/// In quotes, and never the beginning of a formula: a spreadsheet would run what someone wrote as a reason.
+pub fn csv_cell(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    format!("\"{}{}\"", if is_formula { "'" } else { "" }, text.replace('"', "\"\""))
+}
+
 /// A figure that may be unknown.
 pub fn known(value: Option<String>) -> Markup {
     html! { @match value { Some(text) => (text), None => span.none { "–" } } }
@@ -183,6 +189,18 @@ pub fn more(look: &Look, next: Option<&str>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_are_quoted_and_no_formulas() {
+        for (text, cell) in [
+            ("plain", "\"plain\""),
+            ("a \"b\", c\nd", "\"a \"\"b\"\", c\nd\""),
+            ("=1+1", "\"'=1+1\""),
+            ("@x", "\"'@x\""),
+        ] {
+            assert_eq!(csv_cell(text), cell);
+        }
+    }
 
     #[test]
     fn figures_read_well() {

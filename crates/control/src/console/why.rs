@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::shell::{Page, Tab};
-use super::show::{count, number, percent, refusal, word};
+use super::show::{number, refusal, word};
 use super::visit::Visit;
 use crate::control::ExplainAsked;
 use crate::error::Result;
@@ -15,10 +15,6 @@ use crate::error::Result;
 const FOUND: usize = 50;
 /// Lists a value is looked for in: each of them may be large.
 const LISTS: usize = 100;
-/// Made-up users of each service that are asked before and after a change.
-pub const IDENTITIES: u32 = 1_000;
-/// Examples of requests that would move.
-const EXAMPLES: usize = 5;
 
 pub async fn show(visit: Visit) -> Result<Response> {
     let lang = visit.lang();
@@ -30,6 +26,7 @@ pub async fn show(visit: Visit) -> Result<Response> {
     let main = html! {
         h1 { (lang.why()) }
         (form(&visit))
+        p { a href=(visit.at("/replay")) { (lang.replay()) } }
         @match &told {
             None => p.none { (lang.ask_why()) },
             Some(Err(error)) => (refusal(&visit.look, error)),
@@ -206,47 +203,6 @@ fn trace(visit: &Visit, told: &Value) -> Markup {
                     ": " (lang.tell(word(step, "because")))
                 }
             } }
-        }
-    }
-}
-
-/// Who would move, of those who were asked before and after.
-pub fn moves(visit: &Visit, told: &Value) -> Markup {
-    let lang = visit.lang();
-    let (requests, moved) = (number(told, "requests").unwrap_or(0.0), number(told, "moved").unwrap_or(0.0));
-    let by = told.get("by").and_then(Value::as_array).cloned().unwrap_or_default();
-    let services = visit.lived().unwrap_or_default();
-    let minute = |name: &str| {
-        services.iter().find(|service| service.name == name).map(super::now::Lived::all_a_minute)
-    };
-    html! {
-        h3 { (lang.who_would_move()) }
-        p { strong { (lang.moved_of(count(moved as u64), count(requests as u64))) } }
-        @if !by.is_empty() {
-            table {
-                caption.unseen { (lang.who_would_move()) }
-                thead { tr {
-                    th scope="col" { (lang.service()) } th scope="col" { (lang.from()) } th scope="col" { (lang.to()) }
-                    th.figure scope="col" { (lang.of_users()) } th.figure scope="col" { (lang.requests_a_minute()) }
-                } }
-                tbody { @for each in &by {
-                    @let name = word(each, "service");
-                    @let share = number(each, "requests").unwrap_or(0.0) / f64::from(IDENTITIES);
-                    tr {
-                        td { (name) }
-                        td { (Some(word(each, "from")).filter(|text| !text.is_empty()).unwrap_or("–")) }
-                        td { (Some(word(each, "to")).filter(|text| !text.is_empty()).unwrap_or("–")) }
-                        td.figure { (percent(share.min(1.0))) }
-                        td.figure { @match minute(name) { Some(minute) => { "≈ " (count((minute as f64 * share.min(1.0)) as u64)) }, None => "–" } }
-                    }
-                } }
-            }
-            @let examples = told.get("examples").and_then(Value::as_array).cloned().unwrap_or_default();
-            @if !examples.is_empty() {
-                details { summary { (lang.examples()) }
-                    pre tabindex="0" { @for example in examples.iter().take(EXAMPLES) { (example) "\n" } }
-                }
-            }
         }
     }
 }

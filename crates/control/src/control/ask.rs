@@ -8,7 +8,7 @@ use graygate_rules::compile::Compiled;
 use graygate_rules::decide::{NetworkSet, Overrides, Trust};
 use graygate_rules::documents::DocumentId;
 use graygate_rules::explain::{Explainer, Question};
-use graygate_rules::replay::{IDENTITY_LIMIT, Sample, replay};
+use graygate_rules::replay::{Examples, IDENTITY_LIMIT, Sample, replay_showing};
 use http::HeaderName;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,6 +18,9 @@ use super::plane::Control;
 use super::view::Changes;
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};
+
+/// Most requests that would move and are told one by one: a list of more is no one's to read.
+pub const EXAMPLES_LIMIT: u32 = 10_000;
 
 /// The version header where no one knows another.
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-gray-version");
@@ -52,6 +55,10 @@ pub struct ReplayAsked {
     /// New texts, by document; null takes one away.
     pub drafts: BTreeMap<String, Option<String>>,
     pub sample: SampleAsked,
+    /// So many of the requests that would move are told; left out: 20, and 5 of one move.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 10000)]
+    pub examples: Option<u32>,
 }
 
 /// The requests that are decided twice.
@@ -104,14 +111,21 @@ impl Control {
         {
             return Err(Error::Invalid(format!("`identities` is a number from 1 to {IDENTITY_LIMIT}")));
         }
+        let examples = match asked.examples {
+            None => Examples::default(),
+            Some(count) if (1..=EXAMPLES_LIMIT).contains(&count) => Examples::up_to(count as usize),
+            Some(_) => {
+                return Err(Error::Invalid(format!("`examples` is a number from 1 to {EXAMPLES_LIMIT}")));
+            }
+        };
         let (view, now) = (self.view(), self.clock.now().unix_timestamp_nanos());
         let told = tokio::task::spawn_blocking(move || {
             let draft = view.with(&drafts);
-            let (before, after) = (&view.compiled.snapshot, &draft.compiled.snapshot);
+            let both = (&view.compiled.snapshot, &draft.compiled.snapshot);
             let moves = match &asked.sample {
-                SampleAsked::Log(text) => replay(before, after, Sample::Log(text.lines()), now),
+                SampleAsked::Log(text) => replay_showing(both, Sample::Log(text.lines()), now, examples),
                 SampleAsked::Identities(count) => {
-                    replay(before, after, Sample::<[&str; 0]>::Identities(*count), now)
+                    replay_showing(both, Sample::<[&str; 0]>::Identities(*count), now, examples)
                 }
             };
             let mut answer = json!(moves);

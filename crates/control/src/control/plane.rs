@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use super::channels::Channels;
 use super::clock::Clock;
 use super::events::Events;
 use super::heard::Live;
@@ -62,6 +63,8 @@ pub struct Control {
     pub figures: Arc<dyn State>,
     /// Prometheus addresses, by the names plans use.
     pub measures: BTreeMap<String, String>,
+    /// Where notices go.
+    pub channels: Channels,
     /// Tokens that were looked up a moment ago, by id.
     pub(super) known_tokens: KnownTokens,
     /// Configuration values as this process knows them.
@@ -86,6 +89,7 @@ impl Control {
         Control {
             figures: state.clone(),
             measures: BTreeMap::new(),
+            channels: Channels::default(),
             state,
             clock,
             sessions,

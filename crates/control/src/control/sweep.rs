@@ -10,11 +10,11 @@ use super::proposal::{Proposal, ProposalState};
 use super::write::Plan;
 use crate::audit::{Deed, RECORDS, Record, TEXTS};
 use crate::error::Result;
-use crate::notices::{Event, Message, Notice};
+use crate::notices::{DELIVERIES, Event, Message, Notice, Tries};
 use crate::people::{Principal, Session, Via};
 use crate::state::{OPERATION_LIMIT, PAGE_LIMIT, Range, Reserve, Slot, StateError, Transaction, read_json};
 
-/// How long messages, and proposals that ended, are kept.
+/// How long messages, deliveries, and proposals that ended, are kept.
 const KEPT: time::Duration = time::Duration::days(90);
 /// Records of one transaction.
 const BATCH: usize = OPERATION_LIMIT - 8;
@@ -43,6 +43,10 @@ impl Control {
             read_json::<Message>("", value).is_ok_and(|message| now - message.time > KEPT)
         });
         self.clear(messages.await?).await?;
+        let deliveries = self.names(DELIVERIES, |value| {
+            read_json::<Tries>("", value).is_ok_and(|tries| now - tries.last > KEPT)
+        });
+        self.clear(deliveries.await?).await?;
         self.cut_audit().await
     }
 

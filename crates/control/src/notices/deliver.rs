@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::log::{Tried, note};
 use super::notice::{Notice, OUTBOX, Recipients};
 use super::outcome::{Count, Now, Outcome};
-use super::worker::{Arrived, Pace, Wanted, Worker};
+use super::worker::{Pace, Wanted, Worker};
 use crate::audit::Chain;
 use crate::settings::Channel;
 use crate::state::{Entry, Leadership, Range, Slot, State, StateError, Transaction, read_json, to_json};
@@ -23,6 +24,9 @@ use crate::state::{Entry, Leadership, Range, Slot, State, StateError, Transactio
 const LOOK: Duration = Duration::from_secs(5);
 /// Results that wait for the leader.
 const RESULTS: usize = 256;
+/// Tries that are noted in one transaction, and that wait for one at most: the log may have holes, a notice not.
+const NOTED_AT_ONCE: usize = 32;
+const NOTED_LATER: usize = 1_000;
 
 /// Everything that is needed to deliver.
 pub struct Delivery {
@@ -43,6 +47,8 @@ struct Known {
     done: BTreeMap<String, BTreeSet<String>>,
     /// Since when this process has tried; the hour is by a clock that does not jump.
     since: BTreeMap<String, Instant>,
+    /// What is to stand in the log, and does not yet.
+    tried: Vec<Tried>,
 }
 
 impl Delivery {
@@ -77,6 +83,7 @@ impl Delivery {
                     if let Err(error) = self.pass(&mut known, &wanted).await {
                         tracing::debug!(%error, "the outbox cannot be looked through; trying again");
                     }
+                    self.keep_log(&mut known).await;
                 }
             }
             tokio::select! {
@@ -138,6 +145,23 @@ impl Delivery {
         Ok(())
     }
 
+    /// Writes down what was tried. What cannot be written waits for the next time, within bounds.
+    async fn keep_log(&self, known: &mut Known) {
+        while !known.tried.is_empty() {
+            let next: Vec<Tried> = known.tried.iter().take(NOTED_AT_ONCE).cloned().collect();
+            let transaction = Transaction { lead: self.leadership.term(), ..Transaction::default() };
+            match note(&*self.state, &next, transaction).await {
+                Ok(()) => drop(known.tried.drain(..next.len())),
+                Err(error) => {
+                    tracing::debug!(%error, "the log of deliveries cannot be written; trying again");
+                    let over = known.tried.len().saturating_sub(NOTED_LATER);
+                    known.tried.drain(..over);
+                    return;
+                }
+            }
+        }
+    }
+
     /// The channels that still lack a notice; those that are given up are noted as done.
     fn look(&self, known: &mut Known, notice: &Notice) -> Vec<&str> {
         let is_new = !known.since.contains_key(&notice.id);
@@ -148,6 +172,7 @@ impl Delivery {
                 for name in names.iter().filter(|name| is_new && !self.channels.contains_key(*name)) {
                     tracing::warn!(channel = name, notice = notice.id, "control.yaml has no such channel");
                     (self.count)(name, Outcome::Unknown);
+                    known.tried.push(Tried::of(notice, name, ((self.now)(), Outcome::Unknown)));
                 }
                 let configured = self.channels.keys().filter(|name| names.contains(name));
                 configured.map(String::as_str).collect()
@@ -163,6 +188,7 @@ impl Delivery {
             if is_over {
                 tracing::warn!(channel, notice = notice.id, "a notice is given up");
                 (self.count)(channel, Outcome::GivenUp);
+                known.tried.push(Tried::of(notice, channel, ((self.now)(), Outcome::GivenUp)));
                 done.insert(channel.to_owned());
             } else {
                 lacking.push(channel);
@@ -205,7 +231,10 @@ impl Delivery {
 }
 
 impl Known {
-    fn note(&mut self, arrived: Arrived) {
-        self.done.entry(arrived.id).or_default().insert(arrived.channel);
+    fn note(&mut self, tried: Tried) {
+        if tried.outcome == Outcome::Delivered {
+            self.done.entry(tried.notice.clone()).or_default().insert(tried.channel.clone());
+        }
+        self.tried.push(tried);
     }
 }

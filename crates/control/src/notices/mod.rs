@@ -1,12 +1,13 @@
 //! What people are told of, wherever they are.
 //!
 //! Answers: what has to be told, to which channels, and was it? Owns: the shape of a notice, the outbox (one record a
-//! notice, written with what it tells of), and its way to mail, chats and gateways. At least once, always under the same id.
+//! notice, written with what it tells of), its way to mail, chats and gateways, and the log of what became of it. At least once, always under the same id.
 //! Never: decides what is worth telling, or shows what the other side answers. Start at [`Notice`]; [`Delivery`] is the way
 //! out.
 
 mod chat;
 mod deliver;
+mod log;
 mod message;
 mod notice;
 mod outcome;
@@ -16,9 +17,11 @@ mod wording;
 mod worker;
 
 pub use deliver::Delivery;
+pub use log::{DELIVERIES, Tried, Tries, note};
 pub use message::{MESSAGES, Message};
 pub use notice::{Event, Notice, Recipients, Subject};
 pub use outcome::{Count, Now, Outcome};
+pub use send::try_once;
 pub use worker::Pace;
 
 #[cfg(test)]

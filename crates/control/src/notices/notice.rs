@@ -29,6 +29,8 @@ pub enum Event {
     Foreign,
     /// The store is nearly full.
     Quota,
+    /// Someone wanted to see whether a channel works.
+    Test,
 }
 
 impl Event {
@@ -45,6 +47,7 @@ impl Event {
             Event::Held => "held",
             Event::Foreign => "foreign",
             Event::Quota => "quota",
+            Event::Test => "test",
         }
     }
 
@@ -62,6 +65,7 @@ impl Event {
             Event::Held => "does not go on",
             Event::Foreign => "changed past the second person",
             Event::Quota => "the store is nearly full",
+            Event::Test => "a test",
         }
     }
 }
@@ -159,6 +163,13 @@ impl Notice {
             to: Recipients::All,
             delivered: Vec::new(),
         }
+    }
+
+    /// Of nothing but that a channel works; it goes to that one alone.
+    pub fn of_test(channel: &str, by: &str, now: OffsetDateTime) -> Notice {
+        let text = format!("a test of the channel `{channel}`, by {by}");
+        let to = Recipients::Channels(vec![channel.to_owned()]);
+        Notice { to, ..Notice::of_plane(Event::Test, text, "/channels", now) }
     }
 
     /// Adds it to the transaction that writes what it tells of: in the outbox, and as a message in the console. It is

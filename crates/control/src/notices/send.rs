@@ -13,6 +13,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use time::OffsetDateTime;
 
 use super::chat;
+use super::notice::Notice;
 use super::post::post;
 use super::wording::Letter;
 use crate::settings::{Channel, ChannelKind, Mail, MailSecurity, Webhook};
@@ -29,6 +30,17 @@ pub enum Failure {
     /// It was understood and not taken.
     #[error("{0}")]
     Refused(String),
+}
+
+/// Sends one notice to one channel, in its language; no one tries again.
+pub async fn try_once(
+    channel: &Channel,
+    notice: &Notice,
+    (base, audit): (&str, &str),
+    now: OffsetDateTime,
+) -> Result<(), Failure> {
+    let letter = Letter { notice, base, audit, tongue: channel.tongue };
+    send(channel, &[letter], now).await
 }
 
 /// Sends; the letters are as many as go into one message.

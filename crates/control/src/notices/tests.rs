@@ -215,6 +215,21 @@ impl Place {
         }
     }
 
+    /// The log of deliveries.
+    async fn log(&self) -> Vec<Tries> {
+        let entries = self.state.list(&Range::all(DELIVERIES)).await.unwrap();
+        entries.iter().map(|entry| serde_json::from_slice(&entry.stored.value).unwrap()).collect()
+    }
+
+    /// Waits until so many notices stand in the log with their end.
+    async fn logs(&self, count: usize) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while self.log().await.iter().filter(|tries| tries.outcome != Outcome::Failed).count() != count {
+            assert!(Instant::now() < end, "{:?}", self.log().await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn empties(&self) {
         self.holds(0).await;
     }
@@ -314,6 +329,13 @@ async fn what_cannot_be_delivered_is_given_up_after_a_while() {
     place.start();
     place.tell(&["a", "nowhere"], "").await;
     place.empties().await;
+    // The log says how often, what came of it, and why; never what the other side said.
+    place.logs(2).await;
+    let log = place.log().await;
+    let of = |name: &str| log.iter().find(|tries| tries.channel == name).unwrap();
+    assert_eq!(of("a").why.as_deref(), Some("not taken (status 503)"));
+    assert_eq!((of("a").attempts as usize, of("a").outcome), (receiver.got.lock().len(), Outcome::GivenUp));
+    assert_eq!((of("nowhere").attempts, of("nowhere").outcome), (0, Outcome::Unknown));
     assert!(receiver.got.lock().len() > 1);
     assert_eq!((place.count("a", "given_up"), place.count("nowhere", "unknown")), (1, 1));
 }

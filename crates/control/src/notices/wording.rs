@@ -181,6 +181,7 @@ fn chinese(event: Event) -> &'static str {
         Event::Held => "停留超过十分钟",
         Event::Foreign => "绕过双人复核的修改",
         Event::Quota => "存储即将写满",
+        Event::Test => "渠道测试",
     }
 }
 

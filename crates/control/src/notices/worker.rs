@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::chat::text_limit;
+use super::log::Tried;
 use super::notice::Notice;
 use super::outcome::{Count, Now, Outcome};
 use super::send::{Failure, send};
@@ -52,12 +53,6 @@ impl Wanted {
     }
 }
 
-/// A notice that a channel took.
-pub struct Arrived {
-    pub id: String,
-    pub channel: String,
-}
-
 /// The worker of one channel.
 pub struct Worker {
     pub name: String,
@@ -69,7 +64,7 @@ pub struct Worker {
 }
 
 /// The tries of one notice that failed.
-struct Tries {
+struct Failed {
     count: u32,
     next: Instant,
 }
@@ -90,8 +85,8 @@ fn spacing(channel: &Channel) -> Duration {
 
 impl Worker {
     /// Sends what is wanted until no one listens any more.
-    pub async fn run(self, mut wanted: watch::Receiver<Wanted>, told: mpsc::Sender<Arrived>) {
-        let mut tries: BTreeMap<String, Tries> = BTreeMap::new();
+    pub async fn run(self, mut wanted: watch::Receiver<Wanted>, told: mpsc::Sender<Tried>) {
+        let mut tries: BTreeMap<String, Failed> = BTreeMap::new();
         // What was sent stands among the wanted until it is struck out.
         let mut sent: BTreeSet<String> = BTreeSet::new();
         let mut free = Instant::now();
@@ -133,15 +128,19 @@ impl Worker {
                         tries.remove(&notice.id);
                         sent.insert(notice.id.clone());
                         (self.count)(&self.name, Outcome::Delivered);
-                        let arrived = Arrived { id: notice.id.clone(), channel: self.name.clone() };
-                        if told.send(arrived).await.is_err() {
+                        if told.send(self.tried(notice, Outcome::Delivered)).await.is_err() {
                             return;
                         }
                     }
                 }
                 Err(failure) => {
                     tracing::warn!(channel = self.name, %failure, "a notice could not be delivered; it is tried again");
-                    letters.iter().for_each(|_| (self.count)(&self.name, Outcome::Failed));
+                    for notice in letters {
+                        (self.count)(&self.name, Outcome::Failed);
+                        if told.send(self.tried(notice, Outcome::Failed).because(&failure)).await.is_err() {
+                            return;
+                        }
+                    }
                     // Where nothing gets through, the others need not find that out one by one.
                     let also = if matches!(failure, Failure::Unreachable(_)) { behind } else { &[] };
                     letters.iter().chain(also).for_each(|notice| self.put_off(&mut tries, &notice.id));
@@ -150,8 +149,12 @@ impl Worker {
         }
     }
 
-    fn put_off(&self, tries: &mut BTreeMap<String, Tries>, id: &str) {
-        let tries = tries.entry(id.to_owned()).or_insert(Tries { count: 0, next: Instant::now() });
+    fn tried(&self, notice: &Notice, outcome: Outcome) -> Tried {
+        Tried::of(notice, &self.name, ((self.now)(), outcome))
+    }
+
+    fn put_off(&self, tries: &mut BTreeMap<String, Failed>, id: &str) {
+        let tries = tries.entry(id.to_owned()).or_insert(Failed { count: 0, next: Instant::now() });
         let pause = self.pace.first.saturating_mul(1 << tries.count.min(16)).min(self.pace.longest);
         tries.count += 1;
         tries.next = Instant::now() + pause.mul_f64(0.75 + rand::random::<f64>() / 2.0);

@@ -85,7 +85,7 @@ impl Permission {
 }
 
 /// What can be done, under the names the audit and `GET /me` use, and what each takes.
-pub const ACTIONS: [(&str, Permission); 35] = [
+pub const ACTIONS: [(&str, Permission); 36] = [
     ("read", Permission::Read),
     ("explain", Permission::Read),
     ("replay", Permission::Read),
@@ -108,6 +108,7 @@ pub const ACTIONS: [(&str, Permission); 35] = [
     ("plan.complete", Permission::Move),
     ("plan.rollback", Permission::Move),
     ("plan.promote", Permission::Move),
+    ("channel.test", Permission::Move),
     ("plan.approve", Permission::Approve),
     ("plan.reject", Permission::Approve),
     ("proposal.approve", Permission::Approve),

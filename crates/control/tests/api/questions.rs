@@ -1,8 +1,12 @@
 //! Questions, messages, events and what runs.
 
+use graygate_control::api::Front;
+use graygate_control::control::Channels;
 use graygate_control::notices::{Event, Notice};
 use graygate_control::people::Role;
+use graygate_control::settings::Config;
 use graygate_control::state::Transaction;
+use graygate_rules::documents::fields::Notes;
 use serde_json::json;
 
 use crate::harness::Plane;
@@ -81,4 +85,58 @@ async fn an_invitation_signs_in_once() {
     assert_eq!(plane.stranger().with("cookie", &cookie).get("/me").await.is(200).json()["user"], "li");
     plane.stranger().get(&path).await.is(404);
     plane.stranger().get("/sign-in/once/x").await.is(404);
+}
+
+#[tokio::test]
+async fn a_channel_is_tested_and_what_became_of_it_stands_in_the_log() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let got: std::sync::Arc<std::sync::Mutex<Vec<String>>> = std::sync::Arc::default();
+    let kept = got.clone();
+    let receiver = axum::Router::new().fallback(move |body: String| async move {
+        let is_first = kept.lock().unwrap().is_empty();
+        kept.lock().unwrap().push(body);
+        (
+            if is_first { http::StatusCode::OK } else { http::StatusCode::FORBIDDEN },
+            "a secret of the other side",
+        )
+    });
+    tokio::spawn(async move { axum::serve(listener, receiver).await });
+    let text = format!(
+        "documents: {{directory: d}}\nstate: s\nchannels:\n  ops: {{webhook: \"http://{address}/token-in-the-path\"}}\n  other: {{webhook: \"http://{address}/\", language: zh}}\n"
+    );
+    let config = Config::parse(&text, Notes::of("control.yaml")).unwrap();
+    let channels = Channels::new(config.channels, "https://gray.example.com".to_owned());
+    let plane = Plane::start_with(|control| control.channels = channels, Front::loopback()).await;
+    let (li, wang) = (plane.person("li", Role::Operator).await, plane.person("wang", Role::Editor).await);
+    wang.post("/channels/ops/test", json!({})).await.is(403);
+    li.post("/channels/none/test", json!({})).await.is(404);
+    let told = li.post("/channels/ops/test", json!({})).await.is(200).json();
+    assert_eq!(
+        (&told["outcome"], &told["event"], &told["attempts"]),
+        (&json!("delivered"), &json!("test"), &json!(1))
+    );
+    let sent: serde_json::Value = serde_json::from_str(&got.lock().unwrap()[0]).unwrap();
+    assert_eq!((&sent["event"], &sent["id"]), (&json!("test"), &told["notice"]));
+    assert_eq!(sent["link"], "https://gray.example.com/channels");
+    // Chats refuse many messages: so do we, each channel for itself.
+    li.post("/channels/ops/test", json!({})).await.is(429);
+    let failed = li.post("/channels/other/test", json!({})).await.is(200).json();
+    assert_eq!((&failed["outcome"], &failed["why"]), (&json!("failed"), &json!("not taken (status 403)")));
+    let log = wang.get("/deliveries?limit=1").await.is(200).json();
+    assert_eq!(log["items"][0], failed);
+    let next = wang.get(&format!("/deliveries?after={}", log["next"].as_str().unwrap())).await.is(200).json();
+    assert_eq!((&next["items"], &next["next"]), (&json!([told]), &json!(null)));
+    assert_eq!(wang.get("/deliveries?channel=ops").await.json()["items"], json!([told]));
+    let shown = wang.get("/channels").await.is(200);
+    let text = String::from_utf8_lossy(&shown.body).into_owned();
+    assert!(!text.contains("token-in-the-path") && !text.contains("secret of"), "{text}");
+    let shown = shown.json();
+    assert_eq!(shown["items"][0], json!({"name": "ops", "kind": "json", "language": "en", "last": told}));
+    assert_eq!(shown["items"][1]["language"], "zh");
+    let audit = li.get("/audit?what=channels").await.is(200).json();
+    let actions: Vec<_> =
+        audit["items"].as_array().unwrap().iter().map(|one| (&one["action"], &one["result"])).collect();
+    assert_eq!(actions[0], (&json!("channel.test"), &json!("ok")));
+    assert!(actions.contains(&(&json!("channel.test"), &json!("refused"))), "{audit}");
 }

@@ -35,6 +35,9 @@ fn live() -> Vec<Call> {
         ("GET", "/audit", Value::Null, READERS),
         ("GET", "/messages", Value::Null, READERS),
         ("POST", "/messages/none/read", Value::Null, READERS),
+        ("GET", "/channels", Value::Null, READERS),
+        ("GET", "/deliveries", Value::Null, READERS),
+        ("POST", "/channels/none/test", Value::Null, OPERATORS),
         ("POST", "/explain", question, READERS),
         ("POST", "/replay", json!({"drafts": {}, "sample": {"identities": 1}}), READERS),
     ]

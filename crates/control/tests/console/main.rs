@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod browser;
+mod channels;
 mod configs;
 mod editing;
 mod keyboard;
@@ -14,4 +15,5 @@ mod pages;
 mod plain;
 mod plans;
 mod proxy;
+mod replay;
 mod stage;

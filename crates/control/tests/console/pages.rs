@@ -6,7 +6,7 @@ use graygate_control::people::Role;
 use crate::browser::Browser;
 use crate::stage::Stage;
 
-pub const PAGES: [&str; 19] = [
+pub const PAGES: [&str; 21] = [
     "/",
     "/plans",
     "/plans/new",
@@ -19,17 +19,19 @@ pub const PAGES: [&str; 19] = [
     "/lists/pilots?contains=alice",
     "/why",
     "/why?url=http%3A%2F%2Flocalhost%2Fpatient%2Flist&headers=x-user%3A%20alice",
+    "/replay?document=rules/30-share",
     "/find?q=alice",
     "/fleet",
     "/audit",
     "/messages",
+    "/channels",
     "/people",
     "/sign-in",
     "/documents/rules/30-share?done=saved&back=1",
 ];
 
 async fn look_at_all(theme: &str) {
-    let stage = Stage::start().await;
+    let stage = Stage::with("channels: {ops: {webhook: \"http://127.0.0.1:1/\"}}\n").await;
     stage.person("li", Role::Admin).await;
     stage.person("wang", Role::Viewer).await;
     let browser = Browser::open(&stage.origin()).await;

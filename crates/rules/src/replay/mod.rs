@@ -12,7 +12,7 @@ mod recorded;
 #[cfg(test)]
 mod tests;
 
-pub use moves::{Example, Move, Moves, Shift};
+pub use moves::{Example, Examples, Move, Moves, Shift};
 pub use recorded::{Recorded, recorded};
 
 use made_up::Crowd;
@@ -38,8 +38,21 @@ pub fn replay<L>(before: &Snapshot, after: &Snapshot, sample: Sample<L>, now: i1
 where
     L: IntoIterator<Item: AsRef<str>>,
 {
+    replay_showing((before, after), sample, now, Examples::default())
+}
+
+/// The same with more or fewer of the requests that would move.
+pub fn replay_showing<L>(
+    (before, after): (&Snapshot, &Snapshot),
+    sample: Sample<L>,
+    now: i128,
+    examples: Examples,
+) -> Moves
+where
+    L: IntoIterator<Item: AsRef<str>>,
+{
     let mut scratch = Scratch::default();
-    let mut tally = Tally::default();
+    let mut tally = Tally::showing(examples);
     let mut ask = |question: &Question| {
         let old = question.ask(before, now, &mut scratch);
         let new = question.ask(after, now, &mut scratch);

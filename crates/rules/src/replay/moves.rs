@@ -7,9 +7,26 @@ use serde::Serialize;
 use super::question::{About, Got, Question};
 use crate::vocab::Name;
 
-/// Examples shown in all, and of one move: a person reads them.
-const EXAMPLES: usize = 20;
-const EXAMPLES_OF_ONE_MOVE: usize = 5;
+/// How many requests that would move are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Examples {
+    pub in_all: usize,
+    pub of_one_move: usize,
+}
+
+impl Examples {
+    /// As many as there are, up to a limit: a list for another program.
+    pub fn up_to(limit: usize) -> Examples {
+        Examples { in_all: limit, of_one_move: limit }
+    }
+}
+
+impl Default for Examples {
+    /// A person reads them.
+    fn default() -> Examples {
+        Examples { in_all: 20, of_one_move: 5 }
+    }
+}
 
 /// Who would move, in the order and the words of the contract.
 #[derive(Serialize, Clone, Default, Debug)]
@@ -78,6 +95,7 @@ pub struct Tally<'s> {
     undrawn: u64,
     by: BTreeMap<MoveKey<'s>, u64>,
     rules: BTreeMap<(&'s Name, Option<&'s Name>), Counts>,
+    wanted: Examples,
     examples: Vec<Example>,
     shown: BTreeMap<[Option<&'s Name>; 4], usize>,
 }
@@ -91,6 +109,10 @@ struct Counts {
 }
 
 impl<'s> Tally<'s> {
+    pub fn showing(wanted: Examples) -> Tally<'s> {
+        Tally { wanted, ..Tally::default() }
+    }
+
     pub fn count(&mut self, question: &Question, old: Got<'s>, new: Got<'s>) {
         self.requests += 1;
         self.undrawn += u64::from(old.undrawn || new.undrawn);
@@ -130,7 +152,7 @@ impl<'s> Tally<'s> {
 
     fn show(&mut self, question: &Question, old: Got<'s>, new: Got<'s>) {
         let shown = self.shown.entry([old.service, old.version, new.service, new.version]).or_default();
-        if self.examples.len() == EXAMPLES || *shown == EXAMPLES_OF_ONE_MOVE {
+        if self.examples.len() == self.wanted.in_all || *shown == self.wanted.of_one_move {
             return;
         }
         *shown += 1;

@@ -177,9 +177,11 @@ function isUnsaved() {
 }
 
 function guardForms() {
-  every(document.querySelectorAll("form[data-unsaved] textarea:not([hidden])"), (field) => initial.set(field, field.value));
+  every(document.querySelectorAll("form[data-unsaved] textarea:not([hidden], [data-aside])"), (field) => initial.set(field, field.value));
   let sent = false;
-  document.addEventListener("submit", ({ target }) => {
+  document.addEventListener("submit", ({ target, submitter }) => {
+    // What is downloaded leaves the page as it is.
+    if (submitter?.dataset.download !== undefined) return;
     sent = true;
     // Pressed twice is pressed once.
     setTimeout(() => every(target.querySelectorAll("button[type=submit]"), (button) => (button.disabled = true)));
@@ -195,9 +197,36 @@ function readFiles() {
   every(document.querySelectorAll("input[type=file][data-into]"), (input) => {
     input.addEventListener("change", async () => {
       const field = document.getElementById(input.dataset.into);
-      if (input.files[0] && field) field.value = await input.files[0].text();
+      if (!input.files[0] || !field) return;
+      const room = Number(input.dataset.requests);
+      field.value = room ? await requests(input.files[0], room) : await input.files[0].text();
     });
   });
+}
+
+// The newest requests of an access log that have room in a form; of each line only what a replay asks for.
+const READ_AT_MOST = 16 << 20;
+async function requests(file, room) {
+  const lines = (await file.slice(Math.max(file.size - READ_AT_MOST, 0)).text()).split("\n");
+  if (file.size > READ_AT_MOST) lines.shift();
+  const kept = [];
+  let left = room;
+  for (const line of lines.reverse()) {
+    const short = slim(line);
+    left -= short.length + 1;
+    if (left < 0) break;
+    if (short) kept.push(short);
+  }
+  return kept.reverse().join("\n");
+}
+
+function slim(line) {
+  try {
+    const { method, host, path, client, user_agent } = JSON.parse(line);
+    return JSON.stringify({ method, host, path, client, user_agent });
+  } catch {
+    return line.trim();
+  }
 }
 
 function goToLines() {

@@ -137,7 +137,24 @@ words! {
     until "Until" "至"
     of_users "of the users" "占用户"
     requests_a_minute "requests a minute" "每分钟请求"
-    examples "Examples" "示例"
+    examples "Requests that would move" "会改变的请求"
+    replay "Who would move: replay an access log" "谁会改变：回放访问日志"
+    replay_note "Drafts of documents are compared with the documents as they are now: nothing is changed. Paste lines of a proxy's access log, or choose its file; without a log, 1,000 made-up users of each service are asked." "将文档草稿与当前文档相比较，不做任何更改。粘贴代理访问日志的若干行，或选择日志文件；没有日志时，询问每个服务的 1,000 个模拟用户。"
+    replay_log "Ask the requests of an access log instead of made-up users" "用访问日志中的请求代替模拟用户"
+    log_hint "One JSON object a line, as proxies write it. Method, host, path, client and user agent count; a log has no query, cookie or other header, so a condition on one of those finds it absent." "每行一个 JSON 对象，与代理所写相同。只看方法、主机、路径、客户端地址和用户代理；日志中没有查询参数、Cookie 和其他请求头，涉及它们的条件视为缺失。"
+    access_log "Access log" "访问日志"
+    of_the_log "of the log" "占日志"
+    log_by_step "Requests of the log that would move by each step" "日志中各步骤会改变的请求"
+    moves_by_rule "Rule by rule" "逐条规则"
+    rule "Rule" "规则"
+    no_rule "no rule" "无规则"
+    decides_today "decides today" "当前决定"
+    would_decide "would decide" "将会决定"
+    request "Request" "请求"
+    client "Client" "客户端"
+    document_name "Document" "文档"
+    draft_text "Draft (empty: it is taken away)" "草稿（留空表示删除）"
+    another_document "Another document" "再加一个文档"
     plan "plan" "计划"
     proxy "Proxy" "代理"
     running "Running" "运行中的版本"
@@ -168,6 +185,32 @@ words! {
     mark_read "Mark these as read" "标为已读"
     unread "unread" "未读"
     open_it "open" "打开"
+    channels "Channels: where notices go" "渠道：通知发往何处"
+    channels_note "Channels stand in control.yaml; no page can name an address, and what the other side answers is not shown." "渠道写在 control.yaml 中；任何页面都不能指定地址，也不显示对方的应答。"
+    no_channels "control.yaml has no channels." "control.yaml 中没有渠道。"
+    channel "Channel" "渠道"
+    its_language "Language" "语言"
+    sent_last "Sent last" "最近发送"
+    test "Test" "测试"
+    delivery_log "Log of deliveries" "投递记录"
+    nothing_sent "Nothing was sent yet." "尚未发送任何内容。"
+    attempts "Attempts" "次数"
+    delivered "delivered" "已送达"
+    not_delivered "failed" "未送达"
+    given_up "given up" "已放弃"
+    no_such_channel "no such channel" "没有此渠道"
+    event_started "started" "已启动"
+    event_step "a step began" "进入新的步骤"
+    event_paused "paused" "已暂停"
+    event_resumed "resumed" "已继续"
+    event_completed "completed" "已完成"
+    event_rolled_back "rolled back" "已回滚"
+    event_promoted "promoted" "已转正"
+    event_waiting "waits for a person" "等待人工处理"
+    event_held "does not go on" "停滞不前"
+    event_foreign "changed past the second person" "绕过双人复核的修改"
+    event_quota "the store is nearly full" "存储即将写满"
+    event_test "a test" "测试"
     proposal "Proposal" "提案"
     own_proposal "You proposed it yourself; another person decides." "这是您自己的提案；由他人决定。"
     it_waits_now "It waits for a second person now; nothing has changed yet." "正在等待第二人；尚未更改。"
@@ -207,6 +250,9 @@ words! {
 }
 
 sentences! {
+    test_channel(name) "Test {name}: sends one message" "测试 {name}：发送一条消息"
+    test_arrived(name) "{name} took the test message." "{name} 已接收测试消息。"
+    test_failed(name) "{name} did not take the test message." "{name} 未接收测试消息。"
     as_csv(rows) "as a table (CSV, the newest {rows} at most)" "导出表格（CSV，最多最近 {rows} 条）"
     charts_of(shown, all) "{shown} of {all} versions are drawn." "只画出 {all} 个版本中的 {shown} 个。"
     touches(count) "about {count} requests a minute get a gray version" "每分钟约 {count} 个请求得到灰度版本"
@@ -230,6 +276,10 @@ sentences! {
     would_add(count) "adds {count}" "添加 {count} 个"
     would_remove(count) "removes {count}" "移除 {count} 个"
     moved_of(moved, asked) "{moved} of {asked} made-up users would get another version" "{asked} 个模拟用户中有 {moved} 个会得到另一版本"
+    moved_of_log(moved, asked) "{moved} of {asked} requests of the log would get another version" "日志的 {asked} 个请求中有 {moved} 个会得到另一版本"
+    lines_left_out(count) "{count} lines are no request and were left out" "{count} 行不是请求，已略去"
+    requests_undrawn(count) "{count} requests carry no identity: where a share decides they get release" "{count} 个请求没有身份：由比例决定时得到 release"
+    moves_as_csv(rows) "The list of them (CSV, {rows} at most)" "导出清单（CSV，最多 {rows} 条）"
     why_for(text) "Which version does the user {text} get?" "用户 {text} 得到哪个版本？"
     member_of(list) "member of {list}" "名单 {list} 的成员"
     remove_user(name) "Take {name} away, with all sessions" "删除 {name} 及其所有会话"
@@ -237,6 +287,24 @@ sentences! {
 }
 
 impl Language {
+    /// What happened, by an event's word.
+    pub fn event_name(self, event: &str) -> &'static str {
+        match event {
+            "started" => self.event_started(),
+            "step" => self.event_step(),
+            "paused" => self.event_paused(),
+            "resumed" => self.event_resumed(),
+            "completed" => self.event_completed(),
+            "rolled_back" => self.event_rolled_back(),
+            "promoted" => self.event_promoted(),
+            "waiting" => self.event_waiting(),
+            "held" => self.event_held(),
+            "foreign" => self.event_foreign(),
+            "quota" => self.event_quota(),
+            _ => self.event_test(),
+        }
+    }
+
     pub fn role_name(self, role: Role) -> &'static str {
         match role {
             Role::Viewer => self.viewer(),
