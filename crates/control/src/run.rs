@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::api::{Front, Site, router};
 use crate::certificates::Certificates;
-use crate::control::{Channels, Control, Live, Stranger, SystemClock};
-use crate::notices::{Delivery, Pace};
+use crate::control::{Control, Live, Stranger, SystemClock};
+use crate::notices::{Channels, Delivery, Pace};
 use crate::oidc::Provider;
 use crate::registries::config::Registries;
 use crate::serve::serve;

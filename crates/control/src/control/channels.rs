@@ -3,10 +3,8 @@
 //! Owns: the test of a channel, and reading the log of deliveries. Never: an address, which the file alone names, or what
 //! the other side answered.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
-use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -20,36 +18,8 @@ use crate::people::{Permission, Principal};
 use crate::settings::{Channel, ChannelKind, ChatFormat, Tongue};
 use crate::state::{Order, PAGE_LIMIT, Range, Transaction, read_json};
 
-/// Between two tests of a channel: chats refuse many messages, and then those that matter too.
-const TEST_EVERY: Duration = Duration::from_secs(10);
 /// Records that are looked through for one page of one channel's.
 const LOOKED_THROUGH: usize = 10_000;
-
-/// The channels of control.yaml.
-#[derive(Default)]
-pub struct Channels {
-    pub all: BTreeMap<String, Channel>,
-    /// The control plane's address from outside, without a slash at its end.
-    pub base: String,
-    tested: Mutex<HashMap<String, Instant>>,
-}
-
-impl Channels {
-    pub fn new(all: BTreeMap<String, Channel>, base: String) -> Channels {
-        Channels { all, base, tested: Mutex::default() }
-    }
-
-    /// Whether it is time for another test; asked, it is not for a while.
-    fn begin_test(&self, name: &str, now: Instant) -> Result<()> {
-        let mut tested = self.tested.lock();
-        let left = tested.get(name).and_then(|at| TEST_EVERY.checked_sub(now.saturating_duration_since(*at)));
-        if let Some(after) = left.filter(|left| !left.is_zero()) {
-            return Err(Error::TooMany { detail: format!("`{name}` was tested a moment ago"), after });
-        }
-        tested.insert(name.to_owned(), now);
-        Ok(())
-    }
-}
 
 /// A channel without its address: that may hold a secret.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
@@ -170,7 +140,10 @@ impl Control {
         who.may_somewhere(Permission::Move)?;
         let channel =
             self.channels.all.get(name).ok_or_else(|| Error::not_found(format!("channels/{name}")))?;
-        self.channels.begin_test(name, self.clock.instant())?;
+        self.channels.begin_test(name, self.clock.instant()).map_err(|after| {
+            let detail = format!("`{name}` was tested a moment ago");
+            Error::TooMany { detail, after }
+        })?;
         // What went out stands in the audit, whatever becomes of this process meanwhile.
         let deed = Deed::ok(who, "channel.test", format!("channels/{name}"));
         let audit = self.write(Plan::new(deed)).await?.head.shown();

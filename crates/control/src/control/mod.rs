@@ -37,7 +37,7 @@ pub use crate::people::FourEyes;
 pub use accounts::{NewToken, NewUser, TokenMade, TokenShown, UserChange, UserShown};
 pub use ask::{ExplainAsked, ReplayAsked, SampleAsked};
 pub use change::{ChangedShown, Done, Intent, Precondition, check_condition, etag};
-pub use channels::{ChannelShown, Channels, DeliveryShown};
+pub use channels::{ChannelShown, DeliveryShown};
 pub use clock::{Clock, SystemClock, rfc3339};
 pub use documents::{DocumentShown, DocumentText, kind_of};
 pub use draft::{DOCUMENT_LIMIT, Draft, DryRun};

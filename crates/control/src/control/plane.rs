@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use super::channels::Channels;
 use super::clock::Clock;
 use super::events::Events;
 use super::heard::Live;
@@ -23,6 +22,7 @@ use crate::audit::{AUDIT_KEPT, Refusals};
 use crate::configs::index::Configs;
 use crate::gateway::settings::Hospital;
 use crate::metrics::Metrics;
+use crate::notices::Channels;
 use crate::oidc::Provider;
 use crate::people::{FourEyes, KnownTokens, Passwords, SessionSettings, Throttle};
 use crate::registries::status::Status;

@@ -5,6 +5,7 @@
 //! Never: decides what is worth telling, or shows what the other side answers. Start at [`Notice`]; [`Delivery`] is the way
 //! out.
 
+mod channels;
 mod chat;
 mod deliver;
 mod log;
@@ -16,6 +17,7 @@ mod send;
 mod wording;
 mod worker;
 
+pub use channels::Channels;
 pub use deliver::Delivery;
 pub use log::{DELIVERIES, Tried, Tries, note};
 pub use message::{MESSAGES, Message};

@@ -1,8 +1,7 @@
 //! Questions, messages, events and what runs.
 
 use graygate_control::api::Front;
-use graygate_control::control::Channels;
-use graygate_control::notices::{Event, Notice};
+use graygate_control::notices::{Channels, Event, Notice};
 use graygate_control::people::Role;
 use graygate_control::settings::Config;
 use graygate_control::state::Transaction;
