@@ -8,7 +8,7 @@ ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries messages-proof plan-figures control-figures \
+.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries messages-proof messages-mutations messages-speed messages-soak plan-figures control-figures \
 	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools message-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
@@ -173,16 +173,27 @@ registries: cargo build-tools registry-tools ## measure from a change in a regis
 		$(CARGO) test --locked --test it registries::latency
 	@cat loadtest/results/registries.md
 
-# MESSAGES='2000' for fewer; with 20000 it takes a quarter of an hour, and its five mistaken runs another.
+# MESSAGES='2000' for fewer; 20000 take a quarter of an hour. What does not hold is written as well, and fails.
 MESSAGES ?= 20000
-messages-proof: cargo build-tools message-tools ## prove message lanes with MESSAGES (20000) messages and faults, and with mistakes
+MUTATIONS ?=
+messages-proof: cargo build-tools message-tools ## prove message lanes with MESSAGES (20000) messages and faults
 	@mkdir -p loadtest/results
-	@set -e -o pipefail; out=loadtest/results/messages.md; trap 'rm -f $$out.new' EXIT; \
-	GRAYGATE_MESSAGES=$(CURDIR)/$$out.new GRAYGATE_MESSAGES_COUNT=$(MESSAGES) \
-		$(CARGO) test --locked --features mutations --test it messages::proof -- --nocapture; \
-	{ echo "$$(date -u +%F), commit $$(git rev-parse --short HEAD). \`make messages-proof\` writes this file."; echo; \
-	cat $$out.new; } > $$out
-	@cat loadtest/results/messages.md
+	@set -e; out=$(CURDIR)/loadtest/results/messages.md; rm -f $$out.new; failed=0; \
+	GRAYGATE_MESSAGES=$$out.new GRAYGATE_MESSAGES_COUNT=$(MESSAGES) \
+		$(CARGO) test --locked --test it messages::proof -- --nocapture || failed=$$?; \
+	test -e $$out.new; \
+	{ echo "$$(date -u +%F) · $$(nproc) processors · commit $$(git rev-parse --short HEAD) · \`make messages-proof\`"; echo; \
+	cat $$out.new; } > $$out; rm $$out.new; cat $$out; exit $$failed
+
+# MUTATIONS='polls session' makes only those; each takes two minutes.
+messages-mutations: cargo build-tools message-tools ## make mistakes with message lanes on purpose, and see the checks notice
+	@mkdir -p loadtest/results
+	@set -e; out=$(CURDIR)/loadtest/results/messages-mutations.md; rm -f $$out.new; failed=0; \
+	GRAYGATE_MUTATIONS=$$out.new GRAYGATE_MUTATIONS_CHOSEN='$(MUTATIONS)' \
+		$(CARGO) test --locked --features mutations --test it messages::proof -- --nocapture || failed=$$?; \
+	test -e $$out.new; \
+	{ echo "$$(date -u +%F) · commit $$(git rev-parse --short HEAD) · \`make messages-mutations\`"; echo; \
+	cat $$out.new; } > $$out; rm $$out.new; cat $$out; exit $$failed
 
 # PARTS='actions breaks leader' measures some of it; PROGRAM another build of the program.
 PROGRAM ?= target/release/graygate

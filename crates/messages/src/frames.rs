@@ -7,12 +7,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A body of either side.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A body of a connection as one that edits can be laid over.
+pub fn streamed(body: Incoming) -> Body {
+    body.map_err(Into::into).boxed_unsync()
+}
 
 const HEAD_BYTES: usize = 5;
 /// Largest message: RocketMQ's own limit is 4 MiB, and a batch may have several.

@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use super::calls::{Call, Caller, Refusal, refused};
 use super::consumers;
 use super::edit;
-use super::frames::{Body, MESSAGE_LIMIT, single};
+use super::frames::{Body, MESSAGE_LIMIT, single, streamed};
 use super::producers;
 use super::receive;
 use super::shared::{Failure, Shared};
@@ -178,10 +178,6 @@ async fn by_offset(
         return Ok(refused(Refusal::Unimplemented, "a group with lanes cannot be read by offset"));
     }
     through(shared, path, caller, super::upstream::whole(super::frames::framed(&message))).await
-}
-
-fn streamed(body: Incoming) -> Body {
-    body.map_err(Into::into).boxed_unsync()
 }
 
 /// As it came.

@@ -16,7 +16,7 @@ use super::board::{
 };
 use super::prime::prime;
 use super::shared::Shared;
-use super::state::{Action, Group};
+use super::state::{Action, Group, State};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -86,6 +86,9 @@ async fn turn(
             state.look(view, until, now);
             state.next(now, unix())
         });
+        for client in shared.with(State::take_silent) {
+            shared.forget(&client).await;
+        }
         shared.metrics.takeovers(shared.with(|state| state.takeovers()));
         shared.notify();
         let is_busy = !actions.is_empty();

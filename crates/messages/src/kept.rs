@@ -3,20 +3,19 @@
 //! A broker pops a message for a poll whether or not anyone still wants it, and would keep it for its invisible time, a
 //! minute. Owns: those answers, and handing messages back. Never: what is handed out.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::{Frame, Incoming};
+use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::calls::Call;
 use super::edit;
-use super::frames::{Body, BoxError, Edited, framed};
+use super::frames::{Body, BoxError, Edited, framed, streamed};
 use super::upstream::{Upstreams, whole};
+use super::watched::{End, Watched};
 use super::wire::{self, Malformed};
 
 /// When what was not handed out is there again.
@@ -66,54 +65,25 @@ impl Back {
             let path = Call::ReceiveMessage.path();
             let response = back.upstreams.call(&back.client, &path, headers, body).await;
             if let Err(Ok(response)) = sender.send(response) {
-                back.rest(response.into_body()).await;
+                back.rest(streamed(response.into_body())).await;
             }
         });
         let response: Response<Incoming> = receiver.await??;
-        Ok(response.map(|inner| Kept { inner: Some(inner), back: self }.boxed_unsync()))
+        let at_end = Box::new(move |end| {
+            if let (End::Unwanted(rest), Ok(runtime)) = (end, tokio::runtime::Handle::try_current()) {
+                runtime.spawn(self.rest(rest));
+            }
+        });
+        Ok(response.map(|body| Watched::new(streamed(body), at_end).boxed_unsync()))
     }
 
     /// Reads what is no longer wanted.
-    async fn rest(self, body: Incoming) {
-        let body = body.map_err(Into::into).boxed_unsync();
-        let mut body = Edited::new(
-            body,
-            Box::new(move |answer| {
-                self.give(&answer);
-                None
-            }),
-        );
+    async fn rest(self, body: Body) {
+        let give = Box::new(move |answer: Bytes| {
+            self.give(&answer);
+            None
+        });
+        let mut body = Edited::new(body, give);
         while let Some(Ok(_)) = body.frame().await {}
-    }
-}
-
-struct Kept {
-    inner: Option<Incoming>,
-    back: Back,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let inner = self.inner.take();
-        if let (Some(inner), Ok(runtime)) = (inner, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(self.back.clone().rest(inner));
-        }
-    }
-}
-
-impl hyper::body::Body for Kept {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(inner).poll_frame(cx));
-        if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
-            self.inner = None;
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 }

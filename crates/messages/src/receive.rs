@@ -206,7 +206,7 @@ async fn of_base(
         Some(answer)
     });
     let at_end = Box::new(move |end: End| {
-        if end == End::Whole {
+        if matches!(end, End::Whole) {
             poll.end();
         }
     });

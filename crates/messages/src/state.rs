@@ -87,6 +87,8 @@ pub struct State {
     /// Until when what this gateway holds is its own; `None` before it held anything.
     holds_until: Option<Instant>,
     clients: BTreeMap<String, Client>,
+    /// Clients that fell silent, for [`State::take_silent`].
+    silent: Vec<String>,
     polls: BTreeMap<u64, Poll>,
     sends: BTreeMap<u64, LaneKey>,
     last: u64,
@@ -112,6 +114,7 @@ impl State {
             view: None,
             holds_until: None,
             clients: BTreeMap::new(),
+            silent: Vec::new(),
             polls: BTreeMap::new(),
             sends: BTreeMap::new(),
             last: 0,
@@ -305,6 +308,11 @@ impl State {
         }
     }
 
+    /// Clients that fell silent since this was asked: what was kept for them can go.
+    pub fn take_silent(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.silent)
+    }
+
     pub fn has_client(&self, client: &str) -> bool {
         self.clients.contains_key(client)
     }
@@ -385,8 +393,10 @@ impl State {
     /// What to do now. `unix` is the wall clock, in seconds.
     pub fn next(&mut self, now: Instant, unix: u64) -> Vec<Action> {
         self.polls.retain(|_, poll| poll.until.is_none_or(|until| now < until));
-        self.clients
-            .retain(|_, client| client.streams > 0 || now.saturating_duration_since(client.seen) < SILENCE);
+        let is_silent =
+            |client: &Client| client.streams == 0 && now.saturating_duration_since(client.seen) >= SILENCE;
+        let silent = self.clients.extract_if(.., |_, client| is_silent(client)).map(|(name, _)| name);
+        self.silent.extend(silent);
         let Some(view) = self.view.clone().filter(|_| self.is_declared) else { return Vec::new() };
         let mut actions = Vec::new();
         for group in self.groups.values() {
@@ -520,6 +530,7 @@ mod tests {
         state.beat("client", "g", None, begun);
         let _ = state.next(begun + SILENCE, 0);
         assert!(!state.has_client("client"));
+        assert_eq!(state.take_silent(), ["client"], "sessions in its name would stay open for ever");
     }
     fn view(step: Step) -> View {
         let kept = super::super::board::Kept { record: Record { step, since: 0 }, created: 7, modified: 9 };

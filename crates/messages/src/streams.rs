@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::calls::{Call, Caller};
 use super::edit::{self, of_lane};
-use super::frames::{Body, Edit, Edited};
+use super::frames::{Body, Edit, Edited, streamed};
 use super::shared::{Failure, Registered, Shared};
 use super::watched::Watched;
 use super::wire::{self, Malformed};
@@ -55,7 +55,7 @@ pub async fn telemetry(shared: &Arc<Shared>, caller: Caller, body: Body) -> Resu
     // The client's side ends with its connection, and only the answer is sure to notice.
     let at_end = Box::new(move |_| stream.end());
     Ok(response.map(|body| {
-        let body = Edited::new(body.map_err(Into::into).boxed_unsync(), answer).boxed_unsync();
+        let body = Edited::new(streamed(body), answer).boxed_unsync();
         Watched::new(body, at_end).boxed_unsync()
     }))
 }

@@ -8,6 +8,9 @@ pub type Time = f64;
 /// Between the moment at which a lane is told to live and the one at which a client of base has read an answer that left
 /// before.
 const ON_ITS_WAY: Time = 2.0;
+/// How much a broker that is killed may have forgotten: acknowledgements wait in its memory for up to 13 s before positions
+/// move on (`popCkStayBufferTime` and `popCkStayBufferTimeOut`), and positions are written every 5 s.
+const FORGOTTEN: Time = 20.0;
 
 /// What became of a message that a producer sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,19 +66,34 @@ pub struct Living {
     pub to: Time,
 }
 
+/// A time in which a process was away.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Cut {
+    pub from: Time,
+    pub to: Time,
+}
+
+impl Cut {
+    pub fn at(moment: Time) -> Cut {
+        Cut { from: moment, to: moment }
+    }
+}
+
 /// All that was seen.
 #[derive(Default, Debug)]
 pub struct Log {
     pub sent: BTreeMap<String, Fate>,
+    /// When the producer was told that the broker has it.
+    pub stored: BTreeMap<String, Time>,
     /// Of the group with lanes.
     pub deliveries: Vec<Delivery>,
     /// Of a group without lanes on the same topic: the mark of each message it saw.
     pub third: BTreeMap<String, Option<String>>,
     pub living: Vec<Living>,
-    /// When consumers lost their process, gateway or broker.
-    pub cuts: BTreeMap<String, Vec<Time>>,
-    /// When the broker was killed: what waits for its time then, delayed or for the next attempt, may come twice.
-    pub restarts: Vec<Time>,
+    /// When consumers lost their process or gateway.
+    pub cuts: BTreeMap<String, Vec<Cut>>,
+    /// When the broker was killed.
+    pub kills: Vec<Cut>,
     /// Lanes that were closed while messages of theirs were on their way.
     pub closed: BTreeSet<String>,
     /// Messages of the groups that their brokers still wait for, once all is quiet.
@@ -160,7 +178,7 @@ fn one_at_a_time(log: &Log) -> Vec<String> {
             for second in &all[at + 1..] {
                 let is_over = first.end.is_some_and(|end| end <= second.begin);
                 let is_again = !is_over || first.acknowledged;
-                if is_again && !was_cut(log, first, second.begin) {
+                if is_again && !was_cut(log, first, second.begin) && !was_forgotten(log, &all, second.begin) {
                     found.push(format!("{id}: {first:?} and {second:?}"));
                 }
             }
@@ -169,14 +187,28 @@ fn one_at_a_time(log: &Log) -> Vec<String> {
     found
 }
 
-/// Whether the consumer may have lost the message, or its word on it, before the next one had it.
+/// Whether the consumer lost its process or gateway while it had the message, or while its word on it was on its way.
 fn was_cut(log: &Log, delivery: &Delivery, until: Time) -> bool {
-    let is_delayed = delivery.id.starts_with("late") || delivery.id.starts_with("once");
-    if is_delayed && log.restarts.iter().any(|at| *at <= until) {
-        return true;
-    }
-    let cuts = log.cuts.get(&delivery.consumer);
-    cuts.is_some_and(|cuts| cuts.iter().any(|at| delivery.begin - ON_ITS_WAY <= *at && *at <= until))
+    let was_at = |cut: &Cut| {
+        delivery.begin - ON_ITS_WAY <= cut.to
+            && delivery.end.is_none_or(|end| cut.from <= end + ON_ITS_WAY)
+            && cut.from <= until
+    };
+    log.cuts.get(&delivery.consumer).is_some_and(|cuts| cuts.iter().any(was_at))
+}
+
+/// Whether a broker that was killed had the message and did not know for sure yet that it was acknowledged: from its disk it
+/// delivers again what was on its way, and what waited for its time or for the next attempt.
+fn was_forgotten(log: &Log, deliveries: &[&Delivery], until: Time) -> bool {
+    let Some(first) = deliveries.first() else { return false };
+    let ends = deliveries.iter().filter(|one| one.acknowledged).filter_map(|one| one.end);
+    let acknowledged = ends.min_by(Time::total_cmp);
+    let stored = log.stored.get(&first.id);
+    log.kills.iter().any(|kill| {
+        kill.from <= until
+            && stored.is_none_or(|at| *at <= kill.to)
+            && acknowledged.is_none_or(|at| kill.from <= at + FORGOTTEN)
+    })
 }
 
 /// Ids of a message group are `row-<group>-<number>`.
@@ -254,12 +286,12 @@ fn sound() -> Log {
 fn each_check_sees_what_breaks_its_promise_and_nothing_else() {
     assert_eq!(broken(&sound()), Broken::new());
     type Break = fn(&mut Log);
-    let cases: [(&str, &str, Break); 12] = [
+    let cases: [(&str, &str, Break); 14] = [
         ("a message is lost", "a", |log| drop(log.deliveries.remove(0))),
         ("a message is only begun", "a", |log| log.deliveries[0].acknowledged = false),
         ("a rolled-back one comes", "a", |log| log.deliveries.push(delivery("back-1", Via::Base, None, 1.0))),
         ("both groups handle one", "b", |log| {
-            log.cuts.insert("Drained".into(), vec![12.0]);
+            log.cuts.insert("Drained".into(), vec![Cut::at(12.0)]);
             log.deliveries.push(delivery("plain-2", Via::Base, Some("feat1.7"), 20.0));
         }),
         ("a backlog stays", "b", |log| log.behind = 1),
@@ -271,6 +303,14 @@ fn each_check_sees_what_breaks_its_promise_and_nothing_else() {
             log.deliveries.push(delivery("plain-1", Via::Base, None, 10.5))
         }),
         ("it comes again", "d", |log| log.deliveries.push(delivery("plain-1", Via::Base, None, 30.0))),
+        ("its consumer was cut off long after", "d", |log| {
+            log.cuts.insert("Base".into(), vec![Cut::at(25.0)]);
+            log.deliveries.push(delivery("plain-1", Via::Base, None, 30.0));
+        }),
+        ("the broker was killed long after", "d", |log| {
+            log.kills.push(Cut { from: 40.0, to: 45.0 });
+            log.deliveries.push(delivery("plain-1", Via::Base, None, 50.0));
+        }),
         ("out of order", "e", |log| log.deliveries[2].begin = 5.0),
         ("the third group misses one", "f", |log| drop(log.third.remove("plain-1"))),
         ("a closed lane's message is lost", "ag", |log| drop(log.deliveries.remove(1))),
@@ -287,7 +327,18 @@ fn each_check_sees_what_breaks_its_promise_and_nothing_else() {
 fn who_was_cut_off_may_have_lost_a_message_and_what_left_before_may_arrive() {
     let mut log = sound();
     log.deliveries.push(delivery("plain-1", Via::Base, None, 10.5));
-    log.cuts.insert("Base".into(), vec![10.2]);
+    log.cuts.insert("Base".into(), vec![Cut::at(10.2)]);
     log.deliveries[1].begin = 51.0;
     assert_eq!(broken(&log), Broken::new());
+    log.cuts.clear();
+    log.kills.push(Cut { from: 10.4, to: 16.0 });
+    assert_eq!(
+        broken(&log).keys().collect::<String>(),
+        "d",
+        "two had it before the broker was killed, not one after"
+    );
+    log.deliveries.last_mut().unwrap().begin = 17.0;
+    assert_eq!(broken(&log), Broken::new());
+    log.stored.insert("plain-1".into(), 16.5);
+    assert_eq!(broken(&log).keys().collect::<String>(), "d", "the broker that was killed never had it");
 }

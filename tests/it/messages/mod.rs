@@ -2,5 +2,7 @@
 
 mod checks;
 mod lanes;
+mod producers;
 mod proof;
+mod scene;
 mod stage;
