@@ -203,8 +203,6 @@ impl State {
         let view = self.view.as_ref()?;
         let is_early = match view.step(&key)? {
             Step::Priming => mutation::is(Mutation::MarkBeforePriming),
-            // With that mistake there is nothing to wait for.
-            Step::Excluding if mutation::is(Mutation::FilterByLiveness) => true,
             Step::Excluding => {
                 mutation::is(Mutation::MarkBeforePriming) || mutation::is(Mutation::MarkBeforePolls)
             }
@@ -468,6 +466,8 @@ impl State {
         let Some(mark) = view.mark(key) else { return false };
         match step {
             Step::Priming => self.primed.get(key) == Some(&Primed::Done),
+            // With that mistake there is nothing to wait for.
+            Step::Excluding if mutation::is(Mutation::FilterByLiveness) => true,
             Step::Excluding => {
                 !self.polls.values().any(|poll| poll.group == key.group && !poll.excluded.contains(&mark))
             }

@@ -59,10 +59,16 @@ impl Producers {
         self.all[by].say(&line);
     }
 
-    /// One of a lane whose handler takes long.
+    /// One of the first lane whose handler takes long.
     pub fn long(&mut self, number: usize) {
         self.asked.push(format!("long-{number}"));
         self.all[2].say(&format!("send long-{number}"));
+    }
+
+    /// One of the second lane.
+    pub fn of_second_lane(&mut self, number: usize) {
+        self.asked.push(format!("plain-{number}"));
+        self.all[3].say(&format!("send plain-{number}"));
     }
 
     /// What became of each, once all producers have said so.

@@ -19,6 +19,16 @@ use super::scene::{Act, ORDERED, Scene, step};
 /// Until everything that was sent is handled: the last retry may wait for a minute.
 const SETTLING: Duration = Duration::from_secs(150);
 
+/// What is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    Mixed,
+    /// The same, and in the middle one of the first lane whose handler takes 30 s.
+    OneLong,
+    /// Nothing but what belongs to the second lane once that is open.
+    SecondLane,
+}
+
 /// How much of it all.
 #[derive(Clone, Copy)]
 struct Extent {
@@ -31,8 +41,9 @@ struct Extent {
     mutation: Option<&'static str>,
     /// How long what was sent may take to be handled.
     settling: Duration,
-    /// What one handler takes long for: 30 s.
-    long: Option<usize>,
+    load: Load,
+    /// What happens once all that was sent is handled.
+    afterwards: &'static [Act],
 }
 
 /// As many messages as one round of acts is for.
@@ -56,15 +67,12 @@ const FULL: &[Act] = &[
     Act::Wait,
     Act::CloseLane,
     Act::KillLaneConsumer,
-    Act::Wait,
+    Act::ReplaceBase,
     Act::OpenLane,
     Act::StartLaneConsumer,
     Act::Wait,
     Act::CloseLane,
 ];
-/// A lane opens under load, loses its consumer, and gets it back.
-const FOR_MUTATIONS: &[Act] =
-    &[Act::OpenLane, Act::KillLaneConsumer, Act::Wait, Act::StartLaneConsumer, Act::Wait];
 
 /// What a run showed.
 struct Shown {
@@ -77,6 +85,9 @@ struct Shown {
 async fn run(extent: Extent) -> Shown {
     let begun = Instant::now();
     let mut scene = Scene::start(extent.mutation).await;
+    if extent.load == Load::OneLong {
+        scene.without_simple().await;
+    }
     let producers = Producers::start(&scene).await;
     scene.tell("all clients are there");
     let sending = Instant::now();
@@ -108,8 +119,8 @@ async fn run(extent: Extent) -> Shown {
         of(Fate::Unknown).len()
     ));
     scene.settle(&committed, extent.settling).await;
-    if extent.long.is_some() {
-        tokio::time::sleep(Duration::from_secs(40)).await;
+    for (turn, act) in extent.afterwards.iter().enumerate() {
+        scene.act(*act, turn).await;
     }
     scene.tell("all that arrives has arrived");
     let (log, told) = scene.log(sent).await;
@@ -122,10 +133,10 @@ async fn send(mut producers: Producers, extent: Extent) -> Producers {
     let begun = Instant::now();
     let every = extent.lasting / u32::try_from(extent.messages).unwrap();
     for number in 1..=extent.messages {
-        if extent.long == Some(number) {
-            producers.long(number);
-        } else {
-            producers.send(number);
+        match extent.load {
+            Load::OneLong if number == extent.messages / 2 => producers.long(number),
+            Load::Mixed | Load::OneLong => producers.send(number),
+            Load::SecondLane => producers.of_second_lane(number),
         }
         let due = begun + every * u32::try_from(number).unwrap();
         tokio::time::sleep_until(due.into()).await;
@@ -166,7 +177,8 @@ async fn no_message_is_lost_or_handled_by_two_groups_whatever_happens_to_clients
         rounds: 1,
         mutation: None,
         settling: SETTLING,
-        long: None,
+        load: Load::Mixed,
+        afterwards: &[],
     };
     let shown = run(extent).await;
     assert!(shown.broken.is_empty(), "{:#?}\n{:#?}", shown.broken, shown.told);
@@ -183,7 +195,8 @@ async fn full(count: usize, file: &Path) {
         rounds,
         mutation: None,
         settling: SETTLING,
-        long: None,
+        load: Load::Mixed,
+        afterwards: &[],
     };
     let shown = run(extent).await;
     let mut table = String::new();
@@ -250,28 +263,42 @@ async fn mistakes(file: &Path) {
     );
 }
 
+/// Where each mistake shows.
 fn mutated(name: &'static str) -> Extent {
-    // What is lost never comes: there is no use in waiting for it as long as for what is late.
-    let settling = Duration::from_secs(30);
     let usual = Extent {
         messages: 400,
         lasting: Duration::from_secs(25),
-        acts: FOR_MUTATIONS,
+        acts: &[Act::OpenLane],
         rounds: 1,
         mutation: Some(name),
-        settling,
-        long: None,
+        // What is lost never comes: there is no use in waiting for it as long as for what is late.
+        settling: Duration::from_secs(30),
+        load: Load::Mixed,
+        afterwards: &[],
     };
     match name {
-        // A handle is renewed after 10 s, and an acknowledgement with the old one is none.
-        "session" => Extent {
+        // A lane that had a consumer has none, and gets one again.
+        "liveness" => Extent {
+            acts: &[Act::KillLaneConsumer, Act::Wait, Act::Wait, Act::StartLaneConsumer, Act::Wait],
+            ..usual
+        },
+        // Its messages come from the first moment on.
+        "priming" | "polls" => Extent { load: Load::SecondLane, ..usual },
+        // It has a consumer of its own, beside that of the other group.
+        "separator" => Extent {
+            lasting: Duration::from_secs(50),
+            acts: &[Act::OpenLane, Act::StartLaneConsumer, Act::Wait],
+            ..usual
+        },
+        // What base has drained is still held in the name of its sessions, until they end.
+        _ => Extent {
             messages: 100,
             acts: &[Act::KillLaneConsumer],
             settling: Duration::from_secs(90),
-            long: Some(60),
+            load: Load::OneLong,
+            afterwards: &[Act::Wait, Act::ReplaceBase, Act::Wait, Act::Wait, Act::Wait, Act::Wait],
             ..usual
         },
-        _ => usual,
     }
 }
 

@@ -18,8 +18,10 @@ use crate::sources::relay::Relay;
 use crate::support::etcd::Etcd;
 
 pub const TOPIC: &str = "orders";
-/// With the mistaken separator its retries would be those of the lane's group.
+/// With the mistaken separator its retries would be those of a lane's group. The filters by mark keep them apart even then.
 const NEIGHBOUR: &str = "feat1_orders";
+/// A group without lanes. With the mistaken separator it would be a lane's: underscores are usual in the names of groups.
+const THIRD: &str = "provider_feat2";
 pub const ROWS: &str = "rows";
 pub const GROUP: &str = "provider";
 pub const ORDERED: &str = "ordered";
@@ -39,6 +41,8 @@ pub enum Act {
     KillLaneConsumer,
     StopLaneConsumer,
     StartLaneConsumer,
+    /// Consumers of base are replaced one by one, as a deployment does.
+    ReplaceBase,
     KillGateway,
     CutFromEtcd,
     Mend,
@@ -59,6 +63,7 @@ pub struct Gateway {
 struct Consumer {
     name: String,
     gateway: usize,
+    kind: &'static str,
     client: Client,
 }
 
@@ -81,6 +86,10 @@ pub struct Scene {
     living: Arc<Mutex<Vec<Living>>>,
     told: Vec<String>,
     begun: Instant,
+}
+
+fn both() -> String {
+    format!("{TOPIC},{NEIGHBOUR}")
 }
 
 fn document(topics: &str, group: &str, lanes: &BTreeSet<&str>) -> String {
@@ -136,16 +145,16 @@ impl Scene {
             blocking(move || Consumer {
                 name,
                 gateway,
+                kind,
                 client: Client::start(kind, &[&at.to_string(), &topic, group]),
             })
         };
-        let both = format!("{TOPIC},{NEIGHBOUR}");
         let (zero, one) = (&gateways[0], &gateways[1]);
         let (first, second, simple, third, lane, rows, row_lane) = tokio::join!(
-            named("base-0", 0, "push", zero.base, both.clone(), GROUP),
-            named("base-1", 1, "push", one.base, both.clone(), GROUP),
+            named("base-0", 0, "push", zero.base, both(), GROUP),
+            named("base-1", 1, "push", one.base, both(), GROUP),
             named("base-simple", 0, "simple", zero.base, TOPIC.into(), GROUP),
-            named("third", 0, "push", zero.base, TOPIC.into(), "audit"),
+            named("third", 0, "push", zero.base, TOPIC.into(), THIRD),
             named("lane-0", 1, "push", one.lanes[0], TOPIC.into(), GROUP),
             named("rows", 0, "push", zero.base, ROWS.into(), ORDERED),
             named("rows-lane", 0, "push", zero.lanes[0], ROWS.into(), ORDERED),
@@ -205,9 +214,10 @@ impl Scene {
                     let address = self.gateways[turn % 2].lanes[at].to_string();
                     let client = blocking(move || Client::start("push", &[&address, TOPIC, GROUP])).await;
                     let name = format!("lane-{at}-{turn}");
-                    self.lane[at] = Some(Consumer { name, gateway: turn % 2, client });
+                    self.lane[at] = Some(Consumer { name, gateway: turn % 2, kind: "push", client });
                 }
             }
+            Act::ReplaceBase => self.replace_base(turn).await,
             Act::KillGateway => {
                 let victim = self.killed % 2;
                 self.killed += 1;
@@ -242,6 +252,27 @@ impl Scene {
                 self.closed.insert(lane.to_owned());
                 self.declare().await;
             }
+        }
+    }
+
+    async fn replace_base(&mut self, turn: usize) {
+        for at in 0..self.base.len() {
+            let (kind, gateway) = (self.base[at].kind, self.base[at].gateway);
+            let address = self.gateways[gateway].base.to_string();
+            let topics = if kind == "simple" { TOPIC.to_owned() } else { both() };
+            let client = blocking(move || Client::start(kind, &[&address, &topics, GROUP])).await;
+            let name = format!("base-{at}-{turn}");
+            let before = std::mem::replace(&mut self.base[at], Consumer { name, gateway, kind, client });
+            self.cuts.entry(before.name.clone()).or_default().push(Cut::at(unix()));
+            self.over.push((before.name, blocking(move || before.client.stop()).await));
+        }
+    }
+
+    /// Leaves out the consumer of base that sets an end to its handlers.
+    pub async fn without_simple(&mut self) {
+        if let Some(at) = self.base.iter().position(|one| one.kind == "simple") {
+            let one = self.base.remove(at);
+            self.over.push((one.name, blocking(move || one.client.stop()).await));
         }
     }
 

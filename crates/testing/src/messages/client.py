@@ -1,11 +1,12 @@
 """A client of RocketMQ 5 that is told what to do by lines, and tells by lines what it did.
 
-client.py producer ADDRESS TOPIC [once]    reads `send ID [VERSION]`, answers `sent ID`; with `once` it sends nothing again
-                                           and answers `lost ID` where it does not know; reads more, see `produce`
-client.py push ADDRESS TOPIC GROUP [TAG]   tells `got ID ATTEMPT TAKEN VIA MARK`, `done ID TIME`, `failed ID TIME`
-client.py simple ADDRESS TOPIC GROUP       the same
+client.py producer ADDRESS TOPIC [once]   reads `send ID [VERSION]`, answers `sent ID`; with `once` it sends nothing again
+                                          and answers `lost ID` where it does not know; reads more, see `produce`
+client.py push ADDRESS TOPICS GROUP       tells `got ID ATTEMPT TAKEN VIA MARK`, `done ID TIME`, `failed ID TIME`
+client.py simple ADDRESS TOPICS GROUP     the same
+TOPICS are some with commas between them, and with a filter each where it is wanted: `topic:tag:a||b`, `topic:sql:x > 5`.
 Times are seconds since 1970. VIA is what graygate's handle says: `base`, `lane`, or `drained`, of the lane in MARK.
-A message `slow-...` takes three seconds and `long-...` 30; `once-...` fails at its first attempt.
+A message `slow-...` takes three seconds and `long-...` 30; `once-...` fails at its first attempt, `dead-...` at each.
 """
 
 import logging
@@ -16,7 +17,7 @@ from concurrent.futures import Future
 
 logging.disable(logging.CRITICAL)
 
-from rocketmq.grpc_protocol import TransactionResolution  # noqa: E402
+from rocketmq.grpc_protocol import FilterType, TransactionResolution  # noqa: E402
 from rocketmq.v5.client import ClientConfiguration, ClientScheduler, Credentials, client_telemetry_manager  # noqa: E402
 from rocketmq.v5.consumer import PushConsumer, SimpleConsumer  # noqa: E402
 from rocketmq.v5.consumer.push import ConsumeResult, MessageListener  # noqa: E402
@@ -78,7 +79,7 @@ def handled(message):
         time.sleep(3)
     if name.startswith("long"):
         time.sleep(30)
-    if name.startswith("once") and attempt <= 1:
+    if name.startswith("once") and attempt <= 1 or name.startswith("dead"):
         tell("failed", name, now())
         return False
     return True
@@ -107,7 +108,7 @@ def never_again(producer, message, queue, attempt, error):
 
 
 def produce(settings, topic, mode="often"):
-    """Reads `send ID [VERSION]`, `half ID` (committed, or rolled back where it is `back-...`), `later ID SECONDS`, and
+    """Reads `send ID [VERSION] [KEY=VALUE]...`, `half ID` (committed, or rolled back where it is `back-...`), `later ID SECONDS`, and
     `ordered ID GROUP`."""
     if mode == "once":
         Producer._Producer__check_send_retry_condition = never_again
@@ -122,8 +123,9 @@ def produce(settings, topic, mode="often"):
             message.body = name.encode()
             message.keys = name
             message.tag = name.split("-")[0]
-            if how == "send" and more:
-                message.add_property("x-gray-version", more[0])
+            if how == "send":
+                for word in more:
+                    message.add_property(*(word.split("=") if "=" in word else ("x-gray-version", word)))
             if how == "later":
                 message.delivery_timestamp = int(time.time()) + int(more[0])
             if how == "ordered":
@@ -148,16 +150,24 @@ def produce(settings, topic, mode="often"):
                 time.sleep(0.5)
 
 
-def push(settings, topic, group, tag="*"):
-    consumer = StampedPush(settings, group, Listener(), {one: FilterExpression(tag) for one in topic.split(",")})
+def filters(topics):
+    found = {}
+    for one in topics.split(","):
+        topic, kind, text = (one if ":" in one else one + ":tag:*").split(":", 2)
+        found[topic] = FilterExpression(text, FilterType.SQL if kind == "sql" else FilterType.TAG)
+    return found
+
+
+def push(settings, topics, group):
+    consumer = StampedPush(settings, group, Listener(), filters(topics))
     consumer.startup()
     tell("ready")
     sys.stdin.read()
     consumer.shutdown()
 
 
-def simple(settings, topic, group):
-    consumer = StampedSimple(settings, group, {topic: FilterExpression()}, await_duration=5)
+def simple(settings, topics, group):
+    consumer = StampedSimple(settings, group, filters(topics), await_duration=5)
     consumer.startup()
     tell("ready")
     while True:

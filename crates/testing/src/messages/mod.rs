@@ -127,6 +127,11 @@ impl RocketMq {
         self.order(&["updateSubGroup", "-c", "test", "-g", group, "-o", "true"]);
     }
 
+    /// Makes a group whose members get a message so often again.
+    pub fn create_group(&self, group: &str, retries: u32) {
+        self.order(&["updateSubGroup", "-c", "test", "-g", group, "-r", &retries.to_string()]);
+    }
+
     /// Until it succeeds: a broker listens before the name server has heard of it.
     fn order(&self, arguments: &[&str]) {
         let until = Instant::now() + START_LIMIT;
@@ -234,14 +239,19 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Of a kind of `client.py`, once it is ready.
+    /// Of a kind of `client.py`, or with `node-` before it of `client.cjs`, once it is ready.
     pub fn start(kind: &str, arguments: &[&str]) -> Client {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/messages/client.py");
-        let mut child = Command::new("python3")
-            .arg(script)
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/messages");
+        let (program, script, kind) = match kind.strip_prefix("node-") {
+            Some(kind) => ("node", "client.cjs", kind),
+            None => ("python3", "client.py", kind),
+        };
+        let mut child = Command::new(program)
+            .arg(scripts.join(script))
             .arg(kind)
             .args(arguments)
             .env("PYTHONPATH", tools().join("python"))
+            .env("NODE_PATH", tools().join("node/node_modules"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
