@@ -61,6 +61,11 @@ pub struct Record {
     pub step: Step,
     /// Seconds since 1970 at which the step began.
     pub since: u64,
+    /// Topics whose messages are marked, or ever were: on these the lane's group has its beginning.
+    pub topics: BTreeSet<String>,
+    /// Topics that documents have added since, which are primed before a message there is marked.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub joining: BTreeSet<String>,
 }
 
 /// A record as it stands on the board.

@@ -147,8 +147,7 @@ pub async fn route(shared: &Arc<Shared>, caller: Caller, request: Bytes) -> Resu
     let is_simple = shared.registered(&caller.client).is_some_and(|client| client.kind == SIMPLE_CONSUMER);
     let lanes = shared.with(|state| {
         let group = state.base_group(&caller.client).filter(|_| is_simple)?;
-        let has_topic = state.groups().any(|of| of.name == group && of.topics.contains(topic));
-        has_topic.then(|| state.idle_lanes(group, Instant::now()))
+        Some(state.idle_lanes(group, topic, Instant::now()))
     });
     let headers = caller.headers.clone();
     let answered =
@@ -175,10 +174,7 @@ pub async fn assignment(
             (wire::set(&request, edit::group::ASSIGNMENT, group.as_bytes())?, Vec::new())
         }
         None => {
-            let lanes = shared.with(|state| {
-                let has_topic = state.groups().any(|of| of.name == group && of.topics.contains(topic));
-                if has_topic { state.idle_lanes(group, Instant::now()) } else { Vec::new() }
-            });
+            let lanes = shared.with(|state| state.idle_lanes(group, topic, Instant::now()));
             (request.to_vec(), lanes)
         }
     };

@@ -3,6 +3,7 @@
 //! While the board is away nothing is taken up and nothing given up: what the state last saw stays, and what this gateway
 //! held is no longer relied upon once its lease may have ended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -126,9 +127,9 @@ async fn act(shared: &Arc<Shared>, board: &mut Board, id: &str, action: Action) 
             let value = serde_json::to_string(&counted).unwrap_or_default();
             Write::Leased { key: count_key(&key, id), value }
         }
-        Action::Prime(key) => {
-            shared.with(|state| state.priming(&key));
-            tokio::spawn(prime_on(shared.clone(), key));
+        Action::Prime(key, topics) => {
+            shared.with(|state| state.priming(&key, &topics));
+            tokio::spawn(prime_on(shared.clone(), key, topics));
             return Ok(());
         }
     };
@@ -136,14 +137,12 @@ async fn act(shared: &Arc<Shared>, board: &mut Board, id: &str, action: Action) 
     board.write(write).await.map(drop)
 }
 
-async fn prime_on(shared: Arc<Shared>, key: LaneKey) {
-    let topics = shared
-        .with(|state| state.groups().find(|group| group.name == key.group).map(|group| group.topics.clone()));
-    let primed = prime(&shared, &key, &topics.unwrap_or_default()).await;
+async fn prime_on(shared: Arc<Shared>, key: LaneKey, topics: BTreeSet<String>) {
+    let primed = prime(&shared, &key, &topics).await;
     if let Err(error) = &primed {
         tracing::warn!(lane = %key, %error, "the group of a lane cannot be made yet");
         sleep(PRIME_AGAIN).await;
     }
-    shared.with(|state| state.primed(&key, primed.is_ok()));
+    shared.with(|state| state.primed(&key, &topics, primed.is_ok()));
     shared.notify();
 }

@@ -3,10 +3,12 @@
 //! One receive on every broker with the lane's filter matches nothing and leaves an offset behind on every queue.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
+use tokio::task::JoinSet;
 
 use super::board::LaneKey;
 use super::calls::{CLIENT_ID, Call, TIMEOUT};
@@ -15,7 +17,7 @@ use super::filter::{self, Part};
 use super::frames::{BoxError, Cut, cut, framed};
 use super::sessions::{Speaker, settings};
 use super::shared::Shared;
-use super::upstream::whole;
+use super::upstream::{Upstreams, whole};
 use super::wire;
 
 /// Headers that proxies expect of every client.
@@ -51,13 +53,16 @@ pub async fn prime(shared: &Shared, key: &LaneKey, topics: &BTreeSet<String>) ->
     let mark = shared
         .with(|state| state.view().and_then(|view| view.mark(key)))
         .ok_or("the lane is no longer there")?;
-    let mut primed = Ok(());
+    // Side by side: each topic takes one poll.
+    let mut asking = JoinSet::new();
     for topic in topics {
-        let asked = Asked { client: &client, headers: &headers, group: &group, topic };
-        primed = asked.prime(shared, &mark).await;
-        if primed.is_err() {
-            break;
-        }
+        let (client, headers, group) = (client.clone(), headers.clone(), group.clone());
+        let asked = Asked { client, headers, group, topic: topic.clone() };
+        asking.spawn(asked.prime(shared.upstreams.clone(), mark.clone()));
+    }
+    let mut primed = Ok(());
+    while let Some(one) = asking.join_next().await {
+        primed = primed.and(one?);
     }
     shared.sessions.close(&client).await;
     primed
@@ -96,15 +101,15 @@ async fn alike(
 }
 
 /// Whose receives, and of what.
-struct Asked<'a> {
-    client: &'a str,
-    headers: &'a HeaderMap,
-    group: &'a str,
-    topic: &'a str,
+struct Asked {
+    client: String,
+    headers: HeaderMap,
+    group: String,
+    topic: String,
 }
 
-impl Asked<'_> {
-    async fn prime(&self, shared: &Shared, mark: &str) -> Result<(), BoxError> {
+impl Asked {
+    async fn prime(self, upstreams: Arc<Upstreams>, mark: String) -> Result<(), BoxError> {
         let route = wire::set(&[], edit::topic::FIRST, self.topic.as_bytes())?;
         // Where queues are is told to one who says where it asks; any address will do.
         let mut address = Vec::new();
@@ -115,7 +120,7 @@ impl Asked<'_> {
         wire::put(&mut endpoints, 2, &address);
         let route = wire::set(&route, &[2], &endpoints)?;
         let headers = self.headers.clone();
-        let answered = shared.upstreams.unary(self.client, &Call::QueryRoute.path(), headers, &route).await?;
+        let answered = upstreams.unary(&self.client, &Call::QueryRoute.path(), headers, &route).await?;
         let message = answered.message.ok_or("no route")?;
         let code = wire::number(&message, &[1, 1])?;
         if code != OK {
@@ -126,13 +131,13 @@ impl Asked<'_> {
         for queue in wire::each(&message, 2)? {
             // One queue a broker: a broker looks at all of a topic's queues for one receive.
             if brokers.insert(wire::text(queue, &[4, 1])?.to_owned()) {
-                self.receive(shared, queue, mark).await?;
+                self.receive(&upstreams, queue, &mark).await?;
             }
         }
         Ok(())
     }
 
-    async fn receive(&self, shared: &Shared, queue: &[u8], mark: &str) -> Result<(), BoxError> {
+    async fn receive(&self, upstreams: &Upstreams, queue: &[u8], mark: &str) -> Result<(), BoxError> {
         let mut request = wire::set(&[], edit::group::FIRST, self.group.as_bytes())?;
         wire::put(&mut request, 2, queue);
         wire::put(&mut request, 3, &filter::narrowed(&filter::all(), &Part::Lane(mark))?);
@@ -141,7 +146,7 @@ impl Asked<'_> {
         wire::put(&mut request, 7, &edit::duration(POLL_SECONDS));
         let (path, mut headers) = (Call::ReceiveMessage.path(), self.headers.clone());
         headers.insert(TIMEOUT, HeaderValue::from_static(RECEIVE_TIMEOUT));
-        let response = shared.upstreams.call(self.client, &path, headers, whole(framed(&request))).await?;
+        let response = upstreams.call(&self.client, &path, headers, whole(framed(&request))).await?;
         let collected = response.into_body().collect().await?.to_bytes();
         let mut answers = BytesMut::from(collected.as_ref());
         let mut status = Bytes::new();

@@ -111,13 +111,7 @@ impl Shared {
         let told = match self.registered(&caller.client) {
             Some(told) => wire::set(&told.settings, super::edit::group::SETTINGS, group.as_bytes())?,
             // It told another process, and may take minutes to say so again.
-            None => {
-                let topics = self.with(|state| {
-                    let of = state.groups().find(|of| of.name == key.group);
-                    of.map(|of| of.topics.clone()).unwrap_or_default()
-                });
-                settings(&group, &topics)?
-            }
+            None => settings(&group, &self.with(|state| state.lane_topics(key)))?,
         };
         let headers = caller.headers_as(&of_lane(&caller.client, lane));
         let speaker = Speaker { client: caller.client.clone(), headers, settings: told };

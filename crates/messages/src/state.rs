@@ -3,7 +3,8 @@
 //! Answers: may this lane's clients receive now, does base drain it, are messages marked, and which step comes next?
 //! A pure machine: what clients do and what the board says go in, [`Action`]s come out; time is an argument.
 //! Two promises are kept by two keys each: a drainer writes its key, then looks for living clients; a gateway with living
-//! clients writes its key, then looks for drainers. The one that wrote later sees the other, and base gives way. Never: IO.
+//! clients writes its key, then looks for drainers. The one that wrote later sees the other, and base gives way. What comes
+//! next is decided in [`steps`]. Never: IO.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::board::{Counted, LaneKey, Record, Step, View};
 use super::mutation::{self, Mutation};
+
+mod steps;
 
 /// A client of a lane that was not heard for so long has gone; clients beat every ten seconds.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -66,8 +69,8 @@ pub enum Action {
         key: LaneKey,
         modified: i64,
     },
-    /// Make the lane's group at the broker; told by [`State::primed`].
-    Prime(LaneKey),
+    /// Make the lane's group at the broker, for these topics; told by [`State::primed`].
+    Prime(LaneKey, BTreeSet<String>),
     Confirm(LaneKey, i64),
     SetLive(LaneKey, usize),
     DropLive(LaneKey),
@@ -92,7 +95,8 @@ pub struct State {
     polls: BTreeMap<u64, Poll>,
     sends: BTreeMap<u64, LaneKey>,
     last: u64,
-    primed: BTreeMap<LaneKey, Primed>,
+    /// For which topics, and how far.
+    primed: BTreeMap<LaneKey, (BTreeSet<String>, Primed)>,
     last_live: BTreeMap<LaneKey, Instant>,
     counts: BTreeMap<LaneKey, Counted>,
     told: BTreeMap<LaneKey, (Counted, Instant)>,
@@ -208,7 +212,8 @@ impl State {
             }
             _ => false,
         };
-        let is_open = view.step(&key)? == Step::Open || is_early;
+        let is_primed = view.records.get(&key).is_some_and(|kept| kept.record.topics.contains(topic));
+        let is_open = is_primed && view.step(&key)? == Step::Open || is_early;
         (is_open && group.lanes.contains(lane)).then_some(())?;
         view.mark(&key).map(|mark| (key, mark))
     }
@@ -254,6 +259,12 @@ impl State {
         self.lane_mark(key).is_some() && view.is_live_by(key, &self.id) && !view.is_drained(key)
     }
 
+    /// Topics on which there may be messages of the lane, whatever documents say by now.
+    pub fn lane_topics(&self, key: &LaneKey) -> BTreeSet<String> {
+        let kept = self.view.as_ref().and_then(|view| view.records.get(key));
+        kept.map(|kept| kept.record.topics.clone()).unwrap_or_default()
+    }
+
     /// Whether base may receive the lane's messages here.
     pub fn base_may_drain(&self, key: &LaneKey, now: Instant) -> bool {
         let Some(view) = &self.view else { return false };
@@ -263,12 +274,13 @@ impl State {
             && self.live_clients(key, now) == 0
     }
 
-    /// Lanes whose messages base may be asked to take: those that have no living client.
-    pub fn idle_lanes(&self, group: &str, now: Instant) -> Vec<String> {
+    /// Lanes whose messages on this topic base may be asked to take: those that have no living client.
+    pub fn idle_lanes(&self, group: &str, topic: &str, now: Instant) -> Vec<String> {
         let Some(view) = &self.view else { return Vec::new() };
         let idle = view.records.iter().filter(|(key, kept)| {
             key.group == group
                 && kept.record.step >= Step::Open
+                && kept.record.topics.contains(topic)
                 && !view.is_live(key)
                 && self.live_clients(key, now) == 0
         });
@@ -376,139 +388,20 @@ impl State {
     }
 
     /// The lane's group is being made: it need not be asked for again.
-    pub fn priming(&mut self, key: &LaneKey) {
-        self.primed.insert(key.clone(), Primed::Asked);
+    pub fn priming(&mut self, key: &LaneKey, topics: &BTreeSet<String>) {
+        self.primed.insert(key.clone(), (topics.clone(), Primed::Asked));
     }
 
-    /// The lane's group stands at the broker, or could not be made and is asked for again.
-    pub fn primed(&mut self, key: &LaneKey, is_done: bool) {
+    /// The lane's group stands at the broker, or could not be made and is asked for again. What was asked for other topics
+    /// meanwhile has an answer of its own.
+    pub fn primed(&mut self, key: &LaneKey, topics: &BTreeSet<String>, is_done: bool) {
+        if self.primed.get(key).is_none_or(|(asked, _)| asked != topics) {
+            return;
+        }
         match is_done {
-            true => self.primed.insert(key.clone(), Primed::Done),
+            true => self.primed.insert(key.clone(), (topics.clone(), Primed::Done)),
             false => self.primed.remove(key),
         };
-    }
-
-    /// What to do now. `unix` is the wall clock, in seconds.
-    pub fn next(&mut self, now: Instant, unix: u64) -> Vec<Action> {
-        self.polls.retain(|_, poll| poll.until.is_none_or(|until| now < until));
-        let is_silent =
-            |client: &Client| client.streams == 0 && now.saturating_duration_since(client.seen) >= SILENCE;
-        let silent = self.clients.extract_if(.., |_, client| is_silent(client)).map(|(name, _)| name);
-        self.silent.extend(silent);
-        let Some(view) = self.view.clone().filter(|_| self.is_declared) else { return Vec::new() };
-        let mut actions = Vec::new();
-        for group in self.groups.values() {
-            for lane in &group.lanes {
-                let key = LaneKey::new(&group.name, lane);
-                if !view.records.contains_key(&key) {
-                    actions.push(Action::Create(key, Record { step: Step::Priming, since: unix }));
-                }
-            }
-        }
-        for key in view.records.keys() {
-            self.step(&view, key, unix, &mut actions);
-            self.hold(&view, key, now, &mut actions);
-        }
-        self.tell_counts(&view, now, &mut actions);
-        self.let_go(&actions);
-        actions
-    }
-
-    /// What is to be given up counts as given up from now on: a client that comes before the next look must not find it.
-    fn let_go(&mut self, actions: &[Action]) {
-        let Some(view) = &mut self.view else { return };
-        for action in actions {
-            match action {
-                Action::DropLive(key) => view.forget_live(key, &self.id),
-                Action::DropDrain(key) => view.forget_drain(key, &self.id),
-                _ => {}
-            }
-        }
-    }
-
-    /// One step of opening or closing, and this gateway's own word on it.
-    fn step(&mut self, view: &View, key: &LaneKey, unix: u64, actions: &mut Vec<Action>) {
-        let Some(kept) = view.records.get(key) else { return };
-        let is_declared = self.groups.get(&key.group).is_some_and(|group| group.lanes.contains(&key.lane));
-        let (step, modified) = (kept.record.step, kept.modified);
-        let own = (key.clone(), self.id.clone());
-        if self.is_true_here(view, key, step) && view.confirmed.get(&own) != Some(&modified) {
-            actions.push(Action::Confirm(key.clone(), modified));
-        }
-        if step == Step::Priming && !self.primed.contains_key(key) {
-            actions.push(Action::Prime(key.clone()));
-        }
-        let is_confirmed = view.is_confirmed(key);
-        let over = unix.saturating_sub(kept.record.since) >= CLOSING.as_secs();
-        let next = match (step, is_declared) {
-            (Step::Priming, true) if is_confirmed => Step::Excluding,
-            (Step::Excluding, true) if is_confirmed => Step::Open,
-            (Step::Unmarking | Step::Draining, true) => Step::Open,
-            (Step::Open, false) => Step::Unmarking,
-            (Step::Unmarking, false) if is_confirmed => Step::Draining,
-            // Nothing was ever marked so, and a lane that comes back has to be made like a new one.
-            (Step::Priming | Step::Excluding, false) => {
-                actions.push(Action::Remove { key: key.clone(), modified });
-                return;
-            }
-            (Step::Draining, false) if over => {
-                actions.push(Action::Remove { key: key.clone(), modified });
-                return;
-            }
-            _ => return,
-        };
-        let record = Record { step: next, since: unix };
-        actions.push(Action::Advance { key: key.clone(), modified, record });
-    }
-
-    /// Whether what a step asks for is so at this gateway.
-    fn is_true_here(&self, view: &View, key: &LaneKey, step: Step) -> bool {
-        let Some(mark) = view.mark(key) else { return false };
-        match step {
-            Step::Priming => self.primed.get(key) == Some(&Primed::Done),
-            // With that mistake there is nothing to wait for.
-            Step::Excluding if mutation::is(Mutation::FilterByLiveness) => true,
-            Step::Excluding => {
-                !self.polls.values().any(|poll| poll.group == key.group && !poll.excluded.contains(&mark))
-            }
-            Step::Unmarking => !self.sends.values().any(|send| send == key),
-            Step::Open | Step::Draining => true,
-        }
-    }
-
-    /// Keys that say whose the lane's messages are.
-    fn hold(&self, view: &View, key: &LaneKey, now: Instant, actions: &mut Vec<Action>) {
-        let live = self.live_clients(key, now);
-        let told = view.live.get(key).and_then(|by| by.get(&self.id)).copied();
-        match (live, told) {
-            (0, Some(_)) => actions.push(Action::DropLive(key.clone())),
-            (0, None) => {}
-            (live, told) if told != Some(live) => actions.push(Action::SetLive(key.clone(), live)),
-            _ => {}
-        }
-        let drains = view.is_drained_by(key, &self.id);
-        let takeover = self.groups.get(&key.group).map_or(Duration::ZERO, |group| group.takeover);
-        let is_quiet =
-            self.last_live.get(key).is_none_or(|at| now.saturating_duration_since(*at) >= takeover);
-        let may_drain = live == 0 && !view.is_live(key) && self.has_base_clients(&key.group);
-        let is_open = view.step(key).is_some_and(|step| step >= Step::Open);
-        match (drains, may_drain) {
-            (true, false) => actions.push(Action::DropDrain(key.clone())),
-            (false, true) if is_quiet && is_open => actions.push(Action::SetDrain(key.clone())),
-            _ => {}
-        }
-    }
-
-    fn tell_counts(&mut self, view: &View, now: Instant, actions: &mut Vec<Action>) {
-        for (key, counted) in &self.counts {
-            let is_told = self.told.get(key).is_some_and(|(told, at)| {
-                told == counted || now.saturating_duration_since(*at) < COUNT_EVERY
-            });
-            if !is_told && view.records.contains_key(key) {
-                self.told.insert(key.clone(), (*counted, now));
-                actions.push(Action::Count(key.clone(), *counted));
-            }
-        }
     }
 }
 
@@ -532,8 +425,14 @@ mod tests {
         assert!(!state.has_client("client"));
         assert_eq!(state.take_silent(), ["client"], "sessions in its name would stay open for ever");
     }
+    fn record(step: Step, topics: &[&str], joining: &[&str]) -> Record {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Record { step, since: 0, topics: names(topics), joining: names(joining) }
+    }
+
     fn view(step: Step) -> View {
-        let kept = super::super::board::Kept { record: Record { step, since: 0 }, created: 7, modified: 9 };
+        let record = record(step, &["t"], &[]);
+        let kept = super::super::board::Kept { record, created: 7, modified: 9 };
         View { records: BTreeMap::from([(LaneKey::new("g", "a"), kept)]), ..View::default() }
     }
 
@@ -544,7 +443,7 @@ mod tests {
         assert_eq!(state.next(now, 0), []);
         assert!(!state.is_settled() && !state.knows("other"), "it would hand out as base's what is a lane's");
         state.declare(Vec::new());
-        let unmarking = Record { step: Step::Unmarking, since: 0 };
+        let unmarking = record(Step::Unmarking, &["t"], &[]);
         let closes = Action::Advance { key: LaneKey::new("g", "a"), modified: 9, record: unmarking };
         assert!(state.next(now, 0).contains(&closes));
     }
@@ -559,5 +458,57 @@ mod tests {
                 state.next(now, 0).contains(&Action::Remove { key: LaneKey::new("g", "a"), modified: 9 })
             );
         }
+    }
+
+    #[test]
+    fn a_topic_that_is_added_to_an_open_lane_is_marked_once_every_gateway_has_primed_it() {
+        let (mut state, now, key) = (State::new("one"), Instant::now(), LaneKey::new("g", "a"));
+        let topics: BTreeSet<String> = ["t", "u"].map(str::to_owned).into();
+        let group = Group {
+            name: "g".into(),
+            topics: topics.clone(),
+            lanes: ["a".to_owned()].into(),
+            takeover: Duration::ZERO,
+            addresses: BTreeMap::new(),
+        };
+        state.declare(vec![group]);
+        let mut view = view(Step::Open);
+        let is_marked = |state: &State, topic| state.mark(topic, "a").is_some();
+        let advance = |modified, record| Action::Advance { key: key.clone(), modified, record };
+        let put = |view: &mut View, record, modified| {
+            let kept = view.records.get_mut(&key).unwrap();
+            (kept.record, kept.modified) = (record, modified);
+        };
+        state.look(view.clone(), now, now);
+        assert!(is_marked(&state, "t") && !is_marked(&state, "u"), "no group begins there yet");
+        let joining = record(Step::Open, &["t"], &["u"]);
+        assert!(state.next(now, 0).contains(&advance(9, joining.clone())));
+
+        put(&mut view, joining, 10);
+        view.gateways = ["one", "two"].map(str::to_owned).into();
+        state.look(view.clone(), now, now);
+        let new = ["u".to_owned()].into();
+        assert!(state.next(now, 0).contains(&Action::Prime(key.clone(), new)));
+        let new = ["u".to_owned()].into();
+        state.priming(&key, &new);
+        state.primed(&key, &topics, true);
+        assert!(!state.next(now, 0).contains(&Action::Confirm(key.clone(), 10)), "other topics were primed");
+        state.primed(&key, &new, true);
+        assert!(state.next(now, 0).contains(&Action::Confirm(key.clone(), 10)));
+        let joined = record(Step::Open, &["t", "u"], &[]);
+        view.confirmed.insert((key.clone(), "one".into()), 10);
+        state.look(view.clone(), now, now);
+        assert!(!state.next(now, 0).contains(&advance(10, joined.clone())) && !is_marked(&state, "u"));
+        view.confirmed.insert((key.clone(), "two".into()), 10);
+        state.look(view.clone(), now, now);
+        assert!(state.next(now, 0).contains(&advance(10, joined.clone())));
+
+        put(&mut view, joined, 11);
+        state.look(view.clone(), now, now);
+        assert!(is_marked(&state, "u"));
+        state.declare(Vec::new());
+        assert!(!is_marked(&state, "u"));
+        assert_eq!(state.idle_lanes("g", "u", now), ["a"], "what was marked before is still drained");
+        assert_eq!(state.idle_lanes("g", "v", now), [""; 0]);
     }
 }

@@ -87,7 +87,7 @@ impl Board {
             Action::SetDrain(key) => self.put(drain_key(&key, id), String::new(), Some(id)),
             Action::DropDrain(key) => self.delete(&drain_key(&key, id)),
             Action::Count(key, _) => self.put(count_key(&key, id), "{}".into(), Some(id)),
-            Action::Prime(_) => {}
+            Action::Prime(..) => {}
         }
     }
 }
@@ -105,7 +105,7 @@ struct Gateway {
     has_lease: bool,
     is_cut: bool,
     polls: Vec<Poll>,
-    priming: Vec<LaneKey>,
+    priming: Vec<(LaneKey, BTreeSet<String>)>,
     lane_clients: BTreeMap<String, String>,
     base_clients: usize,
     births: usize,
@@ -118,14 +118,17 @@ struct Fleet {
     board: Board,
     gateways: Vec<Gateway>,
     lanes: BTreeSet<String>,
+    topics: BTreeSet<String>,
+    /// The topics and the lanes, by when they were made, whose groups have a beginning there.
+    primed: BTreeSet<(String, i64)>,
     seed: u64,
     opened: bool,
 }
 
-fn group(lanes: &BTreeSet<String>) -> Group {
+fn group(lanes: &BTreeSet<String>, topics: &BTreeSet<String>) -> Group {
     Group {
         name: GROUP.into(),
-        topics: ["t".to_owned()].into(),
+        topics: topics.clone(),
         lanes: lanes.clone(),
         takeover: Duration::from_secs(3),
         addresses: BTreeMap::new(),
@@ -159,6 +162,8 @@ impl Fleet {
             board: Board::default(),
             gateways,
             lanes: LANES.map(str::to_owned).into(),
+            topics: ["t".to_owned()].into(),
+            primed: BTreeSet::new(),
             seed,
             opened: false,
         }
@@ -186,6 +191,9 @@ impl Fleet {
             }
             self.prime(at);
             self.check(at);
+        }
+        if is_wild && self.chance(300) && !self.topics.remove("u") {
+            self.topics.insert("u".to_owned());
         }
         if is_wild && self.chance(600) {
             let lane = LANES[self.rng.random_range(0..LANES.len())].to_owned();
@@ -271,7 +279,7 @@ impl Fleet {
             self.board.put(gateway_key(&id), String::new(), Some(&id));
         }
         self.board.leases.insert(id.clone(), now + LEASE);
-        let (lanes, unix) = (group(&self.lanes), self.unix);
+        let (lanes, unix) = (group(&self.lanes, &self.topics), self.unix);
         let view = View::read(&self.board.entries);
         let gateway = &mut self.gateways[at];
         gateway.has_lease = true;
@@ -282,9 +290,9 @@ impl Fleet {
             if is_wild && self.chance(20) {
                 return;
             }
-            if let Action::Prime(key) = &action {
-                self.gateways[at].state.priming(key);
-                self.gateways[at].priming.push(key.clone());
+            if let Action::Prime(key, topics) = &action {
+                self.gateways[at].state.priming(key, topics);
+                self.gateways[at].priming.push((key.clone(), topics.clone()));
             }
             self.board.apply(&id, action);
         }
@@ -294,9 +302,13 @@ impl Fleet {
         if !self.chance(10) {
             return;
         }
-        if let Some(key) = self.gateways[at].priming.pop() {
+        if let Some((key, topics)) = self.gateways[at].priming.pop() {
             let is_done = !self.chance(4);
-            self.gateways[at].state.primed(&key, is_done);
+            self.gateways[at].state.primed(&key, &topics, is_done);
+            let record = View::read(&self.board.entries).records.get(&key).cloned();
+            if let Some(record) = record.filter(|_| is_done) {
+                self.primed.extend(topics.into_iter().map(|topic| (topic, record.created)));
+            }
         }
     }
 
@@ -323,7 +335,14 @@ impl Fleet {
                 drainers.is_empty() || own.is_empty(),
                 "seed {seed}: `{lane}` is drained by {drainers:?} while {own:?} have it"
             );
-            let Some((_, mark)) = self.gateways[at].state.mark("t", lane) else { continue };
+            let marks = |topic| self.gateways[at].state.mark(topic, lane).map(|(_, mark)| mark);
+            for topic in ["t", "u"] {
+                let Some(mark) = marks(topic) else { continue };
+                let created = mark.split('.').next_back().unwrap().parse().unwrap();
+                let is_primed = self.primed.contains(&(topic.to_owned(), created));
+                assert!(is_primed, "seed {seed}: `{mark}` has no beginning on `{topic}`");
+            }
+            let Some(mark) = marks("t") else { continue };
             self.opened = true;
             // Sent now: every poll on its way may bring it, and what it brings may be handed out.
             for other in &self.gateways {
@@ -363,6 +382,10 @@ impl Fleet {
         let view = View::read(&self.board.entries);
         for lane in LANES {
             let key = LaneKey::new(GROUP, lane);
+            let record = view.records.get(&key).map(|kept| &kept.record);
+            if record.is_some_and(|record| !record.topics.is_superset(&self.topics)) {
+                return Some(format!("`{lane}` is not marked on {:?}", self.topics));
+            }
             if view.step(&key) != Some(Step::Open) {
                 return Some(format!("`{lane}` does not open"));
             }
