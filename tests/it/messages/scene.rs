@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use graygate_store::board;
-use graygate_testing::messages::{Client, RocketMq, Told};
+use graygate_testing::messages::{Client, Group, RocketMq, Told};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -108,15 +108,9 @@ impl Scene {
     pub async fn start(mutation: Option<&str>) -> Scene {
         let begun = Instant::now();
         let broker = blocking(|| {
-            let broker = RocketMq::start();
-            std::thread::scope(|scope| {
-                scope.spawn(|| broker.create_topic(TOPIC, &["-a", "+message.type=MIXED"]));
-                scope.spawn(|| broker.create_topic(NEIGHBOUR, &[]));
-                scope.spawn(|| broker.create_topic(ROWS, &["-a", "+message.type=FIFO"]));
-                scope.spawn(|| broker.create_ordered_group(ORDERED));
-                scope.spawn(|| broker.create_ordered_group(&format!("{ORDERED}--feat1")));
-            });
-            broker
+            let ordered = |name| Group { name, in_order: true, retries: None };
+            let topics = [(TOPIC, "MIXED"), (NEIGHBOUR, "NORMAL"), (ROWS, "FIFO")];
+            RocketMq::start(&topics, &[ordered(ORDERED), ordered("ordered--feat1")])
         });
         let (broker, etcd) = tokio::join!(broker, Etcd::start());
         let open = BTreeSet::from(["feat1"]);

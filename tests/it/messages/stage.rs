@@ -1,37 +1,42 @@
-//! A broker, gateways in front of it, and clients.
+//! A broker, a gateway in front of it, and clients.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use graygate_testing::messages::{Client, RocketMq};
+use graygate_testing::messages::{Client, Group, RocketMq};
 use serde_json::Value;
 
 use crate::harness::ports::free_addresses;
-use crate::harness::proxy::{Proxy, until};
+use crate::harness::proxy::Proxy;
 
 pub const TOPIC: &str = "orders";
 pub const GROUP: &str = "provider";
+/// Whose consumers filter, each topic in another way.
+pub const FILTERED: &str = "filtered";
+/// Whose messages are dead after two attempts.
+pub const FAILING: &str = "failing";
 /// How long a message may take to where it belongs, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
 /// A gateway with a listener for base and one for the lane `feat1`.
 pub struct Stage {
-    _broker: RocketMq,
+    pub broker: RocketMq,
     pub proxy: Proxy,
     pub base: SocketAddr,
     pub feat1: SocketAddr,
 }
 
-pub fn document(lanes: &str) -> String {
-    format!("topics: [{TOPIC}]\ngroup: {GROUP}\nservice: provider\nlanes: [{lanes}]\ntakeover: 3s\n")
+fn document(topics: &str, group: &str, lanes: &str) -> String {
+    format!("topics: [{topics}]\ngroup: {group}\nservice: provider\nlanes: [{lanes}]\ntakeover: 3s\n")
 }
 
 impl Stage {
-    pub async fn start(lanes: &str) -> Stage {
+    pub async fn start() -> Stage {
         let broker = tokio::task::spawn_blocking(|| {
-            let broker = RocketMq::start();
-            broker.create_topic(TOPIC, &[]);
-            broker
+            let topics = [TOPIC, "tagged", "sized", "failing-topic"].map(|topic| (topic, "NORMAL"));
+            let retries = |name| Group { name, in_order: false, retries: Some(1) };
+            // The group of `feat2` is made as RocketMQ does by itself, with retries of its own.
+            RocketMq::start(&topics, &[FAILING, "failing--feat1", "failing--feat3"].map(retries))
         });
         let broker = broker.await.unwrap();
         let [base, feat1] = free_addresses();
@@ -44,31 +49,42 @@ impl Stage {
         );
         let documents = [
             ("services/provider.yaml", "instances: []\n".to_owned()),
-            ("messages/orders.yaml", document(lanes)),
+            ("messages/orders.yaml", document(TOPIC, GROUP, "feat1")),
+            ("messages/filtered.yaml", document("tagged, sized", FILTERED, "feat1")),
+            ("messages/failing.yaml", document("failing-topic", FAILING, "feat1, feat2, feat3")),
         ];
         let documents: Vec<(&str, &str)> =
             documents.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let proxy = Proxy::start(&config, &documents).await;
-        Stage { _broker: broker, proxy, base, feat1 }
+        Stage { broker, proxy, base, feat1 }
     }
 
     /// What `/status` says of a lane.
-    pub async fn lane(&self, lane: &str) -> Option<Value> {
+    pub async fn lane(&self, group: &str, lane: &str) -> Option<Value> {
         let status = self.proxy.status().await;
-        status["messages"].as_array()?.iter().find(|one| one["lane"] == lane).cloned()
+        let lanes = status["messages"].as_array()?;
+        lanes.iter().find(|one| one["group"] == group && one["lane"] == lane).cloned()
     }
 
-    pub async fn lane_is(&self, lane: &str, state: &str) {
-        until(async || self.lane(lane).await.is_some_and(|lane| lane["state"] == state)).await;
+    pub async fn lane_is(&self, group: &str, lane: &str, state: &str) {
+        let until = Instant::now() + SOON;
+        while self.lane(group, lane).await.is_none_or(|lane| lane["state"] != state) {
+            assert!(
+                Instant::now() < until,
+                "`{lane}` of `{group}` does not become {state}: {}",
+                self.proxy.stderr()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
+}
 
-    pub fn consumer(&self, kind: &str, at: SocketAddr) -> Client {
-        Client::start(kind, &[&at.to_string(), TOPIC, GROUP])
-    }
+pub fn consumer(kind: &str, at: SocketAddr, topics: &str, group: &str) -> Client {
+    Client::start(kind, &[&at.to_string(), topics, group])
+}
 
-    pub fn producer(&self, at: SocketAddr) -> Client {
-        Client::start("producer", &[&at.to_string(), TOPIC])
-    }
+pub fn producer(kind: &str, at: SocketAddr, topics: &str) -> Client {
+    Client::start(kind, &[&at.to_string(), topics])
 }
 
 pub fn ids(name: &str, count: usize) -> Vec<String> {

@@ -85,16 +85,18 @@ async function simple(endpoints, topics, consumerGroup) {
   await consumer.shutdown();
 }
 
-async function produce(endpoints, topic, mode) {
+async function produce(endpoints, topics, mode) {
   const attempts = mode === 'once' ? 1 : 60;
-  const producer = new Producer({ endpoints, topic, maxAttempts: 1, logger });
+  const producer = new Producer({ endpoints, topic: topics.split(','), maxAttempts: 1, logger });
   await producer.startup();
   tell('ready');
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const [how, name, ...more] = line.trim().split(/ +/);
+    const topic = more.find(word => word.startsWith('@'))?.slice(1) ?? topics.split(',')[0];
+    const properties = more.filter(word => !word.startsWith('@'));
     const message = { topic, tag: name.split('-')[0], keys: [name], body: Buffer.from(name) };
     if (how === 'ordered') message.messageGroup = more[0];
-    else message.properties = new Map(more.map(word => word.includes('=') ? word.split('=') : ['x-gray-version', word]));
+    else message.properties = new Map(properties.map(word => word.includes('=') ? word.split('=') : ['x-gray-version', word]));
     for (let attempt = 1; ; attempt++) {
       try {
         await producer.send(message);

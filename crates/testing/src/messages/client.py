@@ -1,6 +1,6 @@
 """A client of RocketMQ 5 that is told what to do by lines, and tells by lines what it did.
 
-client.py producer ADDRESS TOPIC [once]   reads `send ID [VERSION]`, answers `sent ID`; with `once` it sends nothing again
+client.py producer ADDRESS TOPICS [once]  reads `send ID [VERSION]`, answers `sent ID`; with `once` it sends nothing again
                                           and answers `lost ID` where it does not know; reads more, see `produce`
 client.py push ADDRESS TOPICS GROUP       tells `got ID ATTEMPT TAKEN VIA MARK`, `done ID TIME`, `failed ID TIME`
 client.py simple ADDRESS TOPICS GROUP     the same
@@ -107,25 +107,29 @@ def never_again(producer, message, queue, attempt, error):
     return ended
 
 
-def produce(settings, topic, mode="often"):
-    """Reads `send ID [VERSION] [KEY=VALUE]...`, `half ID` (committed, or rolled back where it is `back-...`), `later ID SECONDS`, and
+def produce(settings, topics, mode="often"):
+    """Reads `send ID [VERSION] [@TOPIC] [KEY=VALUE]...`, `half ID` (committed, or rolled back where it is `back-...`), `later ID SECONDS`, and
     `ordered ID GROUP`."""
     if mode == "once":
         Producer._Producer__check_send_retry_condition = never_again
-    producer = Producer(settings, (topic,), Checker())
+    topics = topics.split(",")
+    producer = Producer(settings, topics, Checker())
     producer.startup()
     tell("ready")
     for line in sys.stdin:
         how, name, *more = line.split()
         for attempt in range(60):
             message = Message()
-            message.topic = topic
+            message.topic = topics[0]
             message.body = name.encode()
             message.keys = name
             message.tag = name.split("-")[0]
             if how == "send":
                 for word in more:
-                    message.add_property(*(word.split("=") if "=" in word else ("x-gray-version", word)))
+                    if word.startswith("@"):
+                        message.topic = word[1:]
+                    else:
+                        message.add_property(*(word.split("=") if "=" in word else ("x-gray-version", word)))
             if how == "later":
                 message.delivery_timestamp = int(time.time()) + int(more[0])
             if how == "ordered":

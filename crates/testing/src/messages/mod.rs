@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 /// Java on a busy machine.
@@ -63,8 +64,19 @@ impl Drop for RocketMq {
     }
 }
 
+/// A topic that is there from the beginning: its name, and what kind of messages it takes.
+pub type Topic<'n> = (&'n str, &'n str);
+
+/// A group that is there from the beginning; others are made as they come.
+pub struct Group<'n> {
+    pub name: &'n str,
+    pub in_order: bool,
+    /// How often its members get a message again, every second; `None`: as RocketMQ does by itself.
+    pub retries: Option<u32>,
+}
+
 impl RocketMq {
-    pub fn start() -> RocketMq {
+    pub fn start(topics: &[Topic<'_>], groups: &[Group<'_>]) -> RocketMq {
         let first = free_ports(6);
         let (name_port, port, remoting, copies) = (first, first + 1, first + 2, first + 4);
         // A broker also takes the second below its own.
@@ -83,6 +95,7 @@ impl RocketMq {
              defaultTopicQueueNums=2\nhaListenPort={copies}\ndiskMaxUsedSpaceRatio=99\n"
         );
         fs::write(path.join("broker.conf"), settings).unwrap();
+        write_tables(&path.join("store/config"), topics, groups);
         let proxy = format!(
             "{{\"rocketMQClusterName\":\"test\",\"grpcServerPort\":{port},\"remotingListenPort\":{remoting},\
              \"namesrvAddr\":\"127.0.0.1:{name_port}\",\"localServeAddr\":\"127.0.0.1\",\"defaultInvisibleTimeMills\":{INVISIBLE}}}"
@@ -116,32 +129,10 @@ impl RocketMq {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Makes a topic that is there before a client asks for it.
-    pub fn create_topic(&self, topic: &str, attributes: &[&str]) {
-        let arguments = ["updateTopic", "-c", "test", "-t", topic, "-r", "2", "-w", "2"];
-        self.order(&[&arguments, attributes].concat());
-    }
-
-    /// Makes a group whose members receive in order.
-    pub fn create_ordered_group(&self, group: &str) {
-        self.order(&["updateSubGroup", "-c", "test", "-g", group, "-o", "true"]);
-    }
-
-    /// Makes a group whose members get a message so often again.
-    pub fn create_group(&self, group: &str, retries: u32) {
-        self.order(&["updateSubGroup", "-c", "test", "-g", group, "-r", &retries.to_string()]);
-    }
-
-    /// Until it succeeds: a broker listens before the name server has heard of it.
-    fn order(&self, arguments: &[&str]) {
-        let until = Instant::now() + START_LIMIT;
-        loop {
-            let said = self.ask(arguments);
-            if said.contains("success") {
-                return;
-            }
-            assert!(Instant::now() < until, "{said}");
-        }
+    /// Whether the broker has such a topic by now.
+    pub fn has_topic(&self, topic: &str) -> bool {
+        let text = fs::read_to_string(self.folder.path().join("store/config/topics.json"));
+        text.unwrap_or_default().contains(&format!("\"{topic}\""))
     }
 
     /// What RocketMQ's own tool says.
@@ -178,6 +169,34 @@ impl RocketMq {
         }
         found
     }
+}
+
+/// What a broker reads at its start: its own tool for this takes seconds for each entry.
+fn write_tables(folder: &Path, topics: &[Topic<'_>], groups: &[Group<'_>]) {
+    let version = json!({"counter": 1, "stateVersion": 0, "timestamp": 1});
+    let topic = |(name, kind): &Topic<'_>| {
+        let entry = json!({
+            "attributes": {"message.type": kind}, "order": false, "perm": 6, "readQueueNums": 2, "topicFilterType": "SINGLE_TAG",
+            "topicName": name, "topicSysFlag": 0, "writeQueueNums": 2,
+        });
+        ((*name).to_owned(), entry)
+    };
+    let group = |group: &Group<'_>| {
+        let mut entry = json!({"groupName": group.name, "consumeMessageOrderly": group.in_order});
+        if let Some(retries) = group.retries {
+            let each = json!({"initial": 1_000, "max": 1_000, "multiplier": 2});
+            entry["retryMaxTimes"] = retries.into();
+            entry["groupRetryPolicy"] = json!({"type": "EXPONENTIAL", "exponentialRetryPolicy": each});
+        }
+        (group.name.to_owned(), entry)
+    };
+    let topics: Map<String, Value> = topics.iter().map(topic).collect();
+    let groups: Map<String, Value> = groups.iter().map(group).collect();
+    fs::create_dir_all(folder).unwrap();
+    let topics = json!({"dataVersion": version, "topicConfigTable": topics});
+    fs::write(folder.join("topics.json"), topics.to_string()).unwrap();
+    let groups = json!({"dataVersion": version, "subscriptionGroupTable": groups});
+    fs::write(folder.join("subscriptionGroup.json"), groups.to_string()).unwrap();
 }
 
 fn java(folder: &Path, log: &str, megabytes: u32, main: &str, arguments: &[&str]) -> Child {
@@ -287,11 +306,11 @@ impl Client {
         assert!(!waited.1.timed_out(), "the client told only {:?}", summary(&waited.0));
     }
 
-    /// Sends messages, and waits until the broker has them.
-    pub fn send(&mut self, ids: &[String], version: Option<&str>) {
+    /// Sends messages, and waits until the broker has them. `how`: what a line may say behind an id.
+    pub fn send(&mut self, ids: &[String], how: &str) {
         let commands = self.commands.as_mut().unwrap();
         for id in ids {
-            writeln!(commands, "send {id} {}", version.unwrap_or_default()).unwrap();
+            writeln!(commands, "send {id} {how}").unwrap();
         }
         commands.flush().unwrap();
         let last = ids.last().unwrap().clone();
