@@ -23,5 +23,6 @@ pub mod run;
 pub mod serve;
 pub mod settings;
 pub mod state;
+pub mod told;
 
 pub use error::{Error, Mistake};

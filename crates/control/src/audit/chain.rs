@@ -15,7 +15,7 @@ pub const HEAD: &str = "audit-head";
 /// Texts are below this, by hash.
 pub const TEXTS: &str = "texts/";
 /// What documents' histories are below.
-const HISTORY: &str = "history/";
+pub const HISTORY: &str = "history/";
 /// What a key and its revisions take in etcd beyond name and value.
 const ENTRY_OVERHEAD: usize = 64;
 /// Longest text that is kept.

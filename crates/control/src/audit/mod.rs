@@ -10,8 +10,8 @@ mod refusals;
 mod verify;
 
 pub use chain::{
-    Chain, HEAD, Head, KEPT_TEXT, RECORDS, TEXTS, history_name, history_prefix, record_name, text_name,
-    weight,
+    Chain, HEAD, HISTORY, Head, KEPT_TEXT, RECORDS, TEXTS, history_name, history_prefix, record_name,
+    text_name, weight,
 };
 pub use record::{Deed, Outcome, Record, Text, TextMark};
 pub use refusals::{Counted, Refusals};

@@ -106,7 +106,7 @@ fn channel_table(visit: &Visit, channels: &[ChannelShown]) -> Markup {
 fn log(visit: &Visit, items: &[DeliveryShown]) -> Markup {
     let lang = visit.lang();
     html! {
-        div.scroll tabindex="0" role="group" aria-label=(lang.delivery_log()) { table.rows {
+        div.scroll tabindex="0" role="group" aria-label=(lang.delivery_log()) { table.rows #log-table {
             caption.unseen { (lang.delivery_log()) }
             thead { tr {
                 th scope="col" { (lang.time()) } th scope="col" { (lang.channel()) } th scope="col" { (lang.what()) }

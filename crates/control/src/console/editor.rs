@@ -379,7 +379,7 @@ async fn ask_undo(visit: &Visit, id: &DocumentId, fields: &Fields) -> Result<Res
 
 fn revision(fields: &Fields) -> Result<crate::state::Revision> {
     let text = fields.get("to");
-    text.parse().map_err(|_| Error::BadRequest(format!("`{text}` is not a revision")))
+    text.parse().map_err(|_| super::refused::not_a_revision(text))
 }
 
 async fn undo(visit: &Visit, id: &DocumentId, fields: &Fields) -> Result<Response> {

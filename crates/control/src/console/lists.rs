@@ -30,16 +30,38 @@ pub async fn show(visit: Visit, Named(name): Named<String>) -> Result<Response> 
     }
     let lang = visit.lang();
     let above = match visit.asked("done") {
-        "changed" => Some(html! {
-            p.flash role="status" { span.shape aria-hidden="true" { "✓" } " "
-                (lang.members_changed(visit.asked("added"), visit.asked("removed"))) }
-        }),
-        "saved" => {
-            Some(html! { p.flash role="status" { span.shape aria-hidden="true" { "✓" } " " (lang.saved()) } })
+        "changed" => {
+            Some(flash(&visit, &name, &lang.members_changed(visit.asked("added"), visit.asked("removed"))))
         }
+        "saved" => Some(flash(&visit, &name, lang.saved())),
         _ => None,
     };
     page(&visit, &name, (StatusCode::OK, above, None)).await
+}
+
+/// What was just done, and for a while the way back.
+fn flash(visit: &Visit, name: &str, said: &str) -> Markup {
+    let back = visit.asked("back").parse::<u64>().ok();
+    html! {
+        div.flash role="status" data-fade=[back.map(|_| "30")] {
+            p { span.shape aria-hidden="true" { "✓" } " " (said) }
+            @if let Some(back) = back {
+                form.inline method="post" action=(visit.at(&format!("/lists/{name}"))) {
+                    (visit.proof())
+                    input type="hidden" name="to" value=(back);
+                    button type="submit" name="do" value="undo" { (visit.lang().undo()) }
+                }
+            }
+        }
+    }
+}
+
+/// What to come back to: the newest change of a list, as a part of an address.
+async fn back_to(visit: &Visit, name: &str) -> String {
+    let Some(id) = DocumentId::of(Kind::List, name) else { return String::new() };
+    let newest = visit.control().history(&visit.who, &id, (1, None)).await.ok();
+    let newest = newest.and_then(|(items, _)| items.first().map(|item| item.revision));
+    newest.map(|revision| format!("&back={revision}")).unwrap_or_default()
 }
 
 /// The first members, and how many there are.
@@ -226,9 +248,11 @@ fn lines(text: &str) -> Vec<String> {
 
 async fn change(visit: &Visit, name: &str, fields: &Fields) -> Result<Response> {
     let change = (lines(&fields.text("add")), lines(&fields.text("remove")));
+    let back = back_to(visit, name).await;
     match visit.control().change_members(&visit.who, name, change, fields.some("reason")).await? {
         MembersDone::Changed(done) => {
-            Ok(visit.go(&format!("/lists/{name}?done=changed&added={}&removed={}", done.added, done.removed)))
+            let counts = format!("added={}&removed={}", done.added, done.removed);
+            Ok(visit.go(&format!("/lists/{name}?done=changed&{counts}{back}")))
         }
         MembersDone::Waiting(proposal) => Ok(visit.go(&format!("/proposals/{}?done=waiting", proposal.id))),
     }
@@ -258,15 +282,16 @@ async fn compare(visit: &Visit, name: &str, fields: &Fields) -> Result<Response>
 
 async fn replace(visit: &Visit, name: &str, fields: &Fields) -> Result<Response> {
     let intent = Intent { reason: fields.some("reason"), ..Intent::of("list.put") };
+    let back = back_to(visit, name).await;
     match visit.control().put_list(&visit.who, name, Bytes::from(fields.text("text")), intent).await? {
         Done::Waiting(proposal) => Ok(visit.go(&format!("/proposals/{}?done=waiting", proposal.id))),
-        _ => Ok(visit.go(&format!("/lists/{name}?done=saved"))),
+        _ => Ok(visit.go(&format!("/lists/{name}?done=saved{back}"))),
     }
 }
 
 async fn undo(visit: &Visit, name: &str, fields: &Fields) -> Result<Response> {
     let id = DocumentId::of(Kind::List, name).ok_or_else(|| Error::not_found(name))?;
-    let to = fields.get("to").parse().map_err(|_| Error::BadRequest("this is not a revision".to_owned()))?;
+    let to = fields.get("to").parse().map_err(|_| super::refused::not_a_revision(fields.get("to")))?;
     let etag = visit.control().list_etag(name).await?;
     let condition = crate::control::Precondition { if_match: Some(etag), ..Default::default() };
     match visit.control().undo(&visit.who, &id, (to, &condition), Intent::of("document.undo")).await? {

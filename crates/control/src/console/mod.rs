@@ -20,12 +20,12 @@ mod people;
 mod plan_evidence;
 mod plan_marks;
 mod plans;
+mod refused;
 mod replay;
 mod service;
 mod shell;
 mod show;
 mod sign_in;
-mod told;
 mod visit;
 mod why;
 mod words;
@@ -86,9 +86,11 @@ async fn explain_refusals(request: Request, next: Next) -> Response {
         .headers()
         .get(http::header::CONTENT_TYPE)
         .is_some_and(|kind| kind == "application/problem+json");
-    let Some(error) = response.extensions_mut().remove::<Error>().filter(|_| is_page) else {
+    // A page that tells a refusal itself keeps the note of it, for the audit.
+    if !is_page {
         return response;
-    };
+    }
+    let Some(error) = response.extensions_mut().remove::<Error>() else { return response };
     let lang = look.lang;
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let main = html! {

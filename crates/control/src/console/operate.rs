@@ -12,7 +12,7 @@ use super::show::{count, csv_cell, difference, known, moment, more, number, reas
 use super::visit::{Form, Visit};
 use crate::api::Named;
 use crate::control::{AuditQuery, ProposalShown, ProposalState, RecordShown};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::people::Permission;
 
 /// Records, and messages, of a page.
@@ -66,7 +66,7 @@ fn proxies(visit: &Visit, fleet: &Value) -> Markup {
         }
         @if proxies.is_empty() { p.none { (lang.no_proxies()) } }
         @else {
-            div.scroll tabindex="0" role="group" aria-label=(lang.fleet()) { table.rows {
+            div.scroll tabindex="0" role="group" aria-label=(lang.fleet()) { table.rows #fleet-table {
                 caption.unseen { (lang.fleet()) }
                 thead { tr {
                     th scope="col" { (lang.proxy()) } th scope="col" { (lang.state()) } th scope="col" { (lang.running()) }
@@ -113,9 +113,7 @@ fn time_of(text: &str, end: &str) -> Result<Option<OffsetDateTime>> {
         16 => format!("{text}:00Z"),
         _ => text.to_owned(),
     };
-    OffsetDateTime::parse(&full, &Rfc3339)
-        .map(Some)
-        .map_err(|_| Error::BadRequest(format!("`{text}` is not a time like `2026-11-22T08:00:00Z`")))
+    OffsetDateTime::parse(&full, &Rfc3339).map(Some).map_err(|_| super::refused::not_a_time(text))
 }
 
 fn audit_query(visit: &Visit, limit: usize) -> Result<AuditQuery> {
@@ -243,9 +241,27 @@ fn record_row(visit: &Visit, record: &RecordShown) -> Markup {
             td { (record.action) }
             td { code { (record.object) } }
             td { span class=(class) { span.shape aria-hidden="true" { (shape) } " " (word) } }
-            td { (record.reason.as_deref().unwrap_or_default()) }
+            td { @match record.reason.as_deref() {
+                // A person's reason stands as it was written; the program's own is told.
+                Some(reason) if is_told(record) => (lang.tell(reason)),
+                reason => (reason.unwrap_or_default()),
+            } }
             td { @if has_texts { details { summary { (lang.show_it()) } (difference(lang, &diff())) } } }
         }
+    }
+}
+
+/// Whether the reason of a record is the program's: why it refused, or why it did something by itself.
+fn is_told(record: &RecordShown) -> bool {
+    record.result == crate::audit::Outcome::Refused
+        || matches!(record.via.as_str(), "controller" | "file" | "etcd")
+}
+
+fn message_kind(lang: crate::report::Language, kind: &str) -> &str {
+    match kind {
+        "plan" => lang.plan(),
+        "foreign" | "quota" => lang.event_name(kind),
+        other => other,
     }
 }
 
@@ -276,7 +292,7 @@ pub async fn messages(visit: Visit) -> Result<Response> {
                 ul.inbox { @for item in &items {
                     li class=(if item.read { "read" } else { "unread" }) {
                         @if !item.read { span.mark { (lang.unread()) } " " }
-                        (moment(&item.time)) " " span.none { (item.kind) } " "
+                        (moment(&item.time)) " " span.none { (message_kind(lang, &item.kind)) } " "
                         (lang.tell(&item.text))
                         @if let Some(link) = &item.link {
                             " " a href=(if link.starts_with('/') { visit.at(link) } else { link.clone() }) { (lang.open_it()) }

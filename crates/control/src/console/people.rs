@@ -10,7 +10,7 @@ use super::shell::{Page, Tab};
 use super::show::{moment, refusal};
 use super::visit::{Fields, Form, Visit};
 use crate::control::{NewToken, NewUser, TokenShown, UserChange, UserShown};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::people::{Grant, Permission, Role};
 use crate::report::Language;
 
@@ -88,7 +88,7 @@ fn user_table(visit: &Visit, users: &[UserShown]) -> Markup {
     html! {
         section aria-labelledby="users-title" {
             h2 #users-title { (lang.users()) " (" (users.len()) ")" }
-            div.scroll tabindex="0" role="group" aria-label=(lang.users()) { table.rows {
+            div.scroll tabindex="0" role="group" aria-label=(lang.users()) { table.rows #users-table {
                 caption.unseen { (lang.users()) }
                 thead { tr { th scope="col" { (lang.name()) } th scope="col" { (lang.roles()) } th scope="col" { (lang.since()) } th scope="col" { (lang.change()) } } }
                 tbody { @for user in users {
@@ -137,7 +137,7 @@ fn token_table(visit: &Visit, tokens: &[TokenShown]) -> Markup {
             h2 #tokens-title { (lang.tokens()) " (" (tokens.len()) ")" }
             @if tokens.is_empty() { p.none { (lang.no_tokens()) } }
             @else {
-                div.scroll tabindex="0" role="group" aria-label=(lang.tokens()) { table.rows {
+                div.scroll tabindex="0" role="group" aria-label=(lang.tokens()) { table.rows #tokens-table {
                     caption.unseen { (lang.tokens()) }
                     thead { tr {
                         th scope="col" { (lang.name()) } th scope="col" { (lang.user()) } th scope="col" { (lang.role()) }
@@ -240,14 +240,14 @@ async fn done(visit: &Visit, fields: &Fields) -> Result<Option<Markup>> {
                 }
             }));
         }
-        other => return Err(Error::BadRequest(format!("`{other}` is not what this page does"))),
+        other => return Err(super::refused::not_done_here(other)),
     }
     Ok(None)
 }
 
 fn grant(fields: &Fields) -> Result<Grant> {
     let word = fields.get("role");
-    let role = Role::parse(word).ok_or_else(|| Error::Invalid(format!("`{word}` is not a role")))?;
+    let role = Role::parse(word).ok_or_else(|| super::refused::not_a_role(word))?;
     let named = fields.get("services").split([',', ' ']).map(str::trim).filter(|name| !name.is_empty());
     let services: BTreeSet<String> = named.map(str::to_owned).collect();
     Ok(Grant { role, services: (!services.is_empty()).then_some(services) })

@@ -4,6 +4,7 @@ use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::now::Lived;
+use super::service::latencies;
 use super::show::{known, millis, number, percent, rate, word};
 use super::visit::Visit;
 use crate::plans::{GuardShown, PlanShown, RunShown, Spec, TransitionShown};
@@ -12,6 +13,9 @@ use crate::report::charts::{Chart, Mark, Point};
 
 /// Points of an evidence chart; the drawing thins them further.
 const LINES: usize = 3_600;
+/// Latency at the shares of requests that the judge compares.
+const LATENCIES: [(&str, &str); 5] =
+    [("p50", "p50_ms"), ("p90", "p90_ms"), ("p95", "p95_ms"), ("p99", "p99_ms"), ("p99.9", "p999_ms")];
 /// What a guard says that rolls back.
 const REGRESSION: &str = "regression";
 
@@ -138,7 +142,7 @@ pub fn side_by_side(visit: &Visit, plan: &PlanShown, services: &[Lived]) -> Mark
                 thead { tr {
                     th scope="col" { (lang.service()) } th scope="col" { (lang.version()) } th.figure scope="col" { (lang.requests()) }
                     th.figure scope="col" { (lang.errors()) } th.figure scope="col" { (lang.errors_within()) }
-                    th.figure scope="col" { (lang.p50()) } th.figure scope="col" { (lang.p99()) }
+                    @for (name, _) in LATENCIES { th.figure scope="col" { (name) } }
                 } }
                 tbody { @for service in own { @for side in &service.sides {
                     tr {
@@ -147,11 +151,13 @@ pub fn side_by_side(visit: &Visit, plan: &PlanShown, services: &[Lived]) -> Mark
                         td.figure { (known(number(&side.live, "requests_per_second").map(rate))) }
                         td.figure { (known(number(&side.live, "error_share").map(percent))) }
                         td.figure { (known(within(&side.minute))) }
-                        td.figure { (known(number(&side.live, "p50_ms").map(millis))) }
-                        td.figure { (known(number(&side.live, "p99_ms").map(millis))) }
+                        @for (_, key) in LATENCIES { td.figure { (known(number(&side.live, key).map(millis))) } }
                     }
                 } } }
             } }
+            @for service in services.iter().filter(|service| plan.services.contains(&service.name)) {
+                div.charts { (latencies(visit, &service.name)) }
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use super::show::{count, difference, moment, percent, refusal};
 use super::visit::{Fields, Form, Visit};
 use crate::api::Named;
 use crate::control::{ActionAsked, ActionDone, PlanRead};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::people::Permission;
 use crate::plans::{GuardShown, PlanShown, RollbackShown, RunShown};
 use crate::report::Language;
@@ -404,7 +404,7 @@ pub async fn act(Named(name): Named<String>, form: Form) -> Result<Response> {
     let Form { visit, fields } = form;
     let lang = visit.lang();
     let action = Action::ALL.into_iter().find(|action| action.as_str() == fields.get("do"));
-    let action = action.ok_or_else(|| Error::BadRequest("there is no such action".to_owned()))?;
+    let action = action.ok_or_else(super::refused::no_such_action)?;
     match done(&visit, (&name, action), &fields).await {
         Ok(ActionDone::Moved(_)) => Ok(visit.go(&format!("/plans/{name}?done={}", action.as_str()))),
         Ok(ActionDone::Waiting(proposal)) => {
@@ -426,7 +426,7 @@ pub async fn act(Named(name): Named<String>, form: Form) -> Result<Response> {
 
 async fn done(visit: &Visit, (name, action): (&str, Action), fields: &Fields) -> Result<ActionDone> {
     if action == Action::Complete && fields.get("typed").trim() != name {
-        return Err(Error::Invalid(format!("type `{name}` to complete it")));
+        return Err(super::refused::name_not_typed(name));
     }
     let asked = ActionAsked {
         reason: fields.some("reason"),

@@ -12,7 +12,7 @@ use super::shell::{Page, Tab};
 use super::show::{csv_cell, refusal, word};
 use super::visit::{Fields, Form, Visit};
 use crate::control::ReplayAsked;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Drafts of one question.
 const DRAFTS: usize = 8;
@@ -72,7 +72,7 @@ fn read(drafts: &[(String, String)]) -> Result<Drafts> {
         .map(|(name, text)| (name.clone(), Some(text.clone()).filter(|text| !text.trim().is_empty())))
         .collect();
     if read.is_empty() {
-        return Err(Error::Invalid("name a document, such as `rules/x`".to_owned()));
+        return Err(super::refused::no_document_named());
     }
     Ok(read)
 }

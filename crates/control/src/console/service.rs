@@ -10,8 +10,9 @@ use super::shell::{Page, Tab};
 use super::show::word;
 use super::visit::Visit;
 use crate::api::Named;
-use crate::control::{Moment, View};
+use crate::control::{Course, Moment, QUANTILES, View};
 use crate::error::{Error, Result};
+use crate::report::Language;
 use crate::report::charts::{Chart, Side, Unit};
 
 /// Versions of a chart: more lines than this tell nothing.
@@ -58,28 +59,55 @@ pub async fn show(visit: Visit, Named(name): Named<String>) -> Result<Response> 
 /// Requests, errors and latency of each version, drawn again with every second that proxies tell of.
 fn courses(visit: &Visit, name: &str) -> Result<Markup> {
     let lang = visit.lang();
-    let mut courses = visit.control().courses(&visit.who, name)?;
+    let courses = sorted_courses(visit, name)?;
     if courses.is_empty() {
         return Ok(html! { p.none { (lang.no_figures()) } });
     }
-    courses.sort_by_key(|course| (side_of(&course.version) != Side::Gray, course.version != RELEASE));
     let chart = |id: &str, title: &str, unit: Unit, of: fn(&Moment) -> Option<f64>| {
-        let chart = Chart::new(id, title, unit).in_language(lang);
-        let lines = courses.iter().take(LINES);
-        let drawn = lines.fold(chart, |chart, course| {
-            let points = course.moments.iter().map(|(second, moment)| {
-                (i64::try_from(*second).unwrap_or_default(), moment.as_ref().and_then(of))
-            });
-            chart.with_line(course.version.as_str(), side_of(&course.version), points.collect())
-        });
-        html! { figure { figcaption { (title) } (PreEscaped(drawn.svg())) } }
+        drawn(lang, &courses, (id, title, unit), of)
     };
     Ok(html! {
         (chart("course-requests", lang.chart_requests(), Unit::PerSecond, |moment| Some(moment.per_second)))
         (chart("course-errors", lang.chart_errors(), Unit::Percent, |moment| moment.error_share.map(|share| share * 100.0)))
-        (chart("course-p99", lang.chart_p99(), Unit::Milliseconds, |moment| moment.p99_ms))
+        (chart("course-p99", lang.chart_p99(), Unit::Milliseconds, |moment| moment.latency_ms.get(3).copied().flatten()))
         @if courses.len() > LINES { p.none { (lang.charts_of(LINES, courses.len())) } }
     })
+}
+
+/// Latency of each version of a service, at each of the shares the judge compares.
+pub fn latencies(visit: &Visit, name: &str) -> Markup {
+    let lang = visit.lang();
+    let courses = sorted_courses(visit, name).unwrap_or_default();
+    html! {
+        @if !courses.is_empty() { @for (index, share) in QUANTILES.iter().enumerate() {
+            @let percent = format!("{}", share * 100.0);
+            (drawn(lang, &courses, (&format!("latency-{name}-{index}"), &lang.latency_of(percent, name), Unit::Milliseconds),
+                move |moment| moment.latency_ms.get(index).copied().flatten()))
+        } }
+    }
+}
+
+fn sorted_courses(visit: &Visit, name: &str) -> Result<Vec<Course>> {
+    let mut courses = visit.control().courses(&visit.who, name)?;
+    courses.sort_by_key(|course| (side_of(&course.version) != Side::Gray, course.version != RELEASE));
+    Ok(courses)
+}
+
+fn drawn(
+    lang: Language,
+    courses: &[Course],
+    (id, title, unit): (&str, &str, Unit),
+    of: impl Fn(&Moment) -> Option<f64>,
+) -> Markup {
+    let chart = Chart::new(id.replace('.', "-"), title, unit).in_language(lang);
+    let lines = courses.iter().take(LINES);
+    let drawn = lines.fold(chart, |chart, course| {
+        let points = course.moments.iter().map(|(second, moment)| {
+            (i64::try_from(*second).unwrap_or_default(), moment.as_ref().and_then(&of))
+        });
+        chart.with_line(course.version.as_str(), side_of(&course.version), points.collect())
+    });
+    html! { figure { figcaption { (title) } (PreEscaped(drawn.svg())) } }
 }
 
 fn side_of(version: &str) -> Side {

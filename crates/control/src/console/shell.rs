@@ -199,7 +199,7 @@ fn body(
             data-user=(who.map(|who| who.name.as_str()).unwrap_or_default())
             data-word-stale=(lang.stale()) data-word-old=(lang.seconds_old()) data-word-out=(lang.signed_out())
             data-word-polling=(lang.polling()) data-word-unsaved=(lang.changed_meanwhile())
-            data-word-live=(lang.live()) {
+            data-word-live=(lang.live()) data-word-columns=(lang.columns()) data-word-width=(lang.width()) {
             a.skip href="#main" { (lang.to_content()) }
             (header(look, who, lang))
             @if who.is_some() { (navigation(look, page.tab, waiting)) }

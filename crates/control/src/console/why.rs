@@ -1,14 +1,14 @@
 //! Which version a request, or a user, gets and why; who would move; and where something is.
 
 use axum::response::Response;
-use graygate_rules::documents::Kind;
+use graygate_rules::documents::{DocumentId, Kind};
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::shell::{Page, Tab};
-use super::show::{number, refusal, word};
+use super::show::{known, moment, number, refusal, word};
 use super::visit::Visit;
-use crate::control::ExplainAsked;
+use crate::control::{ExplainAsked, HistoryShown};
 use crate::error::Result;
 
 /// Most objects a search names.
@@ -30,7 +30,7 @@ pub async fn show(visit: Visit) -> Result<Response> {
         @match &told {
             None => p.none { (lang.ask_why()) },
             Some(Err(error)) => (refusal(&visit.look, error)),
-            Some(Ok(told)) => (answer(&visit, told)),
+            Some(Ok(told)) => { (answer(&visit, told, made_so(&visit, told).await)) },
         }
     };
     let calls = vec!["POST /explain".to_owned()];
@@ -49,6 +49,10 @@ fn form(visit: &Visit) -> Markup {
                     textarea #headers name="headers" rows="4" spellcheck="false" placeholder="x-user: alice" { "\n" (visit.asked("headers")) }
                     label for="ip" { (lang.client_address()) }
                     input #ip name="ip" value=(visit.asked("ip")) placeholder="127.0.0.1" autocomplete="off";
+                    label for="at" { (lang.at_moment()) }
+                    input #at name="at" value=(visit.asked("at")) placeholder="2026-11-22 08:00" autocomplete="off" aria-describedby="at-note";
+                    p #at-note .none { (lang.at_note()) }
+                    p { label { input type="checkbox" name="proxies" value="1" checked[visit.asked("proxies") == "1"]; " " (lang.ask_proxies()) } }
                     p { label { input type="checkbox" name="trusted" value="1" checked[visit.asked("trusted") == "1"]; " " (lang.trusted_peer()) } }
                 }
                 div.fields {
@@ -69,15 +73,30 @@ fn asked(visit: &Visit) -> Option<ExplainAsked> {
             method: "GET".to_owned(),
             url: visit.asked("url").to_owned(),
             headers: header_lines(visit.asked("headers")),
-            ip: None,
-            trusted: false,
-            drafts: None,
+            ..ExplainAsked::default()
         },
         line => read_curl(line)?,
     };
     asked.ip = Some(visit.asked("ip").trim()).filter(|ip| !ip.is_empty()).map(str::to_owned);
     asked.trusted = visit.asked("trusted") == "1";
+    asked.at = moment_of(visit.asked("at"));
+    asked.proxies = visit.asked("proxies") == "1";
     Some(asked)
+}
+
+/// A revision, or a time of UTC as people type it; a day is its end.
+fn moment_of(text: &str) -> Option<String> {
+    let text = text.trim().trim_end_matches("UTC").trim_end();
+    if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text.to_owned()).filter(|text| !text.is_empty());
+    }
+    let joined = text.replacen(' ', "T", 1);
+    Some(match joined.len() {
+        10 => format!("{joined}T23:59:59Z"),
+        16 => format!("{joined}:00Z"),
+        19 => format!("{joined}Z"),
+        _ => joined,
+    })
 }
 
 fn header_lines(text: &str) -> Vec<(String, String)> {
@@ -88,14 +107,7 @@ fn header_lines(text: &str) -> Vec<(String, String)> {
 /// A line for curl, as browsers copy it: address, method, headers, cookies.
 fn read_curl(line: &str) -> Option<ExplainAsked> {
     let mut words = shell_words(line).into_iter();
-    let mut asked = ExplainAsked {
-        method: String::new(),
-        url: String::new(),
-        headers: Vec::new(),
-        ip: None,
-        trusted: false,
-        drafts: None,
-    };
+    let mut asked = ExplainAsked::default();
     let mut has_body = false;
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -151,7 +163,74 @@ fn shell_words(line: &str) -> Vec<String> {
     words
 }
 
-fn answer(visit: &Visit, told: &Value) -> Markup {
+/// Changes of a rule that are looked through for the one that counted.
+const CHANGES: usize = 100;
+
+/// The change that made the deciding rule what it was.
+async fn made_so(visit: &Visit, told: &Value) -> Option<HistoryShown> {
+    let id = DocumentId::of(Kind::Rule, word(told, "rule"))?;
+    let then = told.get("at").map(|at| word(at, "time"));
+    let (items, _) = visit.control().history(&visit.who, &id, (CHANGES, None)).await.ok()?;
+    // Times are written alike, so their texts sort as they do.
+    items.into_iter().find(|item| then.is_none_or(|then| item.time.as_str() <= then))
+}
+
+/// Of which moment the answer is, and what is not known of it.
+fn of_moment(visit: &Visit, told: &Value) -> Markup {
+    let lang = visit.lang();
+    let Some(at) = told.get("at") else { return html! {} };
+    let unknown: Vec<&str> =
+        at.get("unknown").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    html! {
+        p #of-moment { strong { (lang.as_it_was()) " " (moment(word(at, "time"))) } " · "
+            (lang.otherwise_then(number(at, "changed").unwrap_or(0.0))) }
+        @if !unknown.is_empty() { p.warn { (lang.unknown_then(unknown.join(", "))) } }
+    }
+}
+
+/// What each proxy says, from what it runs.
+fn by_proxies(visit: &Visit, told: &Value) -> Markup {
+    let lang = visit.lang();
+    let Some(proxies) = told.get("proxies").and_then(Value::as_array) else { return html! {} };
+    html! {
+        h3 { (lang.on_each_proxy()) }
+        @if proxies.is_empty() { p.none { (lang.no_proxies()) } }
+        @else {
+            div.scroll tabindex="0" role="group" aria-label=(lang.on_each_proxy()) { table.rows #proxies {
+                caption.unseen { (lang.on_each_proxy()) }
+                thead { tr {
+                    th scope="col" { (lang.proxy()) } th scope="col" { (lang.running()) } th scope="col" { (lang.version()) }
+                    th scope="col" { (lang.reason_is()) } th scope="col" { (lang.rule()) } th scope="col" { (lang.result()) }
+                } }
+                tbody { @for proxy in proxies { (by_proxy(visit, proxy)) } }
+            } }
+        }
+    }
+}
+
+fn by_proxy(visit: &Visit, proxy: &Value) -> Markup {
+    let lang = visit.lang();
+    let (class, shape, said) = match proxy.get("agrees").and_then(Value::as_bool) {
+        Some(true) => ("good", "●", lang.the_same()),
+        Some(false) => ("warn", "▲", lang.another_answer()),
+        None => ("bad", "■", lang.down()),
+    };
+    let answer = proxy.get("answer").cloned().unwrap_or_default();
+    let running = proxy.get("running").filter(|running| !running.is_null()).map(ToString::to_string);
+    html! {
+        tr {
+            td { code { (word(proxy, "id")) } }
+            td { (known(running)) @if proxy.get("lags").and_then(Value::as_bool) == Some(true) { " " span.mark { (lang.lags()) } } }
+            td { (known(Some(word(&answer, "version").to_owned()).filter(|text| !text.is_empty()))) }
+            td { code { (word(&answer, "reason")) } }
+            td { code { (word(&answer, "rule")) } }
+            td { span class=(class) { span.shape aria-hidden="true" { (shape) } " " (said) }
+                @if !word(proxy, "error").is_empty() { " " span.none { (lang.tell(word(proxy, "error"))) } } }
+        }
+    }
+}
+
+fn answer(visit: &Visit, told: &Value, made_so: Option<HistoryShown>) -> Markup {
     let lang = visit.lang();
     let text = |key: &str| Some(word(told, key)).filter(|text| !text.is_empty());
     let chain: Vec<&str> =
@@ -181,7 +260,13 @@ fn answer(visit: &Visit, told: &Value) -> Markup {
                     " · " (lang.by_rule()) " " a href=(visit.at(&format!("/documents/rules/{rule}"))) { code { (rule) } }
                 }
             }
+            (of_moment(visit, told))
+            @if let Some(change) = made_so {
+                p { (lang.made_so()) " " (visit.person(&change.who)) ", " (moment(&change.time)) " · "
+                    a href=(visit.at(&format!("/documents/rules/{}#history-title", word(told, "rule")))) { (lang.history()) } }
+            }
             dl.facts { @for (name, value) in rows { @if let Some(value) = value { dt { (name) } dd { (value) } } } }
+            (by_proxies(visit, told))
             h3 { (lang.rule_by_rule()) }
             (trace(visit, told))
         }
@@ -269,6 +354,20 @@ async fn matching(visit: &Visit, text: &str) -> Result<Vec<(String, String, &'st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_typed_as_people_do() {
+        for (text, moment) in [
+            ("", None),
+            ("812", Some("812")),
+            ("2026-11-22", Some("2026-11-22T23:59:59Z")),
+            ("2026-11-22 08:00", Some("2026-11-22T08:00:00Z")),
+            ("2026-11-22 08:00:30 UTC", Some("2026-11-22T08:00:30Z")),
+            ("2026-11-22T08:00:30+08:00", Some("2026-11-22T08:00:30+08:00")),
+        ] {
+            assert_eq!(moment_of(text).as_deref(), moment, "{text}");
+        }
+    }
 
     #[test]
     fn a_pasted_line_is_a_request() {

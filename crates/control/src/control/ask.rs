@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use graygate_rules::compile::Compiled;
@@ -14,7 +15,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::clock::rfc3339;
 use super::plane::Control;
+use super::then::Moment;
 use super::view::Changes;
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};
@@ -22,10 +25,13 @@ use crate::people::{Permission, Principal};
 /// Most requests that would move and are told one by one: a list of more is no one's to read.
 pub const EXAMPLES_LIMIT: u32 = 10_000;
 
+/// Letters of a name that a proxy says: a document's name has 253 at most.
+const NAME_SHOWN: usize = 256;
+
 /// The version header where no one knows another.
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-gray-version");
 
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainAsked {
     #[serde(default = "get")]
@@ -43,6 +49,12 @@ pub struct ExplainAsked {
     /// New texts, by document; null takes one away.
     #[serde(default)]
     pub drafts: Option<BTreeMap<String, Option<String>>>,
+    /// With the documents as they were at this time (RFC 3339), or after the write of this revision; left out: now.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// Ask each proxy as well, which answers from what it runs.
+    #[serde(default)]
+    pub proxies: bool,
 }
 
 fn get() -> String {
@@ -86,7 +98,23 @@ impl Control {
             trusted: asked.trusted,
         };
         let drafts = asked.drafts.map(read_drafts).transpose()?;
-        let (view, now) = (self.view(), self.clock.now());
+        let then = match asked.at.as_deref() {
+            None => None,
+            Some(text) => {
+                let moment = Moment::parse(text).ok_or_else(|| {
+                    Error::Invalid(format!(
+                        "`{text}` is not a time like `2026-11-22T08:00:00Z`, or a revision"
+                    ))
+                })?;
+                Some(self.documents_then(moment).await?)
+            }
+        };
+        let shown = then.as_ref().map(
+            |then| json!({"time": rfc3339(then.time), "changed": then.changed, "unknown": then.unknown}),
+        );
+        let now = then.as_ref().map_or_else(|| self.clock.now(), |then| then.time);
+        let view = then.map_or_else(|| self.view(), |then| Arc::new(then.view));
+        let asked_proxies = asked.proxies.then(|| question.clone());
         let told = tokio::task::spawn_blocking(move || {
             let mut answer = explained(&view.compiled, &question, now)?;
             if let Some(drafts) = drafts {
@@ -97,9 +125,40 @@ impl Control {
                     fields.insert("problems".to_owned(), json!(draft.problems_of(drafts.keys())));
                 }
             }
-            Ok(answer)
+            Ok::<Value, Error>(answer)
         });
-        told.await.map_err(|error| Error::Internal(error.to_string()))?
+        let mut answer = told.await.map_err(|error| Error::Internal(error.to_string()))??;
+        let proxies = match asked_proxies {
+            Some(question) => Some(self.explain_by_proxies(&question, &answer).await),
+            None => None,
+        };
+        if let Some(fields) = answer.as_object_mut() {
+            fields.extend(shown.map(|at| ("at".to_owned(), at)));
+            fields.extend(proxies.map(|told| ("proxies".to_owned(), Value::Array(told))));
+        }
+        Ok(answer)
+    }
+
+    /// What each proxy says of the request, from the documents it runs, and whether that is what is said here.
+    async fn explain_by_proxies(&self, question: &Question, here: &Value) -> Vec<Value> {
+        let body = json!({"method": question.method, "url": question.url, "headers": question.headers,
+            "ip": question.address.to_string(), "trusted": question.trusted});
+        let asked = self.live.gatherer.ask_all_for("/explain", Some(body.to_string().into()));
+        let (answers, fleet) = tokio::join!(asked, self.look_at_fleet());
+        let fleet = fleet.unwrap_or_default();
+        let known = fleet.get("proxies").and_then(Value::as_array).cloned().unwrap_or_default();
+        let told = answers.into_iter().map(|(name, answer)| {
+            let of = known.iter().find(|proxy| proxy.get("id").and_then(Value::as_str) == Some(&name));
+            let field = |key: &str| of.and_then(|proxy| proxy.get(key)).cloned().unwrap_or_default();
+            let (said, error) = match &answer {
+                Ok(said) => (decided(said), Value::Null),
+                Err(error) => (Value::Null, json!(error)),
+            };
+            let agrees = answer.is_ok().then(|| said == decided(here));
+            json!({"id": name, "running": field("running"), "lags": field("lags"), "answer": said,
+                "agrees": agrees, "error": error})
+        });
+        told.collect()
     }
 
     /// Who would get another version with these drafts.
@@ -136,6 +195,16 @@ impl Control {
         });
         told.await.map_err(|error| Error::Internal(error.to_string()))
     }
+}
+
+/// What was decided, and by what: of another's answer no more is told.
+fn decided(answer: &Value) -> Value {
+    let text = |key: &str| {
+        let text = answer.get(key).and_then(Value::as_str);
+        json!(text.map(|text| text.chars().take(NAME_SHOWN).collect::<String>()))
+    };
+    json!({"status": answer.get("status").and_then(Value::as_u64), "service": text("service"), "version": text("version"),
+        "reason": text("reason"), "rule": text("rule")})
 }
 
 fn read_drafts(drafts: BTreeMap<String, Option<String>>) -> Result<Changes> {

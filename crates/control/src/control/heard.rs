@@ -25,6 +25,8 @@ const SECONDS: u64 = 180;
 /// Minutes that are kept; on the leader, who asks all the time, these are a whole hour's.
 const MINUTES: u64 = 60;
 const MINUTE: u64 = 60;
+/// The shares of requests whose latency is told: those the judge compares.
+pub const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
 /// The windows that seconds are summed for.
 const WINDOWS: [(&str, u64); 2] = [("10s", 10), ("1m", 60)];
 /// The window that minutes are summed for.
@@ -40,7 +42,8 @@ pub struct Moment {
     pub per_second: f64,
     /// None without requests.
     pub error_share: Option<f64>,
-    pub p99_ms: Option<f64>,
+    /// At each of [`QUANTILES`].
+    pub latency_ms: [Option<f64>; 5],
 }
 
 /// A version's last minutes; at seconds of which no one told there is nothing.
@@ -153,7 +156,10 @@ impl Sum {
             "errors": self.errors,
             "error_share": share(self.errors),
             "p50_ms": self.quantile(0.5),
+            "p90_ms": self.quantile(0.9),
+            "p95_ms": self.quantile(0.95),
             "p99_ms": self.quantile(0.99),
+            "p999_ms": self.quantile(0.999),
             "fallbacks": self.fallbacks,
         })
     }
@@ -374,7 +380,7 @@ impl Heard {
             second,
             per_second: sum.requests as f64 / SMOOTHED as f64,
             error_share: (sum.requests > 0).then(|| sum.errors as f64 / sum.requests as f64),
-            p99_ms: sum.quantile(0.99),
+            latency_ms: QUANTILES.map(|share| sum.quantile(share)),
         })
     }
 
@@ -495,6 +501,8 @@ mod tests {
         assert_eq!(gray["live"]["10s"]["requests_per_second"], 10.0);
         assert_eq!(gray["live"]["10s"]["error_share"], 0.02);
         assert_eq!(gray["live"]["10s"]["p50_ms"], 1.44);
+        let slow = ["p90_ms", "p95_ms", "p99_ms", "p999_ms"].map(|key| gray["live"]["10s"][key].as_f64());
+        assert!(slow.is_sorted() && slow[0].is_some(), "{slow:?}");
         assert_eq!(
             (&gray["live"]["1h"], &told["versions"][1]["live"]["1m"]["requests"]),
             (&Value::Null, &json!(0))
@@ -546,7 +554,7 @@ mod tests {
         assert_eq!((whole.per_second, whole.error_share), (100.0, Some(0.01)));
         assert_eq!(at(gray, 950), None, "no one told");
         let none = at(release, 970).unwrap();
-        assert_eq!((none.per_second, none.error_share, none.p99_ms), (0.0, None, None));
+        assert_eq!((none.per_second, none.error_share, none.latency_ms), (0.0, None, [None; 5]));
         assert_eq!(at(release, 992).unwrap().per_second, 30.0, "the window is half full");
         assert!(heard.courses("other").is_empty());
     }

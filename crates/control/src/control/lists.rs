@@ -23,7 +23,7 @@ use super::plane::Control;
 use super::proposal::{Asked, ProposalShown, Work};
 use super::view::Changes;
 use super::write::Plan;
-use crate::audit::{Deed, Text, history_prefix, text_name};
+use crate::audit::{Deed, Record, Text, history_prefix, text_name};
 use crate::error::{Error, Result};
 use crate::people::{Permission, Principal};
 use crate::state::{Range, Revision, Slot, StateError, Stored};
@@ -467,27 +467,34 @@ impl Control {
             }
             let number = entry.name.strip_prefix(&prefix).and_then(|number| number.parse().ok());
             let Some((record, _)) = self.record(number.unwrap_or(0)).await? else { break };
-            let gone =
-                || Error::Conflict(format!("what changed before revision {to} was too long to be kept"));
-            let mut lines = Vec::new();
-            for mark in [&record.before, &record.after] {
-                lines.push(match mark {
-                    None => Vec::new(),
-                    Some(mark) => {
-                        let stored =
-                            self.state.get(&Slot::record(text_name(&mark.hash))).await?.ok_or_else(gone)?;
-                        values(&stored.value).map(str::to_owned).collect::<Vec<_>>()
-                    }
-                });
+            if !self.take_back(&record, &mut members).await? {
+                return Err(Error::Conflict(format!(
+                    "what changed before revision {to} was too long to be kept"
+                )));
             }
-            let [before, after] = lines.as_slice() else { break };
-            if record.action != "list.members" {
-                members.clear();
-            } else {
-                members.retain(|member| !after.contains(member));
-            }
-            members.extend(before.iter().cloned());
         }
         Err(Error::NotFound(format!("`{id}` has no revision {to} that is kept")))
+    }
+
+    /// Takes one recorded change of a list's members back; false where what changed was too long to be kept.
+    pub(super) async fn take_back(&self, record: &Record, members: &mut BTreeSet<String>) -> Result<bool> {
+        let mut lines = Vec::new();
+        for mark in [&record.before, &record.after] {
+            let Some(mark) = mark else {
+                lines.push(Vec::new());
+                continue;
+            };
+            let stored = self.state.get(&Slot::record(text_name(&mark.hash))).await?;
+            let Some(stored) = stored else { return Ok(false) };
+            lines.push(values(&stored.value).map(str::to_owned).collect::<Vec<_>>());
+        }
+        let [before, after] = lines.as_slice() else { return Ok(false) };
+        if record.action != "list.members" {
+            members.clear();
+        } else {
+            members.retain(|member| !after.contains(member));
+        }
+        members.extend(before.iter().cloned());
+        Ok(true)
     }
 }

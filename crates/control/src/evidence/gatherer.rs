@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use graygate_judge::blocks::{Names, Row};
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::cursors::Cursors;
-use super::link::{Answered, Budget, DEADLINE, Link};
+use super::link::{Answered, Asked, Budget, DEADLINE, Link};
 use super::places::{Place, Places};
 use crate::settings::{Config, DocumentsFrom};
 
@@ -140,11 +141,17 @@ impl Gatherer {
 
     /// Asks every living proxy the same, and answers what each said, by address.
     pub async fn ask_all(&self, path: &str) -> Vec<(String, Result<Value, String>)> {
+        self.ask_all_for(path, None).await
+    }
+
+    /// Posts every living proxy the same, or gets it where there is nothing to post.
+    pub async fn ask_all_for(&self, path: &str, body: Option<Bytes>) -> Vec<(String, Result<Value, String>)> {
         let targets = self.targets(Instant::now()).await;
         let (token, budget) = (self.token(), Budget::new(ROUND_LIMIT));
         let ask = async |target: &Target| {
             let link = target.link.as_ref().ok_or_else(not_allowed)?;
-            read(in_time(link.get(path, token.as_deref(), &budget)).await?, json)
+            let asked = Asked { path, token: token.as_deref(), body: body.clone() };
+            read(in_time(link.ask(&asked, &budget)).await?, json)
         };
         let asked = targets.iter().map(async |target| (target.name.clone(), ask(target).await));
         join_all(asked).await

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Uri, header};
+use http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Body as _;
 use hyper::body::Incoming;
@@ -46,6 +46,14 @@ pub struct Answered<'b> {
     _reader: SemaphorePermit<'b>,
 }
 
+/// A question to an admin address.
+pub struct Asked<'a> {
+    pub path: &'a str,
+    pub token: Option<&'a str>,
+    /// JSON that is posted; without one the path is only got.
+    pub body: Option<Bytes>,
+}
+
 /// A way to one address.
 pub struct Link {
     uri: Uri,
@@ -75,17 +83,22 @@ impl Link {
         Ok(Link { uri, sender: tokio::sync::Mutex::default() })
     }
 
-    /// Asks once; a kept connection that has died meanwhile is replaced.
+    /// Asks once.
     pub async fn get<'b>(
         &self,
         path: &str,
         token: Option<&str>,
         budget: &'b Budget,
     ) -> Result<Answered<'b>, String> {
+        self.ask(&Asked { path, token, body: None }, budget).await
+    }
+
+    /// Asks once; a kept connection that has died meanwhile is replaced.
+    pub async fn ask<'b>(&self, asked: &Asked<'_>, budget: &'b Budget) -> Result<Answered<'b>, String> {
         let late = |_| format!("no answer within {} ms", DEADLINE.as_millis());
         // While an answer is under way there is none to keep: a caller that gives up in the middle leaves nothing behind.
         let mut kept = self.sender.lock().await;
-        let begun = timeout(DEADLINE, self.begin(kept.take(), path, token)).await;
+        let begun = timeout(DEADLINE, self.begin(kept.take(), asked)).await;
         let (sender, answer) = begun.map_err(late)??;
         let reader = budget.readers.acquire().await.map_err(|error| error.to_string())?;
         let status = answer.status().as_u16();
@@ -97,18 +110,16 @@ impl Link {
     async fn begin(
         &self,
         kept: Option<SendRequest<Full<Bytes>>>,
-        path: &str,
-        token: Option<&str>,
+        asked: &Asked<'_>,
     ) -> Result<(SendRequest<Full<Bytes>>, http::Response<Incoming>), String> {
         if let Some(mut sender) = kept
             && sender.ready().await.is_ok()
-            && let Ok(answer) = sender.send_request(self.request(path, token)?).await
+            && let Ok(answer) = sender.send_request(self.request(asked)?).await
         {
             return Ok((sender, answer));
         }
         let mut sender = self.connect().await?;
-        let answer =
-            sender.send_request(self.request(path, token)?).await.map_err(|error| error.to_string())?;
+        let answer = sender.send_request(self.request(asked)?).await.map_err(|error| error.to_string())?;
         Ok((sender, answer))
     }
 
@@ -120,16 +131,20 @@ impl Link {
         self.uri.host().unwrap_or_default()
     }
 
-    fn request(&self, path: &str, token: Option<&str>) -> Result<Request<Full<Bytes>>, String> {
+    fn request(&self, asked: &Asked<'_>) -> Result<Request<Full<Bytes>>, String> {
+        let path = asked.path;
         let prefix = self.uri.path().trim_end_matches('/');
         let port = self.uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
         let mut request = Request::builder()
             .uri(format!("{prefix}{path}"))
             .header(header::HOST, format!("{}{port}", self.host()));
-        if let Some(token) = token.filter(|_| self.is_tls() || is_loopback(self.host())) {
+        if let Some(token) = asked.token.filter(|_| self.is_tls() || is_loopback(self.host())) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        request.body(Full::new(Bytes::new())).map_err(|error| error.to_string())
+        if asked.body.is_some() {
+            request = request.method(Method::POST).header(header::CONTENT_TYPE, "application/json");
+        }
+        request.body(Full::new(asked.body.clone().unwrap_or_default())).map_err(|error| error.to_string())
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {

@@ -74,6 +74,10 @@ impl Delivery {
         let mut leadership = self.leadership.clone();
         let mut known = Known::default();
         loop {
+            // What was tried is counted before anything is given up.
+            while let Ok(tried) = results.try_recv() {
+                known.note(tried);
+            }
             match self.leadership.leads() {
                 false => {
                     wanted.values().for_each(|sender| drop(sender.send_replace(Wanted::default())));
@@ -90,12 +94,7 @@ impl Delivery {
                 _ = changes.changed() => {}
                 () = leadership.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
-                Some(arrived) = results.recv() => {
-                    known.note(arrived);
-                    while let Ok(arrived) = results.try_recv() {
-                        known.note(arrived);
-                    }
-                }
+                Some(tried) = results.recv() => known.note(tried),
             }
         }
     }

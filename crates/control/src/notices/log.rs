@@ -69,6 +69,12 @@ impl Tries {
     pub fn after(before: Option<Tries>, tried: &Tried) -> Tries {
         let is_try = matches!(tried.outcome, Outcome::Delivered | Outcome::Failed);
         let (first, attempts) = before.as_ref().map_or((tried.at, 0), |tries| (tries.first, tries.attempts));
+        let was_given_up = before.as_ref().is_some_and(|tries| tries.outcome == Outcome::GivenUp);
+        // A try that was under way when it was given up, and failed as well, changes nothing of that.
+        let outcome = match tried.outcome {
+            Outcome::Failed if was_given_up => Outcome::GivenUp,
+            outcome => outcome,
+        };
         // What is given up keeps the reason why the last try failed.
         let why = tried.why.clone().or_else(|| match tried.outcome {
             Outcome::GivenUp => before.and_then(|tries| tries.why),
@@ -83,7 +89,7 @@ impl Tries {
             first,
             last: tried.at,
             attempts: attempts + u32::from(is_try),
-            outcome: tried.outcome,
+            outcome,
             why,
         }
     }

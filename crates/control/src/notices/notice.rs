@@ -70,6 +70,26 @@ impl Event {
     }
 }
 
+impl Event {
+    /// What happened and why. Each is a sentence of its own, so that each can be told in another language.
+    fn telling(self, why: &str) -> String {
+        match self {
+            _ if why.is_empty() => self.words().to_owned(),
+            Event::Started => format!("started: {why}"),
+            Event::Step => format!("a step began: {why}"),
+            Event::Paused => format!("paused: {why}"),
+            Event::Resumed => format!("resumed: {why}"),
+            Event::Completed => format!("completed: {why}"),
+            Event::RolledBack => format!("rolled back: {why}"),
+            Event::Promoted => format!("promoted: {why}"),
+            Event::Waiting => format!("waits for a person: {why}"),
+            Event::Held => format!("does not go on: {why}"),
+            // These belong to no plan, and have texts of their own.
+            Event::Foreign | Event::Quota | Event::Test => why.to_owned(),
+        }
+    }
+}
+
 /// Whom a notice is for, beside those who read it in the console.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -123,12 +143,13 @@ impl Notice {
     /// Of a plan's run. `why` says in figures why it happened, such as `errors 3.1 % beside 0.4 %`, or who did it.
     pub fn of_plan(subject: &Subject, event: Event, why: &str, now: OffsetDateTime) -> Notice {
         let Subject { services, version, plan, run, step, state, channels } = subject;
-        let place = step.map(|step| format!(", step {step}")).unwrap_or_default();
-        let services_said = services.join(", ");
-        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-        let words = event.words();
-        let text =
-            format!("{services_said} {version}: plan `{plan}`, run {run}{place} ({state}): {words}{why}");
+        let (services_said, said) = (services.join(", "), event.telling(why));
+        let text = match step {
+            Some(step) => {
+                format!("{services_said} {version}: plan `{plan}`, run {run}, step {step} ({state}): {said}")
+            }
+            None => format!("{services_said} {version}: plan `{plan}`, run {run} ({state}): {said}"),
+        };
         Notice {
             id: Notice::id_at(now),
             time: now,

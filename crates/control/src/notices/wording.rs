@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::notice::{Event, Notice};
+use crate::report::Language;
 use crate::settings::Tongue;
 
 /// Longest text of one notice, in characters: some gateways refuse more.
@@ -27,7 +28,11 @@ impl Letter<'_> {
         let text = plain(&self.notice.text);
         match self.tongue {
             Tongue::English => text,
-            Tongue::Chinese => format!("{}｜{text}", chinese(self.notice.event)),
+            // What people wrote stays as it is.
+            Tongue::Chinese => {
+                let told = Language::Chinese.retold(&text);
+                told.unwrap_or_else(|| format!("{}｜{text}", chinese(self.notice.event)))
+            }
         }
     }
 
@@ -243,10 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_begins_in_the_language_of_its_channel() {
+    fn a_notice_is_told_in_the_language_of_its_channel() {
         let notice = notice("71 %");
         let letter = Letter { tongue: Tongue::Chinese, ..letter(&notice) };
         assert_eq!(letter.text(), "存储即将写满｜71 %");
         assert_eq!(letter.subject(), "[graygate] 存储即将写满");
+        let known = self::notice("changed past the second person, by way of etcd: `rules/x`");
+        let letter = Letter { tongue: Tongue::Chinese, ..self::letter(&known) };
+        assert_eq!(letter.text(), "绕过双人复核的修改，途径为 etcd：`rules/x`");
     }
 }

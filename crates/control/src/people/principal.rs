@@ -103,15 +103,19 @@ impl Principal {
         let needs = permission.needs();
         let held = match touch {
             _ if self.may_somewhere_quietly(permission) => match touch {
-                Touch::All => " for all services".to_owned(),
+                Touch::All => Some("all services".to_owned()),
                 Touch::Services(services) => {
                     let names: Vec<_> = services.iter().map(|name| format!("`{name}`")).collect();
-                    format!(" for {}", names.join(", "))
+                    Some(names.join(", "))
                 }
             },
-            _ => String::new(),
+            _ => None,
         };
-        Denied { why: format!("{whose} does not allow this; it takes `{needs}`{held}") }
+        let why = match held {
+            Some(services) => format!("{whose} does not allow this; it takes `{needs}` for {services}"),
+            None => format!("{whose} does not allow this; it takes `{needs}`"),
+        };
+        Denied { why }
     }
 
     fn may_somewhere_quietly(&self, permission: Permission) -> bool {

@@ -76,7 +76,7 @@ pub enum ChatFormat {
     Slack,
 }
 
-/// The language a notice begins in; its figures and reasons are English.
+/// The language of a notice; what people wrote in it stays as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tongue {
     English,

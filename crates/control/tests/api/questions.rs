@@ -139,3 +139,63 @@ async fn a_channel_is_tested_and_what_became_of_it_stands_in_the_log() {
     assert_eq!(actions[0], (&json!("channel.test"), &json!("ok")));
     assert!(actions.contains(&(&json!("channel.test"), &json!("refused"))), "{audit}");
 }
+
+/// Documents, lists and plans as they were, by time and by revision.
+#[tokio::test]
+async fn a_question_is_answered_as_it_would_have_been() {
+    let plane = Plane::start().await;
+    let li = plane.person("li", Role::Operator).await;
+    let now =
+        || time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap();
+    let before = "2001-01-01T00:00:00Z";
+    let ask = async |at: serde_json::Value, user: &str| {
+        let question = json!({"url": "http://h/list", "headers": [["x-user", user]], "at": at});
+        li.post("/explain", question).await
+    };
+    let put = async |puts: serde_json::Value| {
+        let told =
+            li.post("/changes", json!({"puts": puts, "if_match": etags(&li).await})).await.is(200).json();
+        (told["revision"].clone(), now())
+    };
+    let empty = now();
+    li.post("/lists/pilots/members", json!({"add": ["alice", "bob"]})).await.is(200);
+    let rule = "version: gray\nservices: [patient]\nwhen: {attribute: header:x-user, in_list: pilots}\n";
+    let first = put(json!({"routes/all": "service: patient\n", "rules/x": rule})).await;
+    li.post("/lists/pilots/members", json!({"add": ["zed"], "remove": ["alice"]})).await.is(200);
+    let second = put(json!({"rules/x": "version: feat1\nservices: [patient]\n"})).await;
+    put(json!({"rules/y": "version: feat2\npriority: 9\nservices: [patient]\n"})).await;
+    let versions = async |at: &serde_json::Value| {
+        let mut got = Vec::new();
+        for user in ["alice", "zed"] {
+            got.push(ask(at.clone(), user).await.is(200).json()["version"].clone());
+        }
+        got
+    };
+    assert_eq!(versions(&json!(null)).await, ["feat2", "feat2"]);
+    assert_eq!(versions(&json!(second.1)).await, ["feat1", "feat1"], "rules/y was not there");
+    assert_eq!(versions(&json!(first.1)).await, ["gray", "release"], "as the list was");
+    assert_eq!(versions(&json!(empty)).await, [json!(null), json!(null)], "there was no route");
+    for (revision, versions_then) in [(&first.0, ["gray", "release"]), (&second.0, ["feat1", "feat1"])] {
+        assert_eq!(versions(&json!(revision.to_string())).await, versions_then, "revision {revision}");
+    }
+    let told = ask(json!(first.1), "alice").await.json();
+    assert_eq!((&told["at"]["changed"], &told["at"]["unknown"]), (&json!(3), &json!([])), "{told}");
+    ask(json!(before), "alice").await.is(422);
+    ask(json!("2999-01-01T00:00:00Z"), "alice").await.is(422);
+    ask(json!("yesterday"), "alice").await.is(422);
+    // No proxy is known here, and that is what is told.
+    let question = json!({"url": "http://h/list", "proxies": true});
+    assert_eq!(li.post("/explain", question).await.is(200).json()["proxies"], json!([]));
+}
+
+/// The ETags of all rules.
+async fn etags(client: &crate::harness::Client) -> serde_json::Value {
+    let mut etags = serde_json::Map::new();
+    for name in ["rules/x", "rules/y", "routes/all"] {
+        let answer = client.get(&format!("/documents/{name}")).await;
+        if answer.status == 200 {
+            etags.insert(name.to_owned(), json!(answer.headers["etag"].to_str().unwrap()));
+        }
+    }
+    json!(etags)
+}

@@ -1,6 +1,7 @@
 //! Channels of notices by their page.
 
 use graygate_control::people::Role;
+use thirtyfour::prelude::*;
 
 use crate::browser::Browser;
 use crate::stage::Stage;
@@ -31,6 +32,22 @@ async fn a_channel_is_tested_from_its_page_and_the_log_says_what_became_of_it() 
         "{rows}"
     );
     assert_eq!(browser.axe().await, Vec::<String>::new());
+    // A column is put away and another one made wider, and this browser keeps both; by keys alone.
+    browser.click("section .columns summary").await;
+    browser.until("document.querySelectorAll('section .columns li').length === 6").await;
+    browser.click("section .columns li:nth-child(5) input[type=checkbox]").await;
+    let range =
+        browser.driver.find(By::Css("section .columns li:nth-child(2) input[type=range]")).await.unwrap();
+    range.send_keys(Key::End.value().to_string()).await.unwrap();
+    assert_eq!(browser.axe().await, Vec::<String>::new());
+    browser.go("/channels").await;
+    browser
+        .until("getComputedStyle(document.querySelector('#log-table th:nth-child(5)')).display === 'none'")
+        .await;
+    let wide = browser
+        .run("return document.querySelector('#log-table th:nth-child(2)').getBoundingClientRect().width")
+        .await;
+    assert!(wide.as_f64().unwrap() >= 590.0, "{wide}");
     browser.go("/channels?channel=ops").await;
     assert_eq!(browser.run("return document.querySelectorAll('#deliveries tbody tr').length").await, 1);
     browser.go("/channels?lang=zh").await;

@@ -19,8 +19,25 @@ async fn a_list_is_searched_changed_and_replaced() {
     find("#remove").await.unwrap().send_keys("bob").await.unwrap();
     browser.click("button[value=members]").await;
     browser.until("document.querySelector('.flash')?.innerText.includes('2 members added, 1 removed')").await;
+    find("#add").await.unwrap().send_keys("frank").await.unwrap();
+    browser.click("button[value=members]").await;
+    // The way back is offered for 30 s, and no longer.
+    browser.until("document.querySelector('.flash')?.innerText.includes('1 members added')").await;
+    browser.until("Number(document.querySelector('.flash').dataset.fade) < 30").await;
+    assert_eq!(browser.text(".flash button").await, "Undo");
+    browser.run("document.querySelector('.flash').dataset.fade = '1'").await;
+    browser.until("!document.querySelector('.flash')").await;
+    find("#remove").await.unwrap().send_keys("frank").await.unwrap();
+    browser.click("button[value=members]").await;
+    browser.until("document.querySelector('.flash')?.innerText.includes('1 removed')").await;
     let text = || std::fs::read_to_string(stage.file("lists/pilots.txt")).unwrap();
     assert_eq!(text(), "# pilot users\nalice\ncarol\ndave\n");
+    browser.click(".flash button").await;
+    browser.until("document.querySelector('main').innerText.includes('4 members')").await;
+    find("#remove").await.unwrap().send_keys("frank").await.unwrap();
+    browser.click("button[value=members]").await;
+    browser.until("document.querySelector('.flash')?.innerText.includes('1 removed')").await;
+    assert_eq!(text(), "alice\ncarol\ndave\n");
 
     // A file, or what is pasted: the difference in numbers first.
     let file = stage.folder().join("upload.txt");

@@ -18,7 +18,7 @@ pub const PAGES: [&str; 21] = [
     "/documents/rules/new-one?new=1",
     "/lists/pilots?contains=alice",
     "/why",
-    "/why?url=http%3A%2F%2Flocalhost%2Fpatient%2Flist&headers=x-user%3A%20alice",
+    "/why?url=http%3A%2F%2Flocalhost%2Fpatient%2Flist&headers=x-user%3A%20alice&proxies=1",
     "/replay?document=rules/30-share",
     "/find?q=alice",
     "/fleet",

@@ -1,7 +1,9 @@
 //! Pages over HTTP, as they are without any script.
 
 use bytes::Bytes;
+use graygate_control::notices::{Event, Notice, Subject};
 use graygate_control::people::Role;
+use graygate_control::state::Transaction;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 
@@ -325,4 +327,74 @@ async fn chinese_pages_tell_problems_and_reasons_in_chinese() {
     )
     .await;
     assert!(english.text.contains("in_list `pilots`"), "{}", english.text);
+    // Refusals and notices, which have nothing to do with a plan or are told elsewhere as well.
+    stage.person("wang", Role::Viewer).await;
+    let viewer = format!("{}; graygate-lang=zh", sign_in(&stage, "wang").await);
+    let csrf = send(&stage, ("GET", "/lists/pilots"), (&viewer, &[])).await.csrf();
+    let form = [("csrf", csrf.as_str()), ("do", "members"), ("add", "eve")];
+    let refused = send(&stage, ("POST", "/lists/pilots"), (&viewer, &form)).await;
+    assert!(refused.text.contains("您的角色不允许此操作；需要 `editor`"), "{}", refused.text);
+    let subject = Subject {
+        services: vec!["patient".into()],
+        version: "gray".into(),
+        plan: "p8".into(),
+        run: 3,
+        step: Some(1),
+        state: "ROLLBACK".into(),
+        channels: Vec::new(),
+    };
+    let now = time::OffsetDateTime::now_utc();
+    let notice = Notice::of_plan(&subject, Event::RolledBack, "by li", now);
+    let mut transaction = Transaction::default();
+    notice.queue(&mut transaction).unwrap();
+    stage.control().state.commit(transaction).await.unwrap();
+    let messages = send(&stage, ("GET", "/messages"), (&lang, &[])).await;
+    assert!(
+        messages.text.contains("patient gray：计划 `p8` 第 3 次运行，第 1 步（ROLLBACK）：已回滚：由 li"),
+        "{}",
+        messages.text
+    );
+    let audit = send(&stage, ("GET", "/audit"), (&lang, &[])).await;
+    assert!(
+        audit.text.contains("您的角色不允许此操作") && !audit.text.contains("does not allow"),
+        "{}",
+        audit.text
+    );
+}
+
+/// The documents as they were, and what each proxy says by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn why_is_told_for_a_past_moment_and_for_each_proxy() {
+    let stage = Stage::start().await;
+    stage.person("li", Role::Viewer).await;
+    let cookie = sign_in(&stage, "li").await;
+    let then =
+        time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap();
+    std::fs::write(stage.file("rules/05-new.yaml"), "services: [patient]\npriority: 100\nversion: gray\n")
+        .unwrap();
+    let asked = "/why?url=http%3A%2F%2Fx%2Fpatient&headers=x-user%3A%20zed";
+    let begun = std::time::Instant::now();
+    let now = loop {
+        let page = send(&stage, ("GET", asked), (&cookie, &[])).await;
+        if page.text.contains("05-new") && page.text.contains("Made so by") {
+            break page;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(15), "{}", page.text);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(now.text.contains("/documents/rules/05-new#history-title"), "{}", now.text);
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("at", &then).finish();
+    let past = send(&stage, ("GET", &format!("{asked}&{query}")), (&cookie, &[])).await;
+    assert!(past.text.contains("As it was at") && !past.text.contains("05-new"), "{}", past.text);
+    assert!(past.text.contains("documents that were otherwise: 1"), "{}", past.text);
+    let early = send(&stage, ("GET", &format!("{asked}&at=2001-01-01&lang=zh")), (&cookie, &[])).await;
+    assert!(early.text.contains("之前的文档内容未保留"), "{}", early.text);
+    let proxies = send(&stage, ("GET", &format!("{asked}&proxies=1")), (&cookie, &[])).await;
+    assert!(
+        proxies.text.contains("v-of-p1")
+            && proxies.text.contains("another answer")
+            && proxies.text.contains("<td>7</td>"),
+        "{}",
+        proxies.text
+    );
 }

@@ -165,6 +165,12 @@ async fn evidence_countdown_and_verdict_move_until_the_plan_rolls_back_by_itself
     browser.until("document.querySelector('#evidence-errors-t') && document.querySelector('#plan-evidence svg .limit') && document.querySelector('#plan-evidence svg .mark')").await;
     assert!(browser.text("#plan-evidence").await.contains("pass"));
     browser.until("/%\\s*–\\s*/.test(document.querySelector('#plan-sides').innerText)").await;
+    // Latency at each of the shares that the judge compares, as figures and as it went.
+    browser.until("document.querySelectorAll('#plan-sides figure svg').length === 5").await;
+    let sides = browser.text("#plan-sides").await;
+    for said in ["p50", "p90", "p95", "p99", "p99.9", "Latency of patient: 99.9 % are faster"] {
+        assert!(sides.contains(said), "{said}: {sides}");
+    }
     let words = browser.text(".verdict").await;
     assert!(
         words.contains("5.0 % of patient gets gray: step 1 of 2") && words.contains("requests were judged"),

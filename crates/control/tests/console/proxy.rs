@@ -42,6 +42,7 @@ impl Proxy {
         let router = Router::new()
             .route("/status", get(status))
             .route("/observations", get(observations))
+            .route("/explain", axum::routing::post(explain))
             .with_state(said.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Proxy { address, said, serving }
@@ -69,6 +70,15 @@ async fn status() -> Json<Value> {
             "gray": {"instances": [instance("127.0.0.1:9003")]},
         }}},
     }))
+}
+
+/// It runs what it runs, whatever the documents say by now.
+async fn explain(Json(asked): Json<Value>) -> Json<Value> {
+    assert!(asked["url"].is_string(), "{asked}");
+    Json(
+        json!({"status": 200, "route": "portal", "service": "patient", "version": "v-of-p1", "reason": "rule",
+        "rule": "30-share", "trace": [], "chain": []}),
+    )
 }
 
 async fn observations(

@@ -88,6 +88,88 @@ function later() {
   }, 150);
 }
 
+// Columns of a table: which are shown and how wide, kept in this browser. Rules of a sheet, so that a page asked again keeps them.
+const COLUMNS = "graygate-columns";
+const sheet = new CSSStyleSheet();
+
+function columns() {
+  try {
+    return JSON.parse(localStorage.getItem(COLUMNS)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function keepColumn(table, index, change) {
+  const all = columns();
+  const own = (all[table] ??= {});
+  own[index] = { ...own[index], ...change };
+  localStorage.setItem(COLUMNS, JSON.stringify(all));
+  drawColumns();
+}
+
+function drawColumns() {
+  const rules = [];
+  for (const [table, own] of Object.entries(columns())) {
+    for (const [index, { hidden, width }] of Object.entries(own)) {
+      const at = `#${CSS.escape(table)} > * > tr > :nth-child(${Number(index)})`;
+      if (hidden) rules.push(`${at} { display: none; }`);
+      if (width) rules.push(`${at} { width: ${Number(width)}px; min-width: ${Number(width)}px; max-width: ${Number(width)}px; white-space: normal; overflow-wrap: anywhere; }`);
+    }
+  }
+  sheet.replaceSync(rules.join("\n"));
+}
+
+function chooseColumns() {
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+  drawColumns();
+  every(document.querySelectorAll("table.rows[id]"), (table) => {
+    const heads = [...table.querySelectorAll("thead th")];
+    const menu = document.createElement("details");
+    const [summary, list] = [document.createElement("summary"), document.createElement("ul")];
+    menu.className = "columns";
+    summary.textContent = word("Columns");
+    menu.append(summary, list);
+    heads.forEach((head, at) => list.append(columnChoice(table.id, head.textContent.replace("▲", "").trim(), at + 1)));
+    // Outside of what is asked again.
+    (table.closest("[data-live]:not(table)") ?? table.closest(".scroll") ?? table).before(menu);
+  });
+}
+
+function columnChoice(table, name, index) {
+  const own = columns()[table]?.[index] ?? {};
+  const [item, label, shown, width] = ["li", "label", "input", "input"].map((tag) => document.createElement(tag));
+  Object.assign(shown, { type: "checkbox", checked: !own.hidden });
+  Object.assign(width, { type: "range", min: 40, max: 600, step: 20, value: own.width ?? 160 });
+  width.setAttribute("aria-label", `${name}: ${word("Width")}`);
+  label.append(shown, ` ${name}`);
+  shown.addEventListener("change", () => keepColumn(table, index, { hidden: !shown.checked }));
+  width.addEventListener("input", () => keepColumn(table, index, { width: Number(width.value) }));
+  item.append(label, width);
+  return item;
+}
+
+// What was just done can be undone here for a while, and ever after in the history. It stays while it is in use.
+function fade() {
+  every(document.querySelectorAll("[data-fade]"), (flash) => {
+    const mark = document.createElement("span");
+    mark.className = "none";
+    mark.setAttribute("aria-hidden", "true");
+    flash.querySelector("button")?.after(mark);
+    const step = () => {
+      const left = Number(flash.dataset.fade);
+      mark.textContent = ` ${left} s`;
+      if (left <= 0) {
+        flash.remove();
+        return;
+      }
+      if (!flash.matches(":hover, :focus-within")) flash.dataset.fade = String(left - 1);
+      setTimeout(step, 1000);
+    };
+    step();
+  });
+}
+
 function say(text) {
   const place = document.getElementById("said");
   if (place) place.textContent = text;
@@ -359,6 +441,8 @@ readFiles();
 goToLines();
 keys();
 palette();
+chooseColumns();
+fade();
 document.querySelector("[data-focus]")?.focus();
 const signIn = document.querySelector("form[data-again]");
 if (signIn) location.replace(signIn.dataset.again);

@@ -3,6 +3,8 @@
 use super::{sentences, words};
 
 words! {
+    columns "Columns" "列"
+    width "width" "宽度"
     overview "Overview" "总览"
     services "Services" "服务"
     plans "Plans" "计划"

@@ -1,13 +1,14 @@
 //! What is told in English all through the program, in Chinese: problems with their remedies, why a rule matched, why a plan
-//! moved, waits or refuses.
+//! moved or waits, why something is refused, and what notices say.
 //!
 //! Owns: one table of sentences, each with places for figures and names, and finding the one that a text was made of. The
-//! API, logs and notices go on in English, which scripts read; pages tell both. Never: what operators wrote themselves,
+//! API and logs go on in English, which scripts read; pages, and notices of channels in Chinese, tell both. Never: what operators wrote themselves,
 //! which stands between backticks and stays as it is. A sentence of the program that is missing here fails a test.
 
 mod decisions;
 mod documents;
 mod plans;
+mod refusals;
 
 use std::sync::LazyLock;
 
@@ -25,7 +26,7 @@ const DEPTH: usize = 4;
 
 /// All sentences; those with more words of their own first, so that the closest one is found.
 static SENTENCES: LazyLock<Vec<(Vec<&'static str>, &'static str)>> = LazyLock::new(|| {
-    let all = [documents::SENTENCES, decisions::SENTENCES, plans::SENTENCES];
+    let all = [documents::SENTENCES, decisions::SENTENCES, plans::SENTENCES, refusals::SENTENCES];
     let mut sentences: Vec<(Vec<&str>, &str)> = all
         .into_iter()
         .flatten()
@@ -38,7 +39,7 @@ static SENTENCES: LazyLock<Vec<(Vec<&'static str>, &'static str)>> = LazyLock::n
 
 impl Language {
     /// A text of the program; none where it is someone's own, or in this language already.
-    fn retold(self, text: &str) -> Option<String> {
+    pub fn retold(self, text: &str) -> Option<String> {
         match self {
             Language::English => None,
             Language::Chinese => chinese(text, DEPTH),
@@ -61,21 +62,27 @@ fn chinese(text: &str, depth: usize) -> Option<String> {
     }
     let parts: Vec<&str> = text.split(JOINT).collect();
     let told: Vec<Option<String>> = parts.iter().map(|part| whole(part, depth)).collect();
-    // A sentence may have the joint within it, so it is one only where its parts are none.
+    let is_any = told.iter().any(Option::is_some);
+    // A sentence may have the joint within it, and then its parts are none.
     if told.iter().any(Option::is_none)
-        && let Some(told) = whole(text, depth)
+        && let Some((pieces, told)) = matching(text, depth)
+        && (!is_any || pieces.iter().any(|piece| piece.contains(JOINT)))
     {
         return Some(told);
     }
-    let is_any = told.iter().any(Option::is_some);
     let told = told.into_iter().zip(parts).map(|(told, part)| told.unwrap_or_else(|| part.to_owned()));
     is_any.then(|| told.collect::<Vec<_>>().join("；"))
 }
 
 fn whole(text: &str, depth: usize) -> Option<String> {
+    matching(text, depth).map(|(_, told)| told)
+}
+
+/// The sentence a text was made of, and the text in Chinese.
+fn matching(text: &str, depth: usize) -> Option<(&'static [&'static str], String)> {
     SENTENCES.iter().find_map(|(pieces, chinese)| {
         let places = places(pieces, text)?;
-        Some(fill(chinese, &places, depth))
+        Some((pieces.as_slice(), fill(chinese, &places, depth)))
     })
 }
 
