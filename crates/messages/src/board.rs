@@ -9,7 +9,7 @@ use graygate_store::board::Entries;
 use serde::{Deserialize, Serialize};
 
 /// A lane of a group.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LaneKey {
     pub group: String,
     pub lane: String,

@@ -139,8 +139,13 @@ async fn act(shared: &Arc<Shared>, board: &mut Board, id: &str, action: Action) 
 
 async fn prime_on(shared: Arc<Shared>, key: LaneKey, topics: BTreeSet<String>) {
     let primed = prime(&shared, &key, &topics).await;
-    if let Err(error) = &primed {
+    let problem = primed.as_ref().err().map(ToString::to_string);
+    if shared.is_news(&key, problem.as_deref())
+        && let Some(error) = &problem
+    {
         tracing::warn!(lane = %key, %error, "the group of a lane cannot be made yet");
+    }
+    if problem.is_some() {
         sleep(PRIME_AGAIN).await;
     }
     shared.with(|state| state.primed(&key, &topics, primed.is_ok()));

@@ -45,6 +45,8 @@ pub struct Shared {
     pub sessions: Sessions,
     pub metrics: Metrics,
     registered: Mutex<HashMap<String, Registered>>,
+    /// Why groups of lanes could not be made the last time.
+    problems: Mutex<HashMap<LaneKey, String>>,
 }
 
 /// Whether something held.
@@ -65,6 +67,7 @@ impl Shared {
             upstreams,
             metrics,
             registered: Mutex::default(),
+            problems: Mutex::default(),
         }
     }
 
@@ -89,6 +92,16 @@ impl Shared {
         // Late or not at all: the client asks again either way.
         let _ = timeout(limit, held).await;
         Wait::Late
+    }
+
+    /// Whether this is another problem with a lane than the last time; what is tried every other second is told once.
+    pub fn is_news(&self, key: &LaneKey, problem: Option<&str>) -> bool {
+        let mut problems = self.problems.lock();
+        let before = match problem {
+            Some(problem) => problems.insert(key.clone(), problem.to_owned()),
+            None => problems.remove(key),
+        };
+        before.as_deref() != problem
     }
 
     pub fn register(&self, client: &str, registered: Registered) {

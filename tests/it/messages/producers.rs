@@ -25,15 +25,15 @@ impl Producers {
     pub async fn start(scene: &Scene) -> Producers {
         let (zero, one) = (&scene.gateways[0], &scene.gateways[1]);
         let places = [
-            (zero.base, TOPIC),
-            (one.base, TOPIC),
-            (zero.lanes[0], TOPIC),
-            (one.lanes[1], TOPIC),
-            (one.base, ROWS),
-            (zero.lanes[0], ROWS),
+            ("producer", zero.base, TOPIC),
+            ("producer", one.base, TOPIC),
+            ("producer", zero.lanes[0], TOPIC),
+            ("node-producer", one.lanes[1], TOPIC),
+            ("node-producer", one.base, ROWS),
+            ("producer", zero.lanes[0], ROWS),
         ];
-        let starting = places.map(|(at, topic)| {
-            blocking(move || Client::start("producer", &[&at.to_string(), topic, "once"]))
+        let starting = places.map(|(kind, at, topic)| {
+            blocking(move || Client::start(kind, &[&at.to_string(), topic, "once"]))
         });
         let mut all = Vec::new();
         for one in starting {

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use graygate_store::board;
+use graygate_testing::messages::Layout;
 
 use super::checks::{Broken, CHECKS, Fate, Log, Via, broken};
 use super::producers::Producers;
@@ -38,6 +39,7 @@ struct Extent {
     acts: &'static [Act],
     /// How often they happen, one after another.
     rounds: usize,
+    layout: Layout,
     mutation: Option<&'static str>,
     /// How long what was sent may take to be handled.
     settling: Duration,
@@ -84,7 +86,7 @@ struct Shown {
 
 async fn run(extent: Extent) -> Shown {
     let begun = Instant::now();
-    let mut scene = Scene::start(extent.mutation).await;
+    let mut scene = Scene::start(extent.layout, extent.mutation).await;
     if extent.load == Load::OneLong {
         scene.without_simple().await;
     }
@@ -175,6 +177,7 @@ async fn no_message_is_lost_or_handled_by_two_groups_whatever_happens_to_clients
         lasting: Duration::from_secs(15),
         acts: SHORT,
         rounds: 1,
+        layout: Layout::One,
         mutation: None,
         settling: SETTLING,
         load: Load::Mixed,
@@ -193,6 +196,7 @@ async fn full(count: usize, file: &Path) {
         lasting,
         acts: FULL,
         rounds,
+        layout: Layout::Cluster,
         mutation: None,
         settling: SETTLING,
         load: Load::Mixed,
@@ -270,6 +274,7 @@ fn mutated(name: &'static str) -> Extent {
         lasting: Duration::from_secs(25),
         acts: &[Act::OpenLane],
         rounds: 1,
+        layout: Layout::One,
         mutation: Some(name),
         // What is lost never comes: there is no use in waiting for it as long as for what is late.
         settling: Duration::from_secs(30),
@@ -283,7 +288,11 @@ fn mutated(name: &'static str) -> Extent {
             ..usual
         },
         // Its messages come from the first moment on.
-        "priming" | "polls" => Extent { load: Load::SecondLane, ..usual },
+        "priming" => Extent { load: Load::SecondLane, ..usual },
+        // And seldom, so that receives wait for them.
+        "polls" => {
+            Extent { messages: 120, lasting: Duration::from_secs(40), load: Load::SecondLane, ..usual }
+        }
         // It has a consumer of its own, beside that of the other group.
         "separator" => Extent {
             lasting: Duration::from_secs(50),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use graygate_store::board;
-use graygate_testing::messages::{Client, Group, RocketMq, Told};
+use graygate_testing::messages::{Client, Group, Layout, RocketMq, Told};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -46,6 +46,7 @@ pub enum Act {
     KillGateway,
     CutFromEtcd,
     Mend,
+    /// Another one each time, and also the proxy of a cluster.
     RestartBroker,
     OpenLane,
     CloseLane,
@@ -81,6 +82,8 @@ pub struct Scene {
     kills: Vec<Cut>,
     /// How many gateways were.
     killed: usize,
+    /// How many brokers and proxies were.
+    restarted: usize,
     open: BTreeSet<&'static str>,
     closed: BTreeSet<String>,
     living: Arc<Mutex<Vec<Living>>>,
@@ -105,12 +108,14 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 impl Scene {
-    pub async fn start(mutation: Option<&str>) -> Scene {
+    pub async fn start(layout: Layout, mutation: Option<&str>) -> Scene {
         let begun = Instant::now();
-        let broker = blocking(|| {
+        let broker = blocking(move || {
             let ordered = |name| Group { name, in_order: true, retries: None };
             let topics = [(TOPIC, "MIXED"), (NEIGHBOUR, "NORMAL"), (ROWS, "FIFO")];
-            RocketMq::start(&topics, &[ordered(ORDERED), ordered("ordered--feat1")])
+            // The last is the second's name with the mistaken separator.
+            let groups = [ORDERED, "ordered--feat1", "ordered_feat1"].map(ordered);
+            RocketMq::start(layout, &topics, &groups)
         });
         let (broker, etcd) = tokio::join!(broker, Etcd::start());
         let open = BTreeSet::from(["feat1"]);
@@ -146,7 +151,7 @@ impl Scene {
         let (zero, one) = (&gateways[0], &gateways[1]);
         let (first, second, simple, third, lane, rows, row_lane) = tokio::join!(
             named("base-0", 0, "push", zero.base, both(), GROUP),
-            named("base-1", 1, "push", one.base, both(), GROUP),
+            named("base-1", 1, "node-push", one.base, both(), GROUP),
             named("base-simple", 0, "simple", zero.base, TOPIC.into(), GROUP),
             named("third", 0, "push", zero.base, TOPIC.into(), THIRD),
             named("lane-0", 1, "push", one.lanes[0], TOPIC.into(), GROUP),
@@ -166,6 +171,7 @@ impl Scene {
             cuts: BTreeMap::new(),
             kills: Vec::new(),
             killed: 0,
+            restarted: 0,
             open,
             closed: BTreeSet::new(),
             living,
@@ -206,9 +212,10 @@ impl Scene {
                         continue;
                     }
                     let address = self.gateways[turn % 2].lanes[at].to_string();
-                    let client = blocking(move || Client::start("push", &[&address, TOPIC, GROUP])).await;
+                    let kind = if turn.is_multiple_of(2) { "push" } else { "node-push" };
+                    let client = blocking(move || Client::start(kind, &[&address, TOPIC, GROUP])).await;
                     let name = format!("lane-{at}-{turn}");
-                    self.lane[at] = Some(Consumer { name, gateway: turn % 2, kind: "push", client });
+                    self.lane[at] = Some(Consumer { name, gateway: turn % 2, kind, client });
                 }
             }
             Act::ReplaceBase => self.replace_base(turn).await,
@@ -226,10 +233,11 @@ impl Scene {
             Act::CutFromEtcd => self.relay.hold(),
             Act::Mend => self.relay.release(),
             Act::RestartBroker => {
-                let from = unix();
+                let (from, node) = (unix(), self.restarted % self.broker.nodes());
+                self.restarted += 1;
                 tokio::task::block_in_place(|| {
-                    self.broker.kill_broker();
-                    self.broker.start_broker();
+                    self.broker.kill(node);
+                    self.broker.begin(node);
                 });
                 self.kills.push(Cut { from, to: unix() });
             }
@@ -304,13 +312,7 @@ impl Scene {
             for group in [GROUP.to_owned(), format!("{GROUP}--feat1"), format!("{GROUP}--feat2")] {
                 let retries = format!("%RETRY%{group}_{TOPIC}");
                 for topic in [TOPIC, &retries] {
-                    let positions = self.broker.positions(topic, &group);
-                    if positions.is_empty() {
-                        continue;
-                    }
-                    let ends = self.broker.ends(topic);
-                    let each = ends.iter().enumerate().map(|(at, end)| end - positions.get(at).unwrap_or(&0));
-                    behind += each.sum::<i64>();
+                    behind += self.broker.behind(topic, &group);
                 }
             }
             if behind == 0 || Instant::now() > until {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use graygate_testing::messages::{Client, Group, RocketMq};
+use graygate_testing::messages::{Client, Group, Layout, RocketMq};
 use serde_json::Value;
 
 use crate::harness::ports::free_addresses;
@@ -36,7 +36,7 @@ impl Stage {
             let topics = [TOPIC, "tagged", "sized", "failing-topic"].map(|topic| (topic, "NORMAL"));
             let retries = |name| Group { name, in_order: false, retries: Some(1) };
             // The group of `feat2` is made as RocketMQ does by itself, with retries of its own.
-            RocketMq::start(&topics, &[FAILING, "failing--feat1", "failing--feat3"].map(retries))
+            RocketMq::start(Layout::One, &topics, &[FAILING, "failing--feat1", "failing--feat3"].map(retries))
         });
         let broker = broker.await.unwrap();
         let [base, feat1] = free_addresses();

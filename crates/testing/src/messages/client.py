@@ -9,6 +9,7 @@ Times are seconds since 1970. VIA is what graygate's handle says: `base`, `lane`
 A message `slow-...` takes three seconds and `long-...` 30; `once-...` fails at its first attempt, `dead-...` at each.
 """
 
+import faulthandler
 import logging
 import sys
 import threading
@@ -16,6 +17,8 @@ import time
 from concurrent.futures import Future
 
 logging.disable(logging.CRITICAL)
+# Where a client that does not become ready hangs.
+faulthandler.dump_traceback_later(60)
 
 from rocketmq.grpc_protocol import FilterType, TransactionResolution  # noqa: E402
 from rocketmq.v5.client import ClientConfiguration, ClientScheduler, Credentials, client_telemetry_manager  # noqa: E402
@@ -41,6 +44,11 @@ lock = threading.Lock()
 def tell(*words):
     with lock:
         print(*words, flush=True)
+
+
+def is_ready():
+    faulthandler.cancel_dump_traceback_later()
+    tell("ready")
 
 
 def now():
@@ -115,7 +123,7 @@ def produce(settings, topics, mode="often"):
     topics = topics.split(",")
     producer = Producer(settings, topics, Checker())
     producer.startup()
-    tell("ready")
+    is_ready()
     for line in sys.stdin:
         how, name, *more = line.split()
         for attempt in range(60):
@@ -165,7 +173,7 @@ def filters(topics):
 def push(settings, topics, group):
     consumer = StampedPush(settings, group, Listener(), filters(topics))
     consumer.startup()
-    tell("ready")
+    is_ready()
     sys.stdin.read()
     consumer.shutdown()
 
@@ -173,7 +181,7 @@ def push(settings, topics, group):
 def simple(settings, topics, group):
     consumer = StampedSimple(settings, group, filters(topics), await_duration=5)
     consumer.startup()
-    tell("ready")
+    is_ready()
     while True:
         try:
             messages = consumer.receive(8, 15) or []
