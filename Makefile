@@ -195,6 +195,26 @@ messages-mutations: cargo build-tools message-tools ## make mistakes with messag
 	{ echo "$$(date -u +%F) · commit $$(git rev-parse --short HEAD) · \`make messages-mutations\`"; echo; \
 	cat $$out.new; } > $$out; rm $$out.new; cat $$out; exit $$failed
 
+# A debug build as for the tests; its memory comes and goes as that of a release does.
+MINUTES ?= 60
+messages-soak: cargo build-tools message-tools ## watch the memory of gateways of messages for MINUTES (60)
+	@mkdir -p loadtest/results
+	@set -e; out=$(CURDIR)/loadtest/results/messages-soak.md; rm -f $$out.new; failed=0; \
+	GRAYGATE_MESSAGES_SOAK=$$out.new GRAYGATE_MESSAGES_MINUTES=$(MINUTES) \
+		$(CARGO) test --locked --test it messages::soak -- --nocapture || failed=$$?; \
+	test -e $$out.new; \
+	{ echo "$$(date -u +%F) · $$(nproc) processors · commit $$(git rev-parse --short HEAD) · \`make messages-soak MINUTES=$(MINUTES)\`"; echo; \
+	cat $$out.new; } > $$out; rm $$out.new; cat $$out; exit $$failed
+
+# Without link-time optimisation, which takes a quarter of an hour; nginx and the gateway have one thread each.
+messages-speed: cargo build-tools test-tools ## measure the gateway of messages beside nginx's grpc_pass
+	nice -n 19 $(CARGO) build --locked --profile variant -p graygate-messages --example messages-speed
+	@mkdir -p loadtest/results
+	@set -e -o pipefail; out=loadtest/results/messages-speed.md; trap 'rm -f $$out.new' EXIT; \
+	{ echo "$$(date -u +%F) · $$(nproc) processors, load average $$(cut -d' ' -f1 /proc/loadavg) ·" \
+		"commit $$(git rev-parse --short HEAD) · $$(rustc --version) · \`make messages-speed\`"; echo; \
+	$(or $(CARGO_TARGET_DIR),target)/variant/examples/messages-speed; } | tee $$out.new; mv $$out.new $$out
+
 # PARTS='actions breaks leader' measures some of it; PROGRAM another build of the program.
 PROGRAM ?= target/release/graygate
 plan-figures: cargo build-tools test-tools ## measure plans: from an action or a fault to requests, and a leader's cost

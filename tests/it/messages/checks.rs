@@ -96,8 +96,8 @@ pub struct Log {
     pub kills: Vec<Cut>,
     /// Lanes that were closed while messages of theirs were on their way.
     pub closed: BTreeSet<String>,
-    /// Messages of the groups that their brokers still wait for, once all is quiet.
-    pub behind: i64,
+    /// Where messages still wait at brokers, once all is quiet.
+    pub behind: Vec<String>,
 }
 
 /// What breaks a promise, by the letter of its check.
@@ -145,9 +145,7 @@ fn one_group(log: &Log) -> Vec<String> {
         groups.entry(&one.id).or_default().insert(one.group());
     }
     found.extend(groups.iter().filter(|(_, of)| of.len() > 1).map(|(id, of)| format!("{id} through {of:?}")));
-    if log.behind != 0 {
-        found.push(format!("{} messages wait at the broker", log.behind));
-    }
+    found.extend(log.behind.iter().cloned());
     found
 }
 
@@ -294,7 +292,7 @@ fn each_check_sees_what_breaks_its_promise_and_nothing_else() {
             log.cuts.insert("Drained".into(), vec![Cut::at(12.0)]);
             log.deliveries.push(delivery("plain-2", Via::Base, Some("feat1.7"), 20.0));
         }),
-        ("a backlog stays", "b", |log| log.behind = 1),
+        ("a backlog stays", "b", |log| log.behind.push("1 message waits".into())),
         ("base drains a lane that lives", "c", |log| log.deliveries[1].begin = 60.0),
         ("base has a lane's message", "c", |log| {
             log.deliveries[1] = delivery("plain-2", Via::Base, Some("feat1.7"), 60.0);

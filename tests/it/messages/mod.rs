@@ -5,4 +5,5 @@ mod lanes;
 mod producers;
 mod proof;
 mod scene;
+mod soak;
 mod stage;

@@ -28,6 +28,8 @@ pub const ORDERED: &str = "ordered";
 const LANES: [&str; 2] = ["feat1", "feat2"];
 /// Until a lane is open on a busy machine: groups are primed for 5 s, and old polls take up to 20 s to come back.
 const OPENING: Duration = Duration::from_secs(120);
+/// Until brokers have nothing more: the third attempt comes a minute after the second.
+const RETRYING: Duration = Duration::from_secs(120);
 /// Between two looks at a board or a log.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -89,6 +91,21 @@ pub struct Scene {
     living: Arc<Mutex<Vec<Living>>>,
     told: Vec<String>,
     begun: Instant,
+}
+
+/// Bytes of memory that a process has.
+pub fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1_024
+}
+
+/// Seconds that processors spent on a process.
+pub fn processor_seconds(process: u32) -> f64 {
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / TICKS
 }
 
 fn both() -> String {
@@ -270,6 +287,16 @@ impl Scene {
         }
     }
 
+    /// The processes of both gateways.
+    pub fn processes(&self) -> [u32; 2] {
+        [0, 1].map(|at: usize| self.gateways[at].proxy.as_ref().unwrap().id())
+    }
+
+    /// How many consumers there are and were.
+    pub fn clients(&self) -> usize {
+        self.all_told().len() + 1
+    }
+
     /// Leaves out the consumer of base that sets an end to its handlers.
     pub async fn without_simple(&mut self) {
         if let Some(at) = self.base.iter().position(|one| one.kind == "simple") {
@@ -304,19 +331,25 @@ impl Scene {
         running.chain(self.over.iter().cloned()).collect()
     }
 
-    /// What the broker still has for the groups; asked until there is nothing, or for a while.
-    async fn behind(&self) -> i64 {
-        let until = Instant::now() + Duration::from_secs(15);
+    /// Groups and topics of which brokers still have something; asked until there is nothing, or for as long as the last
+    /// retry of a message may take whose fate its producer does not know, and which was not waited for.
+    async fn behind(&self) -> Vec<String> {
+        let until = Instant::now() + RETRYING;
+        let groups = [GROUP.to_owned(), format!("{GROUP}--feat1"), format!("{GROUP}--feat2")];
+        let pair = |group: &String| {
+            [TOPIC.to_owned(), format!("%RETRY%{group}_{TOPIC}")].map(|topic| (topic, group.clone()))
+        };
+        let mut left: Vec<(String, String)> = groups.iter().flat_map(pair).collect();
         loop {
-            let mut behind = 0;
-            for group in [GROUP.to_owned(), format!("{GROUP}--feat1"), format!("{GROUP}--feat2")] {
-                let retries = format!("%RETRY%{group}_{TOPIC}");
-                for topic in [TOPIC, &retries] {
-                    behind += self.broker.behind(topic, &group);
-                }
-            }
-            if behind == 0 || Instant::now() > until {
-                return behind;
+            let mut found = Vec::new();
+            left.retain(|(topic, group)| {
+                let behind = self.broker.behind(topic, group);
+                found.push(format!("{behind} messages of {topic} wait for {group}"));
+                behind != 0
+            });
+            if left.is_empty() || Instant::now() > until {
+                found.retain(|text| !text.starts_with("0 "));
+                return found;
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
