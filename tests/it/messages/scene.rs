@@ -165,9 +165,11 @@ impl Scene {
                 client: Client::start(kind, &[&at.to_string(), &topic, group]),
             })
         };
+        // Java takes seconds for its start.
+        let kind = if layout == Layout::Cluster { "java-push" } else { "push" };
         let (zero, one) = (&gateways[0], &gateways[1]);
         let (first, second, simple, third, lane, rows, row_lane) = tokio::join!(
-            named("base-0", 0, "push", zero.base, both(), GROUP),
+            named("base-0", 0, kind, zero.base, both(), GROUP),
             named("base-1", 1, "node-push", one.base, both(), GROUP),
             named("base-simple", 0, "simple", zero.base, TOPIC.into(), GROUP),
             named("third", 0, "push", zero.base, TOPIC.into(), THIRD),

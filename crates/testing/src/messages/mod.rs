@@ -57,12 +57,13 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Of a kind of `client.py`, or with `node-` before it of `client.cjs`, once it is ready.
+    /// Of a kind of `client.py`, or with `node-` before it of `client.cjs`, with `java-` of `Client.java`, once it is ready.
     pub fn start(kind: &str, arguments: &[&str]) -> Client {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/messages");
-        let (program, script, kind) = match kind.strip_prefix("node-") {
-            Some(kind) => ("node", "client.cjs", kind),
-            None => ("python3", "client.py", kind),
+        let (program, script, kind) = match kind.split_once('-') {
+            Some(("node", kind)) => ("node", "client.cjs", kind),
+            Some(("java", kind)) => ("java", "Client.java", kind),
+            _ => ("python3", "client.py", kind),
         };
         let errors = NamedTempFile::new().unwrap();
         let mut child = Command::new(program)
@@ -70,6 +71,8 @@ impl Client {
             .arg(kind)
             .args(arguments)
             .env("PYTHONPATH", tools().join("python"))
+            .env("CLASSPATH", tools().join("java/lib/*"))
+            .env("JDK_JAVA_OPTIONS", "-Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
             .env("NODE_PATH", tools().join("node/node_modules"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
