@@ -327,9 +327,10 @@ async fn one(sender: &mut Sender, at: SocketAddr, call: &str, body: Bytes) {
         .expect("a request");
     sender.ready().await.expect("a connection");
     let response = sender.send_request(request).await.expect("an answer");
+    let (how, headers) = (response.status(), response.headers().clone());
     let collected = response.into_body().collect().await.expect("a body");
     let status = collected.trailers().and_then(|trailers| trailers.get("grpc-status")).cloned();
-    assert_eq!(status, Some(HeaderValue::from_static("0")), "{call}");
+    assert_eq!(status, Some(HeaderValue::from_static("0")), "{call} at {at}: {how} {headers:?}");
 }
 
 /// What one way showed in one kind of call.

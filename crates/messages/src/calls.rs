@@ -81,6 +81,8 @@ impl Caller {
     pub fn new(address: IpAddr, version: Option<String>, mut headers: HeaderMap) -> Caller {
         // Answers have to be read here, and clients take them uncompressed as well.
         headers.remove(ACCEPT_ENCODING);
+        // What is edited has another length, and HTTP/2 ends a call whose body has not the one that its head says.
+        headers.remove(http::header::CONTENT_LENGTH);
         let client = headers.get(CLIENT_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         Caller { address, version, headers, client, came: Instant::now() }
     }
@@ -162,6 +164,16 @@ pub fn with_trailers(head: HeaderMap, message: &[u8], trailers: HeaderMap) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_that_a_client_told_does_not_go_on_with_a_message_that_is_edited() {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("7"));
+        headers.insert(CLIENT_ID, HeaderValue::from_static("one"));
+        let caller = Caller::new([127, 0, 0, 1].into(), None, headers);
+        assert_eq!(caller.headers.len(), 1);
+        assert_eq!(caller.client, "one");
+    }
 
     #[test]
     fn a_held_call_goes_on_with_what_is_left_of_its_time() {

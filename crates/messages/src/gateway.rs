@@ -129,8 +129,14 @@ async fn respond(
     match answer(shared, &path, caller, body).await {
         Ok(response) => response,
         Err(Failure::Malformed(malformed)) => refused(Refusal::InvalidArgument, &malformed.to_string()),
-        Err(Failure::Upstream(error)) => refused(Refusal::Unavailable, &error.to_string()),
+        Err(error @ Failure::Upstream(_)) => refused(Refusal::Unavailable, &with_causes(&error)),
     }
+}
+
+/// An error and what it came from: the first alone says no more than `http2 error`.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 async fn answer(
