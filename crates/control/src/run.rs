@@ -61,8 +61,7 @@ pub async fn open_state(
             let opened = Sqlite::open(state, Some(documents), holder).map_err(|error| error.to_string())?;
             let opened = Arc::new(opened);
             if holder == Holder::Service {
-                let follower = opened.clone();
-                tokio::spawn(async move { follower.follow().await });
+                tokio::spawn(Sqlite::follow(Arc::downgrade(&opened)));
             }
             Ok(Opened { state: opened, leadership: Leadership::alone(), archive: None, local: None })
         }

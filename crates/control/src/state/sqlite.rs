@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -92,14 +92,16 @@ impl Sqlite {
         })
     }
 
-    /// Looks for writes of other processes until the receiver of changes is gone.
-    pub async fn follow(&self) {
+    /// Looks for writes of other processes for as long as anyone else holds the store: a start may look before the first
+    /// of those who want to know of changes has asked for them.
+    pub async fn follow(store: Weak<Sqlite>) {
         let mut seen = None;
-        while !self.changes.is_closed() {
-            let version = self.run(|inner| inner.version()).await.ok();
+        while let Some(held) = store.upgrade() {
+            let version = held.run(|inner| inner.version()).await.ok();
             if version.is_some() && seen.is_some() && version != seen {
-                self.changes.send_modify(|count| *count += 1);
+                held.changes.send_modify(|count| *count += 1);
             }
+            drop(held);
             seen = version.or(seen);
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -453,4 +455,26 @@ fn io(name: &str, error: &std::io::Error) -> StateError {
 
 fn no_documents() -> StateError {
     StateError::Away("this state has no directory of documents".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_of_another_process_is_noticed_by_who_asks_late_and_the_store_is_let_go_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Sqlite::open(folder.path(), None, Holder::Service).unwrap());
+        let following = tokio::spawn(Sqlite::follow(Arc::downgrade(&store)));
+        // It looks before any receiver is there.
+        tokio::time::sleep(LOOK_EVERY * 2).await;
+        let mut changes = store.changes();
+        let beside = Sqlite::open(folder.path(), None, Holder::Command).unwrap();
+        let mut transaction = Transaction::default();
+        transaction.put(Slot::record("users/li"), "x");
+        beside.commit(transaction).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), changes.changed()).await.unwrap().unwrap();
+        drop(store);
+        tokio::time::timeout(Duration::from_secs(30), following).await.unwrap().unwrap();
+    }
 }
