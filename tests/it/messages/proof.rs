@@ -127,7 +127,7 @@ async fn run(extent: Extent) -> Shown {
     scene.tell("all that arrives has arrived");
     let (log, told) = scene.log(sent).await;
     let shown = Shown { broken: broken(&log), log, told, lasted: begun.elapsed() };
-    shown.keep(extent.mutation.unwrap_or("faults"));
+    keep(extent.mutation.unwrap_or("faults"), (&shown.log, &shown.broken, &shown.told));
     shown
 }
 
@@ -146,21 +146,17 @@ async fn send(mut producers: Producers, extent: Extent) -> Producers {
     producers
 }
 
-impl Shown {
-    /// Everything that was seen, for who wants to know where a breach comes from.
-    fn keep(&self, name: &str) {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("messages-{name}.log"));
-        let Shown { log, broken, told, .. } = self;
-        let mut text =
-            format!("{told:#?}\n{broken:#?}\n{:#?}\n{:#?}\n{:#?}\n", log.kills, log.cuts, log.living);
-        for delivery in &log.deliveries {
-            writeln!(text, "{delivery:?}").unwrap();
-        }
-        for (id, fate) in &log.sent {
-            writeln!(text, "{id} {fate:?} {:?} third {:?}", log.stored.get(id), log.third.get(id)).unwrap();
-        }
-        std::fs::write(path, text).unwrap();
+/// Everything that was seen, for who wants to know where a breach comes from.
+pub fn keep(name: &str, (log, broken, told): (&Log, &Broken, &[String])) {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("messages-{name}.log"));
+    let mut text = format!("{told:#?}\n{broken:#?}\n{:#?}\n{:#?}\n{:#?}\n", log.kills, log.cuts, log.living);
+    for delivery in &log.deliveries {
+        writeln!(text, "{delivery:?}").unwrap();
     }
+    for (id, fate) in &log.sent {
+        writeln!(text, "{id} {fate:?} {:?} third {:?}", log.stored.get(id), log.third.get(id)).unwrap();
+    }
+    std::fs::write(path, text).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

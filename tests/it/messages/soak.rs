@@ -10,6 +10,7 @@ use graygate_testing::messages::Layout;
 
 use super::checks::{Fate, broken};
 use super::producers::Producers;
+use super::proof::keep;
 use super::scene::{Act, Scene, processor_seconds, resident};
 
 /// Between two messages.
@@ -72,8 +73,9 @@ async fn memory_stays_flat_while_clients_and_lanes_come_and_go() {
     let committed = committed.map(|(id, _)| id.clone()).collect();
     scene.settle(&committed, SETTLING).await;
     let clients = scene.clients();
-    let (log, _) = scene.log(sent).await;
+    let (log, told) = scene.log(sent).await;
     let found = broken(&log);
+    keep("soak", (&log, &found, &told));
     let mut table = format!(
         "{minutes} minutes, two gateways, {} messages, {} deliveries, {turn} acts of {} kinds, {clients} consumers in turn; \
          {:.1} % of a processor for both. Checks that are broken: {}.\n\n",

@@ -190,8 +190,12 @@ def simple(settings, topics, group):
             continue
         for message in messages:
             if handled(message):
-                consumer.ack(message)
                 tell("done", message.body.decode(), now())
+                try:
+                    consumer.ack(message)
+                except Exception as error:
+                    # It may have arrived all the same: no answer came.
+                    tell("error", repr(error).replace(" ", "_")[:300])
 
 
 kind, address, *rest = sys.argv[1:]
