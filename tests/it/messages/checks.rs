@@ -89,6 +89,8 @@ pub struct Log {
     pub deliveries: Vec<Delivery>,
     /// Of a group without lanes on the same topic: the mark of each message it saw.
     pub third: BTreeMap<String, Option<String>>,
+    /// What that group acknowledged. Its calls pass as they come: what the broker itself does not bring again is missing here.
+    pub third_done: BTreeSet<String>,
     pub living: Vec<Living>,
     /// When consumers lost their process or gateway.
     pub cuts: BTreeMap<String, Vec<Cut>>,
@@ -98,6 +100,13 @@ pub struct Log {
     pub closed: BTreeSet<String>,
     /// Where messages still wait at brokers, once all is quiet.
     pub behind: Vec<String>,
+}
+
+impl Log {
+    /// Messages that the group without lanes began and never got again: no gateway had a hand in them.
+    pub fn not_again(&self) -> usize {
+        self.third.keys().filter(|id| !self.third_done.contains(*id)).count()
+    }
 }
 
 /// What breaks a promise, by the letter of its check.

@@ -222,6 +222,12 @@ async fn full(count: usize, file: &Path) {
         let found = shown.broken.get(&letter).map_or(0, Vec::len);
         writeln!(table, "| ({letter}) {what} | {found} |").unwrap();
     }
+    writeln!(
+        table,
+        "\nIn the group without lanes, whose calls pass as they come, {} never came again.",
+        log.not_again()
+    )
+    .unwrap();
     println!("{table}\n{:#?}\n{:#?}", shown.told, first_few(&shown.broken));
     // Also one that did not hold is told.
     std::fs::write(file, &table).unwrap();

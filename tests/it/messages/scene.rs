@@ -372,8 +372,15 @@ impl Scene {
         for (name, told) in self.all_told() {
             log.deliveries.extend(deliveries(&name, &told));
         }
-        for told in self.third.client.told().into_iter().filter(|told| told.word == "got") {
-            log.third.insert(told.id, told.more.get(3).filter(|mark| *mark != "-").cloned());
+        for told in self.third.client.told() {
+            match told.word.as_str() {
+                "got" => {
+                    let mark = told.more.get(3).filter(|mark| *mark != "-").cloned();
+                    log.third.insert(told.id, mark);
+                }
+                "done" => _ = log.third_done.insert(told.id),
+                _ => {}
+            }
         }
         (log, self.told)
     }
