@@ -17,7 +17,7 @@ use http::HeaderName;
 
 use graygate_proxy::admin;
 use graygate_proxy::edge::{self, CertificateSets, Listener, Tls};
-use graygate_proxy::request::{self, RespondVersion};
+use graygate_proxy::request::{self, RespondVersion, Way};
 use graygate_rules::decide::{NetworkSet, Overrides, Places, Trust};
 use graygate_rules::documents::fields::{Emptiness, Field, Map, Notes};
 use graygate_rules::documents::text::{self, Syntax};
@@ -167,6 +167,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
             ("always", RespondVersion::Always),
         ])
     });
+    let plain = map.or("short_path", Way::Short, |f| f.word(&[("on", Way::Short), ("off", Way::Pipeline)]));
     let access_log = access::read_log(&mut map);
     let log = map.or("log", LogSettings::default(), access::read_process_log);
     let upgrade_socket = map.get("upgrade_socket").and_then(|f| f.text().map(PathBuf::from));
@@ -196,7 +197,7 @@ fn read(mut map: Map<'_>) -> Option<Config> {
         );
     }
     Some(Config {
-        proxy: request::Settings { threads, listen, trust, respond_version, limits, grace },
+        proxy: request::Settings { threads, listen, trust, respond_version, limits, plain, grace },
         admin: settings,
         admin_tls,
         documents: documents?,

@@ -25,6 +25,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
@@ -45,11 +46,11 @@ use self::succession::{Listeners, Succession, can_listen};
 use self::views::FollowCertificates;
 use crate::config::Config;
 use graygate_proxy::admin::{self, Admin, ListenerHandoff};
-use graygate_proxy::edge::{CertificateSets, Edge, Listener, Refused};
+use graygate_proxy::edge::{CertificateSets, Edge, Listener, Refused, Serving};
 use graygate_proxy::live::{Live, Publisher};
 use graygate_proxy::metrics::Metrics;
 use graygate_proxy::pools;
-use graygate_proxy::request::{Gate, Settings};
+use graygate_proxy::request::{Gate, Settings, Short, Way};
 use graygate_store::SourceStatus;
 use graygate_store::cache::Cache;
 use graygate_telemetry::{AccessLog, Registry, start_log};
@@ -198,12 +199,14 @@ impl Services {
             access_log: access_log.clone(),
             observer: observer.clone(),
         };
-        let edge = Edge::new(
-            http_proxy(&server.configuration, gate),
-            settings.limits,
-            certificates.bind(&settings.listen, &metrics)?,
-            Refused::new(metrics.clone(), access_log.clone()),
-        );
+        let short = (settings.plain == Way::Short).then(|| short_path(&server.configuration, gate.clone()));
+        let serving = Serving {
+            app: Arc::new(http_proxy(&server.configuration, gate)),
+            short,
+            limits: settings.limits,
+            refused: Arc::new(Refused::new(metrics.clone(), access_log.clone())),
+        };
+        let edge = Edge::new(serving, certificates.bind(&settings.listen, &metrics)?);
         let open = edge.open_connections();
         let proxy = listening_service(edge, &settings.listen);
 
@@ -253,6 +256,12 @@ impl Services {
     fn run(self) {
         self.server.run(RunArgs { shutdown_signal: Box::new(self.ending) });
     }
+}
+
+/// What serves plain requests, over connections as the framework makes them.
+fn short_path(conf: &ServerConf, gate: Gate) -> Short {
+    let options = ConnectorOptions::from_server_conf(conf);
+    Short::new(gate, TransportConnector::new(Some(options)))
 }
 
 fn listening_service<A>(edge: A, listen: &[Listener]) -> Service<A> {

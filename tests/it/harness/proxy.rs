@@ -91,6 +91,10 @@ impl Proxy {
         if !config.contains("access_log:") {
             text.push_str(&format!("access_log: {{path: {}}}\n", path.join("access.log").display()));
         }
+        if let Some(way) = std::env::var_os("GRAYGATE_SHORT_PATH").filter(|_| !config.contains("short_path:"))
+        {
+            text.push_str(&format!("short_path: {}\n", way.display()));
+        }
         fs::write(path.join("graygate.yaml"), text + config).unwrap();
         let child = Proxy::run(path, &[]);
         Proxy { child, directory, address, admin, second }

@@ -12,11 +12,12 @@ use graygate_proxy::live::{Admitted, Live, Publisher};
 use graygate_proxy::metrics::Metrics;
 use graygate_proxy::observe::{Epoch, Identity, Observer};
 use graygate_proxy::pools::Registry;
-use graygate_proxy::request::{Gate, RespondVersion, Settings};
+use graygate_proxy::request::{Gate, RespondVersion, Settings, Short, Way};
 use graygate_rules::decide::Trust;
 use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use graygate_telemetry::Registry as Families;
 use pingora::apps::ServerApp as _;
+use pingora::connectors::TransportConnector;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,7 +47,7 @@ enum Parsed {
 /// The proxy and its upstream; both live as long as this does.
 pub struct World {
     runtime: Runtime,
-    app: Arc<Plain<HttpProxy<Gate>>>,
+    app: Arc<Plain<HttpProxy<Gate>, Short>>,
     record: Record,
 }
 
@@ -113,7 +114,7 @@ impl World {
 }
 
 /// A proxy with one route to one address.
-fn proxy(upstream: &str) -> Plain<HttpProxy<Gate>> {
+fn proxy(upstream: &str) -> Plain<HttpProxy<Gate>, Short> {
     let service = format!(
         "{{\"instances\": [{{\"address\": \"{upstream}\", \"version\": \"release\"}}], \"outlier\": \"off\"}}"
     );
@@ -139,6 +140,7 @@ fn proxy(upstream: &str) -> Plain<HttpProxy<Gate>> {
         },
         respond_version: RespondVersion::Never,
         limits: Limits::default(),
+        plain: Way::Short,
         grace: Duration::ZERO,
     };
     let now = std::time::Instant::now();
@@ -146,7 +148,11 @@ fn proxy(upstream: &str) -> Plain<HttpProxy<Gate>> {
     let epoch = Epoch::new(now, std::time::SystemTime::now());
     let observer = Arc::new(Observer::new(identity, epoch, now));
     let gate = Gate { live, settings: Arc::new(settings), metrics, access_log: None, observer };
-    Plain::new(http_proxy(&Arc::new(ServerConf { max_retries: 4, ..ServerConf::default() }), gate))
+    let short = Short::new(gate.clone(), TransportConnector::new(None));
+    Plain::new(
+        http_proxy(&Arc::new(ServerConf { max_retries: 4, ..ServerConf::default() }), gate),
+        Some(short),
+    )
 }
 
 /// An upstream that answers whole requests.

@@ -16,22 +16,20 @@ use super::client_io::ClientIo;
 use super::client_stream::{ClientStream, WRITE_STALL};
 use super::listener::{BoundListener, Refusal, Speaks};
 use super::open_connections::OpenConnections;
-use super::refused::Refused;
 use super::serving::Serving;
-use super::settings::Limits;
+use super::short::ShortPath;
 use super::{h1, h2, proxy_protocol};
 use graygate_rules::vocab::ErrorReason;
 
-/// What the framework hands connections to; `A` is what their requests are handed to.
-pub struct Edge<A> {
-    serving: Serving<A>,
+/// What the framework hands connections to; `A` is what their requests are handed to, and `S` serves the plain ones.
+pub struct Edge<A, S> {
+    serving: Serving<A, S>,
     connections: OpenConnections,
     listeners: Vec<BoundListener>,
 }
 
-impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
-    pub fn new(app: A, limits: Limits, listeners: Vec<BoundListener>, refused: Refused) -> Edge<A> {
-        let serving = Serving { app: Arc::new(app), limits, refused: Arc::new(refused) };
+impl<A: HttpServerApp + Send + Sync + 'static, S: ShortPath> Edge<A, S> {
+    pub fn new(serving: Serving<A, S>, listeners: Vec<BoundListener>) -> Edge<A, S> {
         Edge { serving, connections: OpenConnections::default(), listeners }
     }
 
@@ -89,7 +87,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
 }
 
 #[async_trait]
-impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Edge<A> {
+impl<A: HttpServerApp + Send + Sync + 'static, S: ShortPath> ServerApp for Edge<A, S> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         if let Some(bound) = self.listener(&stream) {
             let _occupied = bound.connections.occupy();

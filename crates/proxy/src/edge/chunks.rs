@@ -48,11 +48,18 @@ pub struct ChunkScanner {
     left: u64,
     /// Bytes of the size line, or of all trailers, so far.
     line: usize,
+    /// Bytes of content so far.
+    content: u64,
 }
 
 impl ChunkScanner {
     pub fn new() -> ChunkScanner {
-        ChunkScanner { at: At::Size(0), left: 0, line: 0 }
+        ChunkScanner { at: At::Size(0), left: 0, line: 0, content: 0 }
+    }
+
+    /// Bytes of the body itself so far, without what frames them.
+    pub fn content(&self) -> u64 {
+        self.content
     }
 
     /// Looks at the next bytes. `Some`: the body ends behind so many of them; the rest is not the body's.
@@ -62,6 +69,7 @@ impl ChunkScanner {
             if self.at == At::Content {
                 let here = (bytes.len() - i).min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= here as u64;
+                self.content += here as u64;
                 i += here;
                 if self.left == 0 {
                     self.at = At::ContentReturn;

@@ -27,7 +27,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::blocks::Blocks;
 use super::connection_state::{ConnectionState, Rest};
 use super::frames::FrameMeter;
-use super::waits::Watch;
+use super::waits::{Alarm, Watch};
 
 /// Longest wait for a client that takes nothing of its response.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
@@ -56,6 +56,15 @@ impl Frames {
     }
 }
 
+/// Why something is not waited for any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apart {
+    /// The client has gone.
+    Gone,
+    /// The time is over.
+    Due,
+}
+
 /// A client's connection.
 pub struct ClientStream {
     /// `None` only while it is being dropped.
@@ -63,6 +72,8 @@ pub struct ClientStream {
     shared: Arc<ConnectionState>,
     stall: Duration,
     watch: Watch,
+    /// Rings when a request's upstream has had its time, without the framework.
+    alarm: Alarm,
     /// A response's head that was written again, as far as it is still to be sent.
     head: BytesMut,
     /// Looks at the frames of a connection that speaks HTTP/2.
@@ -79,8 +90,17 @@ impl ClientStream {
 
     fn with(inner: Stream, shared: Arc<ConnectionState>, stall: Duration) -> Box<ClientStream> {
         let watch = Watch::over(shared.waits.clone());
-        let (inner, head, frames, stalled) = (Some(inner), BytesMut::new(), None, None);
-        Box::new(ClientStream { inner, shared, stall, watch, head, frames, stalled, is_stalling: false })
+        Box::new(ClientStream {
+            inner: Some(inner),
+            shared,
+            stall,
+            watch,
+            alarm: Alarm::default(),
+            head: BytesMut::new(),
+            frames: None,
+            stalled: None,
+            is_stalling: false,
+        })
     }
 
     pub fn state(&self) -> &ConnectionState {
@@ -101,6 +121,25 @@ impl ClientStream {
         self.shared.begin(rest, ahead, rate);
         let way_back = Return { shared: self.shared.clone(), stall: self.stall };
         (self, way_back)
+    }
+
+    /// The connection carries a request that is here whole; `ahead` came behind it. Until [`Self::end_plain`] a read
+    /// says nothing but that the client has gone.
+    pub fn begin_plain(&mut self, ahead: BytesMut) {
+        self.shared.begin(Rest::Bytes(0), ahead, 0);
+    }
+
+    /// The request was answered whole.
+    pub fn end_plain(&mut self) {
+        self.shared.begin(Rest::Everything, BytesMut::new(), 0);
+    }
+
+    /// Ready once the client of a request that is here whole has gone, or it is `due`.
+    pub fn poll_apart(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<Apart> {
+        match self.watch_for_end(cx) {
+            Poll::Ready(_) => Poll::Ready(Apart::Gone),
+            Poll::Pending => self.alarm.poll_until(due, cx).map(|()| Apart::Due),
+        }
     }
 
     fn inner(&mut self) -> io::Result<Pin<&mut Stream>> {

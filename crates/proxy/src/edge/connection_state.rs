@@ -3,6 +3,7 @@
 //! Answers: what of the bytes belongs to the request under way, what came behind it, and may the connection go on after
 //! it? Shared by the hooks, the connection's loop and its stream. Never: reads from the connection.
 
+use std::any::Any;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -34,7 +35,12 @@ pub(super) struct State {
     pub given_up: Option<Stream>,
     /// What the next response's `Date` is to say instead of ours.
     pub date: Option<HeaderValue>,
+    /// What is known already of the request that the framework is about to get.
+    handed: Option<Handed>,
 }
+
+/// What the short path found out about a request before it handed it over; the request's hooks know its type.
+pub type Handed = Box<dyn Any + Send + Sync>;
 
 /// What of a connection's bytes still belongs to the request.
 #[derive(Debug, Default)]
@@ -114,6 +120,16 @@ impl ConnectionState {
     /// Whether the body's framing was wrong; true once.
     pub fn take_malformed(&self) -> bool {
         std::mem::take(&mut self.state.lock().is_malformed)
+    }
+
+    /// The next request comes with what is known of it.
+    pub fn hand(&self, known: Handed) {
+        self.state.lock().handed = Some(known);
+    }
+
+    /// What is known of the request; once.
+    pub fn take_handed(&self) -> Option<Handed> {
+        self.state.lock().handed.take()
     }
 
     /// The next response was made at this time: the framework would say when it passed it on.

@@ -19,9 +19,10 @@ use tokio::time::{Instant, timeout};
 use super::chunks::ChunkScanner;
 use super::client_stream::ClientStream;
 use super::connection_state::Rest;
-use super::head::{self, Body, Complete, Head};
+use super::head::{self, Body, Complete, Head, Lines};
 use super::serving::{Serving, ending};
 use super::settings::Limits;
+use super::short::{PlainRequest, Served, ShortPath};
 use super::waits::Alarm;
 use crate::responses::error_bytes;
 use graygate_rules::vocab::ErrorReason;
@@ -34,8 +35,8 @@ const LAST_REQUEST: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends, is idle for too long, or the process ends.
-pub async fn serve<A: HttpServerApp>(
-    serving: &Serving<A>,
+pub async fn serve<A: HttpServerApp, S: ShortPath>(
+    serving: &Serving<A, S>,
     mut stream: Box<ClientStream>,
     shutdown: &ShutdownWatch,
 ) {
@@ -50,10 +51,29 @@ pub async fn serve<A: HttpServerApp>(
                 serving.refused.report(stream.get_socket_digest().as_deref(), reason);
                 return farewell(&mut stream, reason).await;
             }
-            Arrived::Request { bytes, rest, mut ahead } => {
+            Arrived::Request { mut bytes, rest, mut ahead, lines } => {
+                let short = serving.short.as_ref().zip(lines).filter(|_| rest.is_over());
+                if let Some((short, lines)) = short {
+                    stream.begin_plain(std::mem::take(&mut ahead));
+                    match short.serve(&mut stream, PlainRequest { bytes, lines }, shutdown).await {
+                        Served::Kept(mut again) => {
+                            stream.end_plain();
+                            again.clear();
+                            again.reserve(HEAD_ROOM);
+                            room = again;
+                            arrivals.idle = limits.keepalive;
+                            continue;
+                        }
+                        Served::Closed => return,
+                        Served::HandedOver(unserved, known) => {
+                            bytes = unserved;
+                            known.into_iter().for_each(|known| stream.state().hand(known));
+                        }
+                    }
+                }
                 // What came behind the request stays with the connection: it may be the next request, or the first
                 // bytes of another protocol. Where there is nothing, the room it would have taken is used again.
-                room = match ahead.is_empty() {
+                room = match ahead.is_empty() && ahead.capacity() > 0 {
                     true => std::mem::take(&mut ahead),
                     false => BytesMut::with_capacity(HEAD_ROOM),
                 };
@@ -81,6 +101,8 @@ enum Arrived {
         rest: Rest,
         /// What came behind it.
         ahead: BytesMut,
+        /// Of a plain one.
+        lines: Option<Lines>,
     },
     Refused(ErrorReason),
     /// Nothing more comes.
@@ -139,7 +161,7 @@ impl<F: Future<Output = ()>> Arrivals<'_, F> {
 /// Parts a request from what follows it. A body that is framed wrong in what is here is refused before anything of it
 /// goes anywhere.
 fn split(mut bytes: BytesMut, head: Complete) -> Arrived {
-    let Complete { length, body, rewritten } = head;
+    let Complete { length, body, rewritten, lines } = head;
     let mut rest = match body {
         Body::Bytes(count) => Rest::Bytes(count),
         Body::Chunked => Rest::Chunks(ChunkScanner::new()),
@@ -147,13 +169,15 @@ fn split(mut bytes: BytesMut, head: Complete) -> Arrived {
     let Ok(own) = rest.take(bytes.get(length..).unwrap_or_default()) else {
         return Arrived::Refused(ErrorReason::BadRequest);
     };
-    let ahead = bytes.split_off(length + own);
+    let has_more = bytes.len() > length + own;
+    // Parting what need not be parted costs an allocation.
+    let ahead = if lines.is_none() || has_more { bytes.split_off(length + own) } else { BytesMut::new() };
     if let Some(head) = rewritten {
         let body = bytes.split_off(length);
         bytes = BytesMut::from(head.as_slice());
         bytes.extend_from_slice(&body);
     }
-    Arrived::Request { bytes, rest, ahead }
+    Arrived::Request { bytes, rest, ahead, lines }
 }
 
 /// Sends the answer and closes; who does not listen is not waited for.

@@ -100,8 +100,8 @@ impl Drop for Active {
 }
 
 /// Serves a connection until it ends, is idle for too long, or the process ends.
-pub async fn serve<A: HttpServerApp + Send + Sync + 'static>(
-    serving: &Serving<A>,
+pub async fn serve<A: HttpServerApp + Send + Sync + 'static, S>(
+    serving: &Serving<A, S>,
     stream: Box<ClientStream>,
     shutdown: &ShutdownWatch,
 ) {

@@ -4,6 +4,7 @@
 //! limits on heads and how many bytes of body follow one. Never: IO.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 
@@ -28,6 +29,54 @@ pub struct Complete {
     pub body: Body,
     /// The same head as the framework can read it, where it differs.
     pub rewritten: Option<Vec<u8>>,
+    /// Where its parts are, if nothing in it asks for more than an answer.
+    pub lines: Option<Lines>,
+}
+
+/// Where the parts of a plain head are: HTTP/1.1, a body of known length or none, and no word that changes how the
+/// connection goes on but whether it does.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lines {
+    /// Bytes of the head, its blank line included.
+    pub length: usize,
+    pub method: Span,
+    pub target: Span,
+    pub fields: Vec<Line>,
+    /// Whether a field concerns this connection alone.
+    pub has_hop_by_hop: bool,
+    /// Whether the client wants the connection to end behind the answer.
+    pub is_last: bool,
+}
+
+/// One field's name and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub name: Span,
+    pub value: Span,
+}
+
+/// A part of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Of a part that lies in `whole`.
+    pub fn of(part: &[u8], whole: &[u8]) -> Span {
+        let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+        // Heads are far shorter than four gigabytes.
+        Span { start: start as u32, end: (start + part.len()) as u32 }
+    }
+
+    pub fn within(self, whole: &[u8]) -> &[u8] {
+        whole.get(self.range()).unwrap_or_default()
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 /// The body that follows a head.
@@ -60,6 +109,7 @@ pub fn find(bytes: &[u8], seen: usize, limits: &Limits) -> Head {
                 Head::Complete(found) => Head::Complete(Complete {
                     length: head.len(),
                     rewritten: found.rewritten.or(Some(escaped)),
+                    lines: None,
                     ..found
                 }),
                 refused => refused,
@@ -94,7 +144,9 @@ fn read(head: &[u8], most_headers: usize) -> Head {
     let new = request.version == Some(1);
     match (host_is_clear(&request, new), body(request.headers, new)) {
         (true, Some(body)) => {
-            Head::Complete(Complete { length: head.len(), body, rewritten: origin_form(head) })
+            let rewritten = origin_form(head);
+            let lines = if rewritten.is_none() { lines(head, &request, body) } else { None };
+            Head::Complete(Complete { length: head.len(), body, rewritten, lines })
         }
         _ => REFUSED,
     }
@@ -159,6 +211,74 @@ fn origin_form(head: &[u8]) -> Option<Vec<u8>> {
     Some(written)
 }
 
+/// What a field's name says about the connection it came on.
+enum Concern {
+    /// Nothing.
+    Message,
+    /// It is for this connection, and changes nothing.
+    Hop,
+    /// The `Connection` itself.
+    Options,
+    /// The connection goes on otherwise than with an answer and the next request.
+    Change,
+}
+
+fn concern(name: &str) -> Concern {
+    // Told apart by their lengths first: nearly every field is none of them.
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        10 if is("connection") => Concern::Options,
+        2 if is("te") => Concern::Hop,
+        7 if is("trailer") => Concern::Hop,
+        10 if is("keep-alive") => Concern::Hop,
+        16 if is("proxy-connection") => Concern::Hop,
+        18 if is("proxy-authenticate") => Concern::Hop,
+        19 if is("proxy-authorization") => Concern::Hop,
+        6 if is("expect") => Concern::Change,
+        7 if is("upgrade") => Concern::Change,
+        14 if is("http2-settings") => Concern::Change,
+        _ => Concern::Message,
+    }
+}
+
+/// Where the parts of a plain head are; `None` for one that is not.
+fn lines(head: &[u8], request: &httparse::Request<'_, '_>, body: Body) -> Option<Lines> {
+    if request.version != Some(1) || body == Body::Chunked {
+        return None;
+    }
+    let (mut has_hop_by_hop, mut is_last) = (false, false);
+    let mut fields = Vec::with_capacity(request.headers.len());
+    for field in request.headers.iter() {
+        match concern(field.name) {
+            Concern::Message => {}
+            Concern::Hop => has_hop_by_hop = true,
+            Concern::Options => {
+                has_hop_by_hop = true;
+                is_last |= ends_connection(field.value)?;
+            }
+            Concern::Change => return None,
+        }
+        fields.push(Line { name: Span::of(field.name.as_bytes(), head), value: Span::of(field.value, head) });
+    }
+    let (method, target) = (request.method?.as_bytes(), request.path?.as_bytes());
+    let (method, target) = (Span::of(method, head), Span::of(target, head));
+    Some(Lines { length: head.len(), method, target, fields, has_hop_by_hop, is_last })
+}
+
+/// Whether a `Connection` says that it ends; `None` where it says anything else but that it stays.
+fn ends_connection(options: &[u8]) -> Option<bool> {
+    let mut ends = false;
+    for option in options.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        match option {
+            [] => {}
+            _ if option.eq_ignore_ascii_case(b"close") => ends = true,
+            _ if option.eq_ignore_ascii_case(b"keep-alive") => {}
+            _ => return None,
+        }
+    }
+    Some(ends)
+}
+
 /// How the body is framed; `None` where it can be read in two ways.
 fn body(headers: &[httparse::Header<'_>], new: bool) -> Option<Body> {
     let mut codings = named(headers, "transfer-encoding");
@@ -189,7 +309,15 @@ mod tests {
     }
 
     fn complete(length: usize, body: Body) -> Head {
-        Head::Complete(Complete { length, body, rewritten: None })
+        Head::Complete(Complete { length, body, rewritten: None, lines: None })
+    }
+
+    /// Without where its parts are.
+    fn found(head: &[u8], limits: &Limits) -> Head {
+        match find(head, 0, limits) {
+            Head::Complete(found) => Head::Complete(Complete { lines: None, ..found }),
+            other => other,
+        }
     }
 
     fn rewritten(head: &[u8]) -> Option<String> {
@@ -200,7 +328,7 @@ mod tests {
     }
 
     fn check(head: &str, expected: Head) {
-        assert_eq!(find(head.as_bytes(), 0, &limits(1000, 5)), expected, "{head:?}");
+        assert_eq!(found(head.as_bytes(), &limits(1000, 5)), expected, "{head:?}");
     }
 
     #[test]
@@ -282,6 +410,48 @@ mod tests {
             None
         );
         check("GET http://a<b/ HTTP/1.1\r\nHost: a\r\n\r\n", Head::Refused(ErrorReason::BadRequest));
+    }
+
+    #[test]
+    fn only_plain_heads_say_where_their_parts_are() {
+        let lines = |rest: &str| {
+            let head = format!("{rest}\r\n\r\nmore");
+            match find(head.as_bytes(), 0, &limits(1000, 9)) {
+                Head::Complete(found) => found.lines.map(|lines| (lines, head)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (plain, head) =
+            lines("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Name:  v w \r\nConnection: Close").unwrap();
+        let told = |span: Span| std::str::from_utf8(span.within(head.as_bytes())).unwrap();
+        assert_eq!((told(plain.method), told(plain.target)), ("GET", "/a?b"));
+        let fields: Vec<_> = plain.fields.iter().map(|line| (told(line.name), told(line.value))).collect();
+        assert_eq!(fields, [("Host", "h"), ("X-Name", "v w"), ("Connection", "Close")]);
+        assert!(plain.is_last && plain.has_hop_by_hop && plain.length == head.len() - 4);
+        for (field, is_last, has_hop_by_hop) in [
+            ("Accept: */*", false, false),
+            ("Connection: keep-alive", false, true),
+            ("Connection: keep-alive , close", true, true),
+            ("TE: trailers", false, true),
+            ("proxy-authorization: x", false, true),
+            ("Content-Length: 3", false, false),
+        ] {
+            let (plain, _) = lines(&format!("PUT / HTTP/1.1\r\nHost: h\r\n{field}")).unwrap();
+            assert_eq!((plain.is_last, plain.has_hop_by_hop), (is_last, has_hop_by_hop), "{field}");
+        }
+        for head in [
+            "GET / HTTP/1.0\r\nHost: h",
+            "GET http://h/ HTTP/1.1\r\nHost: h",
+            "GET /< HTTP/1.1\r\nHost: h",
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: x-own",
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket",
+            "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c",
+            "GET / HTTP/1.1\r\nHost: h\r\nHTTP2-Settings: AA",
+            "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue",
+            "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked",
+        ] {
+            assert!(lines(head).is_none(), "{head}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Answers: who may connect, what is spoken, where does a request begin and end, and for how long is anyone waited for?
 //! `accept` admits a connection, `listener` agrees on TLS and HTTP/2, `h1` and `h2` make requests of its bytes; the
-//! framework gets each as a session over `client_stream` or `h2_stream`. `waits` bounds how long a request waits.
+//! framework gets each as a session over `client_stream` or `h2_stream`, unless `short` says who serves it without.
+//! `waits` bounds how long a request waits.
 //! Never: decisions, routes or upstreams. What it refuses itself it answers from `responses` and reports to `refused`.
 
 mod accept;
@@ -29,18 +30,22 @@ mod refused;
 mod serving;
 mod session;
 mod settings;
+mod short;
 mod target;
 mod waits;
 
 pub use accept::Edge;
 pub use certificates::HeldBack;
-pub use client_stream::WRITE_STALL;
-pub use connection_state::ConnectionState;
-pub use head::HEADERS_LIMIT;
+pub use chunks::ChunkScanner;
+pub use client_stream::{Apart, ClientStream, WRITE_STALL};
+pub use connection_state::{ConnectionState, Handed};
+pub use head::{HEADERS_LIMIT, Line, Span};
 pub use listener::CertificateSets;
 pub use plain::Plain;
 pub use refused::Refused;
+pub use serving::Serving;
 pub use session::{connection, waits};
 pub use settings::{Limits, Listener, Tls, TlsVersion};
+pub use short::{NoShortPath, PlainRequest, Served, ShortPath};
 pub use target::authority;
-pub use waits::Waits;
+pub use waits::{Alarm, Waits};

@@ -8,8 +8,10 @@ use super::refused::Refused;
 use super::settings::Limits;
 
 /// Whom requests are handed to, and what bounds them.
-pub struct Serving<A> {
+pub struct Serving<A, S> {
     pub app: Arc<A>,
+    /// Who serves plain requests of HTTP/1 in the framework's place.
+    pub short: Option<S>,
     pub limits: Limits,
     pub refused: Arc<Refused>,
 }

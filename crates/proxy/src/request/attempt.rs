@@ -25,14 +25,17 @@ const STALE_LIMIT: u8 = 3;
 /// take one `read` until it begins and one until it is whole, and no more than what is left of `request`, which runs
 /// from the request's last byte.
 pub fn sent_whole(session: &Session, passage: &mut Passage, now: Instant) {
-    let is_heard = passage.attempt.as_ref().is_some_and(|attempt| attempt.state != AttemptState::Open);
-    let due = passage.due.or_else(|| now.checked_add(passage.timeouts.request));
-    let Some(due) = due.filter(|_| !is_heard) else { return };
-    let header_due = now.checked_add(passage.timeouts.read.saturating_mul(2)).map_or(due, |one| one.min(due));
-    passage.due = Some(due);
-    if let Some(waits) = waits(session) {
-        waits.expect_response(header_due);
+    if let (Some(due), Some(waits)) = (header_due(passage, now), waits(session)) {
+        waits.expect_response(due);
     }
+}
+
+/// When the response's header has to be here; `None` where nothing says so, or it is here.
+pub fn header_due(passage: &mut Passage, now: Instant) -> Option<Instant> {
+    let is_heard = passage.attempt.as_ref().is_some_and(|attempt| attempt.state != AttemptState::Open);
+    let due = passage.due.or_else(|| now.checked_add(passage.timeouts.request)).filter(|_| !is_heard)?;
+    passage.due = Some(due);
+    Some(now.checked_add(passage.timeouts.read.saturating_mul(2)).map_or(due, |one| one.min(due)))
 }
 
 /// Says how the try under way ended, to the metrics and to its instance; nothing where that was said before.
@@ -157,11 +160,25 @@ pub fn failed_after_sending(
     if is_client_slow(session, &error) || waits(session).is_some_and(Waits::take_slow) {
         error = Error::explain(ErrorType::ReadTimedout, "the request's body stopped").into_down();
     }
-    let is_held = *error.esource() == ErrorSource::Upstream
-        && !session.as_ref().retry_buffer_truncated()
-        && !has_begun(session);
-    let repeatable = is_held && session.req_header().method.is_idempotent();
-    let untouched = is_refused(&error) || (repeatable && reused && is_broken(&error));
+    let is_held = !session.as_ref().retry_buffer_truncated() && !has_begun(session);
+    let sent = Sent { is_held, is_idempotent: session.req_header().method.is_idempotent(), reused };
+    failed(passage, error, sent, now)
+}
+
+/// What was sent when a try failed.
+pub struct Sent {
+    /// The request is here whole, and nothing of a response was passed on.
+    pub is_held: bool,
+    pub is_idempotent: bool,
+    /// Over a kept connection.
+    pub reused: bool,
+}
+
+/// Counts a failed try, and says by the error whether another one follows.
+pub fn failed(passage: &mut Passage, mut error: Box<Error>, sent: Sent, now: Instant) -> Box<Error> {
+    let is_held = sent.is_held && *error.esource() == ErrorSource::Upstream;
+    let repeatable = is_held && sent.is_idempotent;
+    let untouched = is_refused(&error) || (repeatable && sent.reused && is_broken(&error));
     if is_held && untouched && try_stale_again(passage) {
         // The instance did nothing wrong and the request cost nothing: the same one is asked again.
         error.set_retry(true);

@@ -17,10 +17,12 @@ use pingora::{Error, ErrorType, Result};
 
 use super::answer::is_interim;
 use super::context::Context;
+use super::headers::Sender;
 use super::intake::{Intake, Verdict};
+use super::report::Told;
 use super::settings::Settings;
-use super::{answer, attempt, headers, observed, peer, report, rescue};
-use crate::edge::{WRITE_STALL, connection, waits};
+use super::{answer, attempt, headers, intake, observed, peer, report, rescue};
+use crate::edge::{ConnectionState, WRITE_STALL, connection, waits};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::observe::Observer;
@@ -33,12 +35,37 @@ const BODY_PAUSE: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The proxy: what the framework calls for every request.
+#[derive(Clone)]
 pub struct Gate {
     pub live: Arc<Live>,
     pub settings: Arc<Settings>,
     pub metrics: Metrics,
     pub access_log: Option<AccessLog>,
     pub observer: Arc<Observer>,
+}
+
+/// A request that was decided before the framework read it.
+pub struct Decided {
+    pub context: Context,
+    pub verdict: Verdict,
+}
+
+impl Gate {
+    pub fn intake(&self) -> Intake<'_> {
+        Intake { live: &self.live, settings: &self.settings, observer: &self.observer }
+    }
+
+    /// The verdict on a request: the one it comes with, or a new one.
+    fn verdict(&self, session: &mut Session, context: &mut Context) -> Verdict {
+        let handed = connection(session).and_then(ConnectionState::take_handed);
+        if let Some(decided) = handed.and_then(|handed| handed.downcast::<Decided>().ok()) {
+            *context = decided.context;
+            intake::admit_again(session.req_header_mut(), context);
+            return decided.verdict;
+        }
+        let peer = intake::peer_of(session);
+        self.intake().take_in(session.req_header_mut(), peer, context)
+    }
 }
 
 #[async_trait]
@@ -75,9 +102,7 @@ impl ProxyHttp for Gate {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let intake = Intake { live: &self.live, settings: &self.settings, observer: &self.observer };
-        let verdict = intake.take_in(session, context);
-        match verdict {
+        match self.verdict(session, context) {
             Verdict::Proxy => return Ok(false),
             Verdict::Redirect(status, location) => answer::redirect(session, status, &location).await?,
             Verdict::Override(change) => answer::change_override(session, &change).await?,
@@ -148,7 +173,8 @@ impl ProxyHttp for Gate {
         let passage = context.routed()?;
         passage.body.begin_try();
         passage.upgrades = request.headers.contains_key(header::UPGRADE);
-        headers::edit_request(&self.settings, session, request, passage)?;
+        headers::edit_request(&self.settings, &Sender::of(session), request, passage)?;
+        request.set_raw_path(passage.rewritten.target.as_bytes())?;
         if passage.copying.is_some() {
             headers::copy_request(&self.settings, request, passage)?;
         }
@@ -276,7 +302,9 @@ impl ProxyHttp for Gate {
             attempt::end(passage, now);
             observed::over(passage, now);
         }
-        report::finish(&self.metrics, self.access_log.as_ref(), session, context);
+        let told = || Told::of(session);
+        let written = session.response_written().map(|response| response.status.as_u16());
+        report::finish(&self.metrics, self.access_log.as_ref(), context, written, told);
     }
 
     fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {

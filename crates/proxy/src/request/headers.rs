@@ -2,6 +2,8 @@
 //!
 //! Answers: who is told what? Owns the order of the edits and what concerns one connection alone. Never: decides.
 
+use std::net::IpAddr;
+
 use http::{HeaderName, HeaderValue, Method, Version, header};
 use pingora::Result;
 use pingora::http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};
@@ -19,10 +21,31 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 graygate");
 const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2 graygate");
 
-/// Makes of the client's request what the upstream gets.
+/// Whom a request comes from, as its upstream is told.
+pub struct Sender {
+    pub peer: Option<IpAddr>,
+    pub body: BodyKind,
+}
+
+/// Whether a body follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum BodyKind {
+    None,
+    Some,
+}
+
+impl Sender {
+    pub fn of(session: &mut Session) -> Sender {
+        let body = if session.as_mut().is_body_empty() { BodyKind::None } else { BodyKind::Some };
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        Sender { peer, body }
+    }
+}
+
+/// Makes of the client's request what the upstream gets, but for its target.
 pub fn edit_request(
     settings: &Settings,
-    session: &mut Session,
+    sender: &Sender,
     request: &mut RequestHeader,
     passage: &Passage,
 ) -> Result<()> {
@@ -34,16 +57,15 @@ pub fn edit_request(
     for edit in &passage.request_edits {
         run(edit, request);
     }
-    forward(session, request, &passage.admission.admitted, client_host.as_ref());
+    forward(sender.peer, request, &passage.admission.admitted, client_host.as_ref());
     if let Some(host) = &passage.rewritten.host {
         request.insert_header(header::HOST, host.clone())?;
     }
     name_host(request, passage)?;
-    if wants_length(request) && session.as_mut().is_body_empty() {
+    if wants_length(request) && sender.body == BodyKind::None {
         // Over HTTP/2 nothing says so, and there are servers that answer 411 to such a request without a length.
         request.insert_header(header::CONTENT_LENGTH, 0)?;
     }
-    request.set_raw_path(passage.rewritten.target.as_bytes())?;
     let version = passage.plan().and_then(|plan| plan.version(passage.choice.version?));
     for (name, value) in version.iter().flat_map(|version| version.request_headers.iter()) {
         request.insert_header(name.clone(), value.clone())?;
@@ -108,9 +130,13 @@ fn wants_length(request: &RequestHeader) -> bool {
 }
 
 /// Says who asked and how: appended behind a trusted proxy, set otherwise.
-fn forward(session: &Session, request: &mut RequestHeader, admitted: &Admitted, host: Option<&HeaderValue>) {
-    let peer = session.client_addr().and_then(|address| address.as_inet());
-    let peer = peer.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+fn forward(
+    peer: Option<IpAddr>,
+    request: &mut RequestHeader,
+    admitted: &Admitted,
+    host: Option<&HeaderValue>,
+) {
+    let peer = peer.map(|address| address.to_canonical().to_string()).unwrap_or_default();
     let joined = |name: &HeaderName, own: HeaderValue| {
         let lines = request.headers.get_all(name).iter();
         let before = lines.filter(|line| admitted.forwarded_trusted && !line.is_empty());
@@ -175,16 +201,24 @@ pub fn edit_response(settings: &Settings, response: &mut ResponseHeader, passage
     if let Some(cookie) = &passage.cookie {
         response.append_header(header::SET_COOKIE, cookie.clone())?;
     }
-    let show = match settings.respond_version {
-        RespondVersion::Never => false,
-        RespondVersion::Trusted => passage.admission.admitted.version_trusted,
-        RespondVersion::Always => true,
-    };
-    if show {
+    if shows_version(settings, passage) {
         response.insert_header(settings.trust.version_header.clone(), passage.word.clone())?;
         response.insert_header(REASON_HEADER, HeaderValue::from_static(passage.choice.reason.as_str()))?;
     }
     Ok(())
+}
+
+/// Whether [`edit_response`] has anything to say beside what concerns the upstream's connection.
+pub fn edits_response(settings: &Settings, passage: &Passage) -> bool {
+    !passage.response_edits.is_empty() || passage.cookie.is_some() || shows_version(settings, passage)
+}
+
+fn shows_version(settings: &Settings, passage: &Passage) -> bool {
+    match settings.respond_version {
+        RespondVersion::Never => false,
+        RespondVersion::Trusted => passage.admission.admitted.version_trusted,
+        RespondVersion::Always => true,
+    }
 }
 
 /// Takes from an interim response what concerns the upstream's connection, and a body it cannot have.

@@ -66,9 +66,7 @@ pub struct Intake<'g> {
 impl Intake<'_> {
     /// Reads a request and decides it. On [`Verdict::Proxy`] the context holds its passage, with the first instance
     /// picked.
-    pub fn take_in(&self, session: &mut Session, context: &mut Context) -> Verdict {
-        let peer = peer(session);
-        let head = session.req_header_mut();
+    pub fn take_in(&self, head: &mut RequestHeader, peer: Peer, context: &mut Context) -> Verdict {
         let request_id = trace::request_id(head);
         let trace = trace::fresh(&head.headers, (rand::random(), rand::random()));
         let asked = Asked { head, peer, request_id, trace, begun: context.begun };
@@ -76,10 +74,7 @@ impl Intake<'_> {
         let decided = catch_unwind(AssertUnwindSafe(|| {
             BUFFERS.with_borrow_mut(|buffers| self.admit(asked, &mut context.stage, buffers))
         }));
-        // The decision did not see what an untrusted client must not say; the upstream must not either.
-        for edit in context.admission().iter().flat_map(|admission| &admission.admitted.edits) {
-            run(edit, head);
-        }
+        hide(head, context);
         decided.unwrap_or_else(|_| {
             tracing::error!("a request made the decision panic");
             Verdict::Error(ErrorReason::Internal)
@@ -147,9 +142,29 @@ fn declared_length(request: &RequestHeader) -> u64 {
     length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
-fn peer(session: &Session) -> Peer {
+/// Makes of a head that was read again what it was when it was decided.
+pub fn admit_again(head: &mut RequestHeader, context: &Context) {
+    if let Some(admission) = context.admission() {
+        trace::set_request_id(head, &admission.request_id);
+    }
+    hide(head, context);
+}
+
+/// The decision did not see what an untrusted client must not say; the upstream must not either.
+fn hide(head: &mut RequestHeader, context: &Context) {
+    for edit in context.admission().iter().flat_map(|admission| &admission.admitted.edits) {
+        run(edit, head);
+    }
+}
+
+/// Who asks, over the framework.
+pub fn peer_of(session: &Session) -> Peer {
     let address = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-    let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    peer(address, session.digest().is_some_and(|digest| digest.ssl_digest.is_some()))
+}
+
+/// Who asks.
+pub fn peer(address: Option<IpAddr>, tls: bool) -> Peer {
     Peer {
         address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical(),
         scheme: if tls { "https" } else { "http" },

@@ -17,7 +17,9 @@ mod peer;
 mod report;
 mod rescue;
 mod settings;
+mod short;
 mod trace;
 
 pub use gate::Gate;
-pub use settings::{RespondVersion, Settings};
+pub use settings::{RespondVersion, Settings, Way};
+pub use short::Short;

@@ -70,7 +70,7 @@ pub fn next_peer(session: &Session, context: &mut Context, now: Instant) -> Resu
 }
 
 /// Sees to an instance that was not tried yet, and says what is left of the request's time.
-fn instance_with_time(passage: &mut Passage, now: Instant) -> Result<Duration, ErrorReason> {
+pub fn instance_with_time(passage: &mut Passage, now: Instant) -> Result<Duration, ErrorReason> {
     if passage.open_attempt().is_none() {
         pick(passage, now)?;
     }
@@ -82,7 +82,7 @@ fn instance_with_time(passage: &mut Passage, now: Instant) -> Result<Duration, E
     Ok(left)
 }
 
-fn peer(passage: &Passage, attempt: &Attempt, left: Duration) -> HttpPeer {
+pub fn peer(passage: &Passage, attempt: &Attempt, left: Duration) -> HttpPeer {
     let peers = &passage.runtime.peers;
     let mut peer = peers.peer(attempt.instance.address());
     // Two versions at one address never share a connection: one of them may be on its way out.
@@ -91,9 +91,7 @@ fn peer(passage: &Passage, attempt: &Attempt, left: Duration) -> HttpPeer {
     let connect = passage.timeouts.connect.min(left);
     options.connection_timeout = Some(connect);
     options.total_connection_timeout = Some(connect);
-    // Of a client's own deadline, a response that pauses for longer comes too late whatever it says.
-    let read = passage.deadline.map_or(passage.timeouts.read, |deadline| passage.timeouts.read.min(deadline));
-    options.read_timeout = Some(read);
+    options.read_timeout = Some(longest_pause(passage));
     options.write_timeout = Some(passage.timeouts.read);
     options.idle_timeout = Some(passage.timeouts.idle);
     options.max_h2_streams = H2_STREAMS;
@@ -104,9 +102,14 @@ fn peer(passage: &Passage, attempt: &Attempt, left: Duration) -> HttpPeer {
     peer
 }
 
+/// Longest pause of a response. Of a client's own deadline, one that pauses for longer comes too late whatever it says.
+pub fn longest_pause(passage: &Passage) -> Duration {
+    passage.deadline.map_or(passage.timeouts.read, |deadline| passage.timeouts.read.min(deadline))
+}
+
 /// Which kept connections will do. A request whose kept connection had died is given another group, and with it a
 /// fresh connection: the others may be dead as well.
-fn group_key(passage: &Passage, attempt: &Attempt) -> u64 {
+pub fn group_key(passage: &Passage, attempt: &Attempt) -> u64 {
     let of = (passage.runtime.pools.name().as_str(), attempt.instance.version().as_str(), passage.stale);
     FixedState::default().hash_one(of)
 }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use http::header;
 use pingora::proxy::Session;
 
 use super::context::{Context, Passage};
@@ -14,8 +13,40 @@ use graygate_telemetry::{AccessLog, ClientText, Entry, ServedBy};
 /// What a client that left before its answer counts as, after nginx.
 const CLIENT_CLOSED: u16 = 499;
 
-pub fn finish(metrics: &Metrics, log: Option<&AccessLog>, session: &Session, context: &mut Context) {
-    let written = session.response_written().map(|response| response.status.as_u16());
+/// What the log tells of the client's side of a request.
+pub struct Told<'r> {
+    pub method: &'r [u8],
+    pub target: &'r [u8],
+    pub host: Option<&'r [u8]>,
+    pub user_agent: Option<&'r [u8]>,
+    pub request_id: Option<&'r [u8]>,
+    /// Of the response's body.
+    pub bytes_out: u64,
+}
+
+impl<'r> Told<'r> {
+    pub fn of(session: &'r Session) -> Told<'r> {
+        let request = session.req_header();
+        let text = |name: &str| request.headers.get(name).map(|value| value.as_bytes());
+        Told {
+            method: request.method.as_str().as_bytes(),
+            target: request.raw_path(),
+            host: text("host"),
+            user_agent: text("user-agent"),
+            request_id: text(REQUEST_ID),
+            bytes_out: session.body_bytes_sent() as u64,
+        }
+    }
+}
+
+/// Counts a request that is over, and logs it. `written`: the status the client was told, if any.
+pub fn finish<'r>(
+    metrics: &Metrics,
+    log: Option<&AccessLog>,
+    context: &mut Context,
+    written: Option<u16>,
+    told: impl FnOnce() -> Told<'r>,
+) {
     let status = written.unwrap_or(CLIENT_CLOSED);
     let took = Instant::now().saturating_duration_since(context.begun.instant);
     if let (Some(copying), Some(status)) =
@@ -33,7 +64,7 @@ pub fn finish(metrics: &Metrics, log: Option<&AccessLog>, session: &Session, con
         None => metrics.unrouted(unrouted(context)).increment(),
     }
     if let Some(log) = log {
-        write(log, session, context, Ending { status: written, took });
+        write(log, &told(), context, Ending { status: written, took });
     }
 }
 
@@ -52,26 +83,23 @@ fn unrouted(context: &Context) -> &'static str {
     }
 }
 
-fn write(log: &AccessLog, session: &Session, context: &Context, ending: Ending) {
-    let request = session.req_header();
-    let text = |name: header::HeaderName| request.headers.get(name).map(|value| ClientText(value.as_bytes()));
+fn write(log: &AccessLog, told: &Told<'_>, context: &Context, ending: Ending) {
     let admission = context.admission();
     let passage = context.passage();
     let plan = passage.and_then(Passage::plan);
     let rule = plan.zip(passage).and_then(|(plan, passage)| plan.rules.get(passage.choice.rule?));
     let instance = passage.and_then(|passage| passage.attempt.as_ref()).map(|attempt| &attempt.instance);
     let address = instance.map(|instance| instance.address().to_string());
-    let target = request.raw_path();
-    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+    let path = told.target.split(|b| *b == b'?').next().unwrap_or_default();
     let entry = Entry {
         time: context.begun.time,
         client: admission.map(|admission| admission.admitted.client),
-        method: ClientText(request.method.as_str().as_bytes()),
-        host: text(header::HOST),
+        method: ClientText(told.method),
+        host: told.host.map(ClientText),
         path: ClientText(path),
         status: ending.status,
         bytes_in: passage.map_or(0, |passage| passage.body.seen),
-        bytes_out: session.body_bytes_sent() as u64,
+        bytes_out: told.bytes_out,
         duration: ending.took,
         upstream: passage.and_then(|passage| passage.upstream),
         route: context.route(),
@@ -87,10 +115,10 @@ fn write(log: &AccessLog, session: &Session, context: &Context, ending: Ending) 
         tries: passage.map_or(0, Passage::tries),
         error: context.error.map(ErrorReason::as_str),
         request_id: admission
-            .map(|admission| &admission.request_id)
-            .or_else(|| request.headers.get(REQUEST_ID))
-            .map(|id| ClientText(id.as_bytes())),
-        user_agent: text(header::USER_AGENT),
+            .map(|admission| admission.request_id.as_bytes())
+            .or(told.request_id)
+            .map(ClientText),
+        user_agent: told.user_agent.map(ClientText),
     };
     log.write(&entry, rand::random());
 }

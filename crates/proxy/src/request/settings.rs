@@ -13,8 +13,18 @@ pub struct Settings {
     pub trust: Trust,
     pub respond_version: RespondVersion,
     pub limits: Limits,
+    pub plain: Way,
     /// How long requests may take to finish after SIGTERM.
     pub grace: Duration,
+}
+
+/// Which way plain requests go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// Past the framework's pipeline.
+    Short,
+    /// Through the framework's pipeline, as all others.
+    Pipeline,
 }
 
 /// Whether the version and the reason are also put on the response.

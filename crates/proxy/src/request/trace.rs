@@ -41,6 +41,14 @@ pub fn request_id(request: &mut RequestHeader) -> HeaderValue {
     id
 }
 
+/// Gives a request the id it was decided with.
+pub fn set_request_id(request: &mut RequestHeader, id: &HeaderValue) {
+    if request.headers.get(REQUEST_ID).is_none_or(HeaderValue::is_empty) {
+        // The name is well-formed.
+        let _ = request.insert_header(REQUEST_ID, id.clone());
+    }
+}
+
 /// The last `N` hexadecimal digits of a number.
 pub fn hex<const N: usize>(number: u128) -> [u8; N] {
     let mut rest = number;

@@ -1,0 +1,104 @@
+//! The way past the framework, for requests that are plain.
+//!
+//! Answers: what may be served without the framework's pipeline, and what does the pipeline get with what is known
+//! already? Owns the agreement between a connection's loop and whoever serves plain requests. Never: decides, or IO.
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use pingora::http::RequestHeader;
+use pingora::server::ShutdownWatch;
+
+use super::client_stream::ClientStream;
+use super::connection_state::Handed;
+use super::head::Lines;
+
+/// Serves plain requests in the framework's place.
+pub trait ShortPath: Send + Sync + 'static {
+    /// Serves one request, or says who does. The connection is at the request's end already.
+    fn serve(
+        &self,
+        client: &mut ClientStream,
+        request: PlainRequest,
+        shutdown: &ShutdownWatch,
+    ) -> impl Future<Output = Served> + Send;
+}
+
+/// What became of a plain request.
+pub enum Served {
+    /// It was answered, and the connection goes on. The room can be used again.
+    Kept(BytesMut),
+    /// Nothing more is to be done with the connection.
+    Closed,
+    /// The framework serves the request, whose bytes these are, with what is known of it.
+    HandedOver(BytesMut, Option<Handed>),
+}
+
+/// A plain request, every byte of which is here.
+pub struct PlainRequest {
+    pub bytes: BytesMut,
+    pub lines: Lines,
+}
+
+impl PlainRequest {
+    pub fn method(&self) -> &[u8] {
+        self.lines.method.within(&self.bytes)
+    }
+
+    pub fn target(&self) -> &[u8] {
+        self.lines.target.within(&self.bytes)
+    }
+
+    pub fn body(&self) -> &[u8] {
+        self.bytes.get(self.lines.length..).unwrap_or_default()
+    }
+
+    /// The first field of a name.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        let mut fields = self.lines.fields.iter();
+        let line = fields.find(|line| line.name.within(&self.bytes).eq_ignore_ascii_case(name.as_bytes()))?;
+        Some(line.value.within(&self.bytes))
+    }
+
+    /// The head as decisions read it; `None` where the library has no room for what it says.
+    pub fn header(&self) -> Option<RequestHeader> {
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        parts.method = Method::from_bytes(self.method()).ok()?;
+        parts.uri = Uri::try_from(self.target()).ok()?;
+        // As many again may be added on the way.
+        parts.headers = HeaderMap::with_capacity(2 * self.lines.fields.len());
+        for line in &self.lines.fields {
+            let name = HeaderName::from_bytes(line.name.within(&self.bytes)).ok()?;
+            let value = HeaderValue::from_bytes(line.value.within(&self.bytes)).ok()?;
+            parts.headers.append(name, value);
+        }
+        let header = RequestHeader::from(parts);
+        // A target that the library reads otherwise is the framework's to write.
+        (header.raw_path() == self.target()).then_some(header)
+    }
+
+    /// A field's name as the client spelled it; `from` is where the search begins, and is moved behind what it finds.
+    pub fn spelled<'n>(&'n self, name: &'n HeaderName, from: &mut usize) -> &'n [u8] {
+        let is = |at: usize| {
+            let spelled = self.lines.fields.get(at)?.name.within(&self.bytes);
+            spelled.eq_ignore_ascii_case(name.as_str().as_bytes()).then_some((at, spelled))
+        };
+        // They mostly come in their own order.
+        let found = is(*from).or_else(|| (0..self.lines.fields.len()).find_map(is));
+        match found {
+            Some((at, spelled)) => {
+                *from = at + 1;
+                spelled
+            }
+            None => name.as_str().as_bytes(),
+        }
+    }
+}
+
+/// Nobody: the framework serves every request.
+pub enum NoShortPath {}
+
+impl ShortPath for NoShortPath {
+    async fn serve(&self, _: &mut ClientStream, _: PlainRequest, _: &ShutdownWatch) -> Served {
+        match *self {}
+    }
+}

@@ -1,0 +1,415 @@
+//! One plain request, from its decision to its log line.
+//!
+//! Answers: who is asked, what is sent, and what does the client get? The order of the steps is the pipeline's, and so is
+//! what each of them counts. The request stays here until a response began: until then another instance can be asked, or
+//! the framework can answer. Never: decides.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BytesMut};
+use http::Method;
+use pingora::http::RequestHeader;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use pingora::upstreams::peer::Peer as _;
+use pingora::{Error, ErrorType, Result};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::lines::{self, Connection, Told};
+use super::passing::Passing;
+use super::response::{self, Asked, Framing, Head};
+use super::upstream::{self, Key};
+use super::{Short, hand_over};
+use crate::edge::{Apart, ClientStream, PlainRequest, Served};
+use crate::request::attempt::{self, Sent};
+use crate::request::context::Context;
+use crate::request::headers::{self, BodyKind, Sender};
+use crate::request::intake::{self, Verdict};
+use crate::request::{observed, peer, report};
+use graygate_rules::vocab::ErrorReason;
+
+/// Tries of one request, those at dead kept connections included: a bound on a loop that the budget ends long before.
+const MOST_TRIES: usize = 32;
+/// First room for what is written, and for what is read.
+const ROOM: usize = 4 << 10;
+/// How long a connection that ends may take to say so.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// One request's way.
+pub struct Exchange<'e> {
+    short: &'e Short,
+    client: &'e mut ClientStream,
+    shutdown: &'e ShutdownWatch,
+    context: Context,
+    out: BytesMut,
+    input: BytesMut,
+    /// The status the client was told.
+    written: Option<u16>,
+    /// Bytes of the response's body that were passed on.
+    bytes_out: u64,
+}
+
+/// A connection to an instance, in use.
+struct Link {
+    stream: Stream,
+    key: Key,
+    /// It carried a request before.
+    reused: bool,
+}
+
+/// How a try failed.
+enum Failed {
+    /// Another one follows.
+    Again,
+    /// The client is told this.
+    Answer(ErrorReason),
+    /// The client has begun to read another answer.
+    Broken(ErrorReason),
+    /// There is no client any more.
+    Gone,
+}
+
+impl<'e> Exchange<'e> {
+    pub fn new(
+        short: &'e Short,
+        client: &'e mut ClientStream,
+        shutdown: &'e ShutdownWatch,
+        context: Context,
+    ) -> Exchange<'e> {
+        let (out, input) = (BytesMut::with_capacity(ROOM), BytesMut::with_capacity(ROOM));
+        Exchange { short, client, shutdown, context, out, input, written: None, bytes_out: 0 }
+    }
+
+    /// Serves the request, of which `head` is what was decided on.
+    pub async fn serve(mut self, request: PlainRequest, head: RequestHeader) -> Served {
+        let mut head = Some(head);
+        for _ in 0..MOST_TRIES {
+            match self.attempt(&request, head.take()).await {
+                Ok(connection) => return self.end(request, connection).await,
+                Err(Failed::Again) => {}
+                Err(Failed::Answer(reason)) => return self.give_up(request, reason),
+                Err(Failed::Gone) => return self.leave(&request, None).await,
+                Err(Failed::Broken(reason)) => return self.leave(&request, Some(reason)).await,
+            }
+        }
+        self.give_up(request, ErrorReason::UpstreamError)
+    }
+
+    /// One try. `head` is what was decided on; a later try reads it again.
+    async fn attempt(
+        &mut self,
+        request: &PlainRequest,
+        head: Option<RequestHeader>,
+    ) -> Result<Connection, Failed> {
+        let mut link = self.link().await?;
+        let sent = Sent {
+            is_held: true,
+            is_idempotent: Method::from_bytes(request.method()).is_ok_and(|method| method.is_idempotent()),
+            reused: link.reused,
+        };
+        match self.ask(request, head, &mut link).await {
+            Ok((connection, keeps)) => {
+                if keeps && let Some(passage) = self.context.passage() {
+                    upstream::keep(link.key, link.stream, passage.timeouts.idle, Instant::now());
+                }
+                Ok(connection)
+            }
+            Err(error) => Err(self.failed(error, sent)),
+        }
+    }
+
+    /// A connection to the picked instance.
+    async fn link(&mut self) -> Result<Link, Failed> {
+        let now = Instant::now();
+        let passage = self.context.routed().map_err(|_| Failed::Answer(ErrorReason::Internal))?;
+        let left = peer::instance_with_time(passage, now).map_err(Failed::Answer)?;
+        let Some(attempt) = &passage.attempt else { return Err(Failed::Answer(ErrorReason::Internal)) };
+        let address = attempt.instance.address();
+        let is_plain = passage.runtime.peers.transport().tls.is_none();
+        let group = match is_plain {
+            true => peer::group_key(passage, attempt),
+            // How it is encrypted counts as well.
+            false => peer::peer(passage, attempt, left).reuse_hash(),
+        };
+        let key = Key { address, group };
+        if let Some(stream) = upstream::take(&key, now) {
+            return Ok(Link { stream, key, reused: true });
+        }
+        let peer = peer::peer(passage, attempt, left);
+        // In a box of its own: connecting is rare, and every connection would carry the room for it.
+        match Box::pin(self.short.connector.new_stream(&peer)).await {
+            Ok(stream) => Ok(Link { stream, key, reused: false }),
+            Err(error) => {
+                let error = attempt::failed_to_connect(passage, error.into_up(), Instant::now());
+                Err(self.outcome(&error))
+            }
+        }
+    }
+
+    /// Sends the request and passes the response on: whether the client's connection goes on, and whether the
+    /// upstream's may carry another request.
+    async fn ask(
+        &mut self,
+        request: &PlainRequest,
+        head: Option<RequestHeader>,
+        link: &mut Link,
+    ) -> Result<(Connection, bool)> {
+        let unsent = self.send(request, head, link).await?;
+        let asked = if request.method() == b"HEAD" { Asked::Head } else { Asked::Other };
+        let head = match self.read_head(asked, link).await {
+            Ok(head) => head,
+            // An upstream that took no more of the body may still have said why.
+            Err(error) => return Err(unsent.unwrap_or(error)),
+        };
+        let connection = self.begin_response(&head, request)?;
+        self.input.advance(head.length);
+        self.written = Some(head.status);
+        let keeps = head.keeps && unsent.is_none();
+        let (pause, told) = (peer::longest_pause(self.context.routed()?), told(&head));
+        let passing = Passing {
+            client: self.client,
+            upstream: &mut link.stream,
+            out: &mut self.out,
+            input: &mut self.input,
+            told,
+            pause,
+        };
+        passing.pass(head.framing, &mut self.bytes_out).await?;
+        // Bytes behind the response would be taken for the next one.
+        Ok((connection, keeps && self.input.is_empty()))
+    }
+
+    /// Sends the whole request. An error that is returned as a value came while the body was sent: there may be an
+    /// answer nevertheless.
+    async fn send(
+        &mut self,
+        request: &PlainRequest,
+        head: Option<RequestHeader>,
+        link: &mut Link,
+    ) -> Result<Option<Box<Error>>> {
+        let head = match head {
+            Some(head) => head,
+            None => read_again(request, &self.context)?,
+        };
+        self.write_request(request, head)?;
+        let passage = self.context.routed()?;
+        let body = request.body();
+        passage.body.begin_try();
+        passage.body.pass(body.len() as u64);
+        let due = Instant::now() + passage.timeouts.read;
+        let (stream, out) = (&mut link.stream, &self.out);
+        let sending = async {
+            stream.write_all(out).await?;
+            stream.flush().await
+        };
+        match wait(self.client, due.into(), sending).await {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(error)) => {
+                let error = Error::because(ErrorType::WriteError, "while sending a request", error).into_up();
+                if body.is_empty() { Err(error) } else { Ok(Some(error)) }
+            }
+            Err(Apart::Due) => {
+                Err(Error::explain(ErrorType::WriteTimedout, "the request was not taken in time").into_up())
+            }
+            Err(Apart::Gone) => Err(client_gone()),
+        }
+    }
+
+    /// Makes of the client's head what the upstream gets.
+    fn write_request(&mut self, request: &PlainRequest, mut head: RequestHeader) -> Result<()> {
+        let body = if request.body().is_empty() { BodyKind::None } else { BodyKind::Some };
+        let sender = Sender { peer: super::peer(self.client).address.into(), body };
+        let passage = self.context.routed()?;
+        lines::strip(&mut head, request);
+        headers::edit_request(&self.short.gate.settings, &sender, &mut head, passage)?;
+        self.out.clear();
+        self.input.clear();
+        lines::write_request(&mut self.out, &head, request, passage);
+        Ok(())
+    }
+
+    /// Reads up to the head of the response proper; those before it are passed on.
+    async fn read_head(&mut self, asked: Asked, link: &mut Link) -> Result<Head> {
+        let mut now = Instant::now();
+        let mut due = attempt::header_due(self.context.routed()?, now);
+        let pause = peer::longest_pause(self.context.routed()?);
+        loop {
+            let found = if self.input.is_empty() { None } else { response::find(&self.input, asked)? };
+            match found {
+                Some(head) if head.status == 101 => {
+                    let what = "the upstream switched protocols unasked";
+                    return Err(Error::explain(ErrorType::InvalidHTTPHeader, what).into_up());
+                }
+                Some(head) if head.status < 200 => {
+                    self.pass_interim(&head).await?;
+                    now = Instant::now();
+                    due = attempt::header_due(self.context.routed()?, now).or(due);
+                    continue;
+                }
+                Some(head) => return Ok(head),
+                None => {}
+            }
+            self.input.reserve(ROOM / 2);
+            let step = now + pause;
+            let step = due.map_or(step, |due| due.min(step));
+            let read = link.stream.read_buf(&mut self.input);
+            match wait(self.client, step.into(), read).await {
+                Ok(Ok(0)) => {
+                    return Err(Error::explain(ErrorType::ConnectionClosed, "no response").into_up());
+                }
+                Ok(Ok(_)) => now = Instant::now(),
+                Ok(Err(error)) => {
+                    return Err(Error::because(ErrorType::ReadError, "no response", error).into_up());
+                }
+                Err(Apart::Due) => {
+                    let what = "no response header in time";
+                    return Err(Error::explain(ErrorType::ReadTimedout, what).into_up());
+                }
+                Err(Apart::Gone) => return Err(client_gone()),
+            }
+        }
+    }
+
+    async fn pass_interim(&mut self, head: &Head) -> Result<()> {
+        let mut interim = head.header(&self.input)?;
+        headers::strip_interim(&mut interim);
+        self.out.clear();
+        lines::write_interim(&mut self.out, &interim);
+        self.input.advance(head.length);
+        self.client.write_all(&self.out).await.map_err(client_failed)?;
+        self.client.flush().await.map_err(client_failed)
+    }
+
+    /// Counts the response, and writes what the client gets of its head.
+    fn begin_response(&mut self, head: &Head, request: &PlainRequest) -> Result<Connection> {
+        let told = told(head);
+        let is_last = request.lines.is_last
+            || *self.shutdown.borrow()
+            || (matches!(head.framing, Framing::Close) && told == Told::AsItCame);
+        let connection = if is_last { Connection::Closed } else { Connection::Kept };
+        let passage = self.context.routed()?;
+        let now = Instant::now();
+        attempt::answered(passage, head.status, now);
+        self.out.clear();
+        let settings = &self.short.gate.settings;
+        let is_edited = passage.observed.is_some() || headers::edits_response(settings, passage);
+        if !is_edited && !head.has.nominations {
+            lines::write_response(&mut self.out, head, &self.input, told, connection);
+            return Ok(connection);
+        }
+        let mut header = head.header(&self.input)?;
+        observed::answered(passage, &header, now);
+        headers::edit_response(settings, &mut header, passage)?;
+        lines::write_edited(&mut self.out, &mut header, told, connection);
+        Ok(connection)
+    }
+
+    fn failed(&mut self, error: Box<Error>, sent: Sent) -> Failed {
+        let is_held = self.written.is_none();
+        let Ok(passage) = self.context.routed() else { return Failed::Gone };
+        let error = attempt::failed(passage, error, Sent { is_held, ..sent }, Instant::now());
+        self.outcome(&error)
+    }
+
+    /// What follows a failure that was counted.
+    fn outcome(&self, error: &Error) -> Failed {
+        if error.retry() {
+            return Failed::Again;
+        }
+        match (self.context.error.or_else(|| attempt::reason_of(error)), self.written) {
+            (None, _) => Failed::Gone,
+            (Some(reason), Some(_)) => Failed::Broken(reason),
+            (Some(reason), None) => Failed::Answer(reason),
+        }
+    }
+
+    /// The response was passed on whole.
+    async fn end(mut self, request: PlainRequest, connection: Connection) -> Served {
+        self.finish(&request);
+        match connection {
+            Connection::Kept => Served::Kept(request.bytes),
+            Connection::Closed => {
+                let _ = tokio::time::timeout(FAREWELL, self.client.shutdown()).await;
+                Served::Closed
+            }
+        }
+    }
+
+    /// The framework answers in an upstream's place.
+    fn give_up(mut self, request: PlainRequest, reason: ErrorReason) -> Served {
+        if let Some(passage) = self.context.passage_mut() {
+            observed::over(passage, Instant::now());
+        }
+        self.context.error = Some(reason);
+        hand_over(request, self.context, Verdict::Error(reason))
+    }
+
+    /// There is nothing more to say: only the connection's end says that what was said is not whole.
+    async fn leave(mut self, request: &PlainRequest, reason: Option<ErrorReason>) -> Served {
+        self.context.error = reason;
+        let _ = tokio::time::timeout(FAREWELL, self.client.flush()).await;
+        self.finish(request);
+        Served::Closed
+    }
+
+    /// Counts and logs the request.
+    fn finish(&mut self, request: &PlainRequest) {
+        let now = Instant::now();
+        if let Some(passage) = self.context.passage_mut() {
+            attempt::end(passage, now);
+            observed::over(passage, now);
+        }
+        let gate = &self.short.gate;
+        let told = || report::Told {
+            method: request.method(),
+            target: request.target(),
+            host: request.field("host"),
+            user_agent: request.field("user-agent"),
+            request_id: None,
+            bytes_out: self.bytes_out,
+        };
+        report::finish(&gate.metrics, gate.access_log.as_ref(), &mut self.context, self.written, told);
+    }
+}
+
+/// How the client is told where the response ends.
+fn told(head: &Head) -> Told {
+    match head.framing {
+        _ if head.status == 204 => Told::Nothing,
+        Framing::Close if !head.has.transfer_encoding => Told::InChunks,
+        _ => Told::AsItCame,
+    }
+}
+
+/// The client's head once more, as it was decided on.
+fn read_again(request: &PlainRequest, context: &Context) -> Result<RequestHeader> {
+    let unreadable = || Error::explain(ErrorType::InternalError, "a request cannot be read again");
+    let mut head = request.header().ok_or_else(unreadable)?;
+    intake::admit_again(&mut head, context);
+    Ok(head)
+}
+
+/// Waits for a step, unless the client goes or the time is over before.
+pub async fn wait<T>(
+    client: &mut ClientStream,
+    due: tokio::time::Instant,
+    step: impl Future<Output = T>,
+) -> Result<T, Apart> {
+    let mut step = pin!(step);
+    let either = poll_fn(|cx| match step.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => client.poll_apart(due, cx).map(Err),
+    });
+    either.await
+}
+
+pub fn client_gone() -> Box<Error> {
+    Error::explain(ErrorType::ConnectionClosed, "the client is gone").into_down()
+}
+
+pub fn client_failed(error: std::io::Error) -> Box<Error> {
+    Error::because(ErrorType::WriteError, "while answering", error).into_down()
+}

@@ -1,0 +1,160 @@
+//! Heads as bytes: a request's for its upstream, a response's for its client.
+//!
+//! Answers: what exactly is written? Owns what of a response's head concerns the upstream's connection alone. Never: IO.
+
+use bytes::{BufMut as _, BytesMut};
+use http::{HeaderValue, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::date::get_cached_date;
+
+use super::response::Head;
+use crate::edge::PlainRequest;
+use crate::request::context::Passage;
+use graygate_rules::spec::Wire;
+
+/// Fields of a client's connection, which an upstream is not told.
+const CLIENTS_OWN: [&str; 7] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+];
+
+/// Whether the client's connection goes on behind the response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Connection {
+    Kept,
+    Closed,
+}
+
+/// How the client is told where the body ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// As the upstream told it.
+    AsItCame,
+    /// In chunks, though the upstream's connection says it.
+    InChunks,
+    /// With a status that has none: nothing is said of a body.
+    Nothing,
+}
+
+/// Takes from a client's head what concerns its connection.
+pub fn strip(head: &mut RequestHeader, request: &PlainRequest) {
+    if request.lines.has_hop_by_hop {
+        for name in CLIENTS_OWN {
+            head.remove_header(name);
+        }
+    }
+}
+
+/// Writes a request for an upstream: the names as the client spelled them, the body behind the head.
+pub fn write_request(out: &mut BytesMut, head: &RequestHeader, request: &PlainRequest, passage: &Passage) {
+    debug_assert!(passage.runtime.peers.wire() == Wire::Http1);
+    out.put_slice(request.method());
+    out.put_u8(b' ');
+    out.put_slice(passage.rewritten.target.as_bytes());
+    out.put_slice(b" HTTP/1.1\r\n");
+    let mut from = 0;
+    for (name, value) in &head.headers {
+        write_field(out, request.spelled(name, &mut from), value.as_bytes());
+    }
+    out.put_slice(b"\r\n");
+    out.put_slice(request.body());
+}
+
+/// A response's head as it came, but for what concerns the upstream's connection.
+pub fn write_response(out: &mut BytesMut, head: &Head, bytes: &[u8], told: Told, connection: Connection) {
+    let version = if told == Told::InChunks { Version::HTTP_11 } else { head.version };
+    write_status(out, version, head.status, head.phrase.within(bytes));
+    for line in &head.fields {
+        let name = line.name.within(bytes);
+        if !is_dropped(name, head, told) {
+            write_field(out, name, line.value.within(bytes));
+        }
+    }
+    if told == Told::InChunks {
+        out.put_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if !head.has.date {
+        write_field(out, b"Date", get_cached_date().as_bytes());
+    }
+    end_head(out, connection);
+}
+
+/// A response's head that was edited.
+pub fn write_edited(out: &mut BytesMut, head: &mut ResponseHeader, told: Told, connection: Connection) {
+    match told {
+        Told::AsItCame => {}
+        Told::InChunks => {
+            head.set_version(Version::HTTP_11);
+            // The value is well-formed.
+            let _ = head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Told::Nothing => {
+            head.remove_header(&header::TRANSFER_ENCODING);
+            head.remove_header(&header::CONTENT_LENGTH);
+        }
+    }
+    head.remove_header(&header::CONNECTION);
+    if !head.headers.contains_key(header::DATE) {
+        let _ = head.insert_header(header::DATE, get_cached_date());
+    }
+    write_interim(out, head);
+    // The blank line is written behind the last field.
+    out.truncate(out.len() - b"\r\n".len());
+    end_head(out, connection);
+}
+
+/// A head that is not the last one of its request, as it is.
+pub fn write_interim(out: &mut BytesMut, head: &ResponseHeader) {
+    let phrase = head.get_reason_phrase().unwrap_or_default();
+    write_status(out, head.version, head.status.as_u16(), phrase.as_bytes());
+    head.header_to_h1_wire(out);
+    out.put_slice(b"\r\n");
+}
+
+fn write_status(out: &mut BytesMut, version: Version, status: u16, phrase: &[u8]) {
+    out.put_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    let digits = [status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + (digit % 10) as u8);
+    out.put_slice(&digits);
+    out.put_u8(b' ');
+    out.put_slice(phrase);
+    out.put_slice(b"\r\n");
+}
+
+fn write_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    out.put_slice(name);
+    out.put_slice(b": ");
+    // A value over several lines, which nobody should send any more, is one line for us (RFC 9112, 5.2).
+    if memchr::memchr2(b'\r', b'\n', value).is_none() {
+        out.put_slice(value);
+    } else {
+        out.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn end_head(out: &mut BytesMut, connection: Connection) {
+    out.put_slice(match connection {
+        Connection::Kept => b"Connection: keep-alive\r\n\r\n",
+        Connection::Closed => b"Connection: close\r\n\r\n",
+    });
+}
+
+/// Whether a field of a response is for us alone, or would say something else to the client than what follows.
+fn is_dropped(name: &[u8], head: &Head, told: Told) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    match name.len() {
+        2 => is("te"),
+        7 => is("trailer"),
+        10 => is("connection") || is("keep-alive"),
+        14 => (told == Told::Nothing || head.has.transfer_encoding) && is("content-length"),
+        16 => is("proxy-connection"),
+        17 => told == Told::Nothing && is("transfer-encoding"),
+        18 => is("proxy-authenticate"),
+        _ => false,
+    }
+}
