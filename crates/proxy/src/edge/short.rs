@@ -1,7 +1,7 @@
 //! The way past the framework, for requests that are plain.
 //!
 //! Answers: what may be served without the framework's pipeline, and what does the pipeline get with what is known
-//! already? Owns the agreement between a connection's loop and whoever serves plain requests. Never: decides, or IO.
+//! already? Owns the agreement between a connection's loop and the room that serves plain requests. Never: decides, or IO.
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -94,7 +94,7 @@ impl PlainRequest {
     }
 }
 
-/// Nobody: the framework serves every request.
+/// None: the framework serves every request.
 pub enum NoShortPath {}
 
 impl ShortPath for NoShortPath {

@@ -4,13 +4,11 @@
 //! what each of them counts. The request stays here until a response began: until then another instance can be asked, or
 //! the framework can answer. Never: decides.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use http::Method;
+use pingora::connectors::TransportConnector;
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
@@ -18,14 +16,15 @@ use pingora::upstreams::peer::Peer as _;
 use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::client;
 use super::lines::{self, Connection, Told};
 use super::passing::Passing;
 use super::response::{self, Asked, Framing, Head};
 use super::upstream::{self, Key};
-use super::{Short, hand_over};
 use crate::edge::{Apart, ClientStream, PlainRequest, Served};
 use crate::request::attempt::{self, Sent};
 use crate::request::context::Context;
+use crate::request::gate::{Decided, Gate};
 use crate::request::headers::{self, BodyKind, Sender};
 use crate::request::intake::{self, Verdict};
 use crate::request::{observed, peer, report};
@@ -38,11 +37,18 @@ const ROOM: usize = 4 << 10;
 /// How long a connection that ends may take to say so.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// What all exchanges have in common.
+#[derive(Clone, Copy)]
+pub struct Path<'e> {
+    pub gate: &'e Gate,
+    pub connector: &'e TransportConnector,
+    pub shutdown: &'e ShutdownWatch,
+}
+
 /// One request's way.
 pub struct Exchange<'e> {
-    short: &'e Short,
+    path: Path<'e>,
     client: &'e mut ClientStream,
-    shutdown: &'e ShutdownWatch,
     context: Context,
     out: BytesMut,
     input: BytesMut,
@@ -73,14 +79,9 @@ enum Failed {
 }
 
 impl<'e> Exchange<'e> {
-    pub fn new(
-        short: &'e Short,
-        client: &'e mut ClientStream,
-        shutdown: &'e ShutdownWatch,
-        context: Context,
-    ) -> Exchange<'e> {
+    pub fn new(path: Path<'e>, client: &'e mut ClientStream, context: Context) -> Exchange<'e> {
         let (out, input) = (BytesMut::with_capacity(ROOM), BytesMut::with_capacity(ROOM));
-        Exchange { short, client, shutdown, context, out, input, written: None, bytes_out: 0 }
+        Exchange { path, client, context, out, input, written: None, bytes_out: 0 }
     }
 
     /// Serves the request, of which `head` is what was decided on.
@@ -140,7 +141,7 @@ impl<'e> Exchange<'e> {
         }
         let peer = peer::peer(passage, attempt, left);
         // In a box of its own: connecting is rare, and every connection would carry the room for it.
-        match Box::pin(self.short.connector.new_stream(&peer)).await {
+        match Box::pin(self.path.connector.new_stream(&peer)).await {
             Ok(stream) => Ok(Link { stream, key, reused: false }),
             Err(error) => {
                 let error = attempt::failed_to_connect(passage, error.into_up(), Instant::now());
@@ -205,7 +206,7 @@ impl<'e> Exchange<'e> {
             stream.write_all(out).await?;
             stream.flush().await
         };
-        match wait(self.client, due.into(), sending).await {
+        match client::wait(self.client, due.into(), sending).await {
             Ok(Ok(())) => Ok(None),
             Ok(Err(error)) => {
                 let error = Error::because(ErrorType::WriteError, "while sending a request", error).into_up();
@@ -214,17 +215,17 @@ impl<'e> Exchange<'e> {
             Err(Apart::Due) => {
                 Err(Error::explain(ErrorType::WriteTimedout, "the request was not taken in time").into_up())
             }
-            Err(Apart::Gone) => Err(client_gone()),
+            Err(Apart::Gone) => Err(client::gone()),
         }
     }
 
     /// Makes of the client's head what the upstream gets.
     fn write_request(&mut self, request: &PlainRequest, mut head: RequestHeader) -> Result<()> {
         let body = if request.body().is_empty() { BodyKind::None } else { BodyKind::Some };
-        let sender = Sender { peer: super::peer(self.client).address.into(), body };
+        let sender = Sender { peer: client::peer(self.client).address.into(), body };
         let passage = self.context.routed()?;
         lines::strip(&mut head, request);
-        headers::edit_request(&self.short.gate.settings, &sender, &mut head, passage)?;
+        headers::edit_request(&self.path.gate.settings, &sender, &mut head, passage)?;
         self.out.clear();
         self.input.clear();
         lines::write_request(&mut self.out, &head, request, passage);
@@ -256,7 +257,7 @@ impl<'e> Exchange<'e> {
             let step = now + pause;
             let step = due.map_or(step, |due| due.min(step));
             let read = link.stream.read_buf(&mut self.input);
-            match wait(self.client, step.into(), read).await {
+            match client::wait(self.client, step.into(), read).await {
                 Ok(Ok(0)) => {
                     return Err(Error::explain(ErrorType::ConnectionClosed, "no response").into_up());
                 }
@@ -268,7 +269,7 @@ impl<'e> Exchange<'e> {
                     let what = "no response header in time";
                     return Err(Error::explain(ErrorType::ReadTimedout, what).into_up());
                 }
-                Err(Apart::Gone) => return Err(client_gone()),
+                Err(Apart::Gone) => return Err(client::gone()),
             }
         }
     }
@@ -279,22 +280,22 @@ impl<'e> Exchange<'e> {
         self.out.clear();
         lines::write_interim(&mut self.out, &interim);
         self.input.advance(head.length);
-        self.client.write_all(&self.out).await.map_err(client_failed)?;
-        self.client.flush().await.map_err(client_failed)
+        self.client.write_all(&self.out).await.map_err(client::failed)?;
+        self.client.flush().await.map_err(client::failed)
     }
 
     /// Counts the response, and writes what the client gets of its head.
     fn begin_response(&mut self, head: &Head, request: &PlainRequest) -> Result<Connection> {
         let told = told(head);
         let is_last = request.lines.is_last
-            || *self.shutdown.borrow()
+            || *self.path.shutdown.borrow()
             || (matches!(head.framing, Framing::Close) && told == Told::AsItCame);
         let connection = if is_last { Connection::Closed } else { Connection::Kept };
         let passage = self.context.routed()?;
         let now = Instant::now();
         attempt::answered(passage, head.status, now);
         self.out.clear();
-        let settings = &self.short.gate.settings;
+        let settings = &self.path.gate.settings;
         let is_edited = passage.observed.is_some() || headers::edits_response(settings, passage);
         if !is_edited && !head.has.nominations {
             lines::write_response(&mut self.out, head, &self.input, told, connection);
@@ -344,7 +345,8 @@ impl<'e> Exchange<'e> {
             observed::over(passage, Instant::now());
         }
         self.context.error = Some(reason);
-        hand_over(request, self.context, Verdict::Error(reason))
+        let decided = Decided { context: self.context, verdict: Verdict::Error(reason) };
+        Served::HandedOver(request.bytes, Some(Box::new(decided)))
     }
 
     /// There is nothing more to say: only the connection's end says that what was said is not whole.
@@ -362,7 +364,7 @@ impl<'e> Exchange<'e> {
             attempt::end(passage, now);
             observed::over(passage, now);
         }
-        let gate = &self.short.gate;
+        let gate = self.path.gate;
         let told = || report::Told {
             method: request.method(),
             target: request.target(),
@@ -390,26 +392,4 @@ fn read_again(request: &PlainRequest, context: &Context) -> Result<RequestHeader
     let mut head = request.header().ok_or_else(unreadable)?;
     intake::admit_again(&mut head, context);
     Ok(head)
-}
-
-/// Waits for a step, unless the client goes or the time is over before.
-pub async fn wait<T>(
-    client: &mut ClientStream,
-    due: tokio::time::Instant,
-    step: impl Future<Output = T>,
-) -> Result<T, Apart> {
-    let mut step = pin!(step);
-    let either = poll_fn(|cx| match step.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending => client.poll_apart(due, cx).map(Err),
-    });
-    either.await
-}
-
-pub fn client_gone() -> Box<Error> {
-    Error::explain(ErrorType::ConnectionClosed, "the client is gone").into_down()
-}
-
-pub fn client_failed(error: std::io::Error) -> Box<Error> {
-    Error::because(ErrorType::WriteError, "while answering", error).into_down()
 }

@@ -1,10 +1,11 @@
 //! The short path: a plain request from its head to its answer, without the framework's pipeline.
 //!
 //! Answers: is this request one that the short path serves, and what becomes of it? It is decided, edited, counted and
-//! logged by the same functions as any other; only its bytes go another way. `exchange` is one request's way, `upstream`
-//! the connections to instances, `response` reads a response's head and `passing` its body, `lines` writes heads.
+//! logged by the same functions as any other; only its bytes go another way. `exchange` is one request's way, `client`
+//! watches who asks, `upstream` keeps connections to instances, `response` reads a response's head and `passing` its body, `lines` writes heads.
 //! Never: a decision of its own. What is not plain is handed to the framework, with what is known of it.
 
+mod client;
 mod exchange;
 mod lines;
 mod passing;
@@ -14,15 +15,14 @@ mod upstream;
 use std::time::{Instant, SystemTime};
 
 use pingora::connectors::TransportConnector;
-use pingora::protocols::{GetSocketDigest as _, Ssl as _};
 use pingora::server::ShutdownWatch;
 
-use self::exchange::Exchange;
+use self::client::peer;
+use self::exchange::{Exchange, Path};
 use super::context::{Context, Passage};
 use super::gate::{Decided, Gate};
-use super::intake::{self, Verdict};
+use super::intake::Verdict;
 use crate::edge::{ClientStream, PlainRequest, Served, ShortPath};
-use graygate_rules::decide::Peer;
 use graygate_rules::spec::Wire;
 
 /// Serves plain requests.
@@ -50,25 +50,15 @@ impl ShortPath for Short {
         let verdict = self.gate.intake().take_in(&mut head, peer(client), &mut context);
         match verdict {
             Verdict::Proxy if context.passage().is_some_and(is_short) => {
-                Exchange::new(self, client, shutdown, context).serve(request, head).await
+                let path = Path { gate: &self.gate, connector: &self.connector, shutdown };
+                Exchange::new(path, client, context).serve(request, head).await
             }
-            verdict => hand_over(request, context, verdict),
+            verdict => Served::HandedOver(request.bytes, Some(Box::new(Decided { context, verdict }))),
         }
     }
-}
-
-/// Gives a request to the framework, with what was decided.
-fn hand_over(request: PlainRequest, context: Context, verdict: Verdict) -> Served {
-    Served::HandedOver(request.bytes, Some(Box::new(Decided { context, verdict })))
 }
 
 /// Whether nothing but one answer of one upstream is asked for, over HTTP/1.
 fn is_short(passage: &Passage) -> bool {
     passage.runtime.peers.wire() == Wire::Http1 && passage.copying.is_none() && passage.rescue.is_none()
-}
-
-fn peer(client: &ClientStream) -> Peer {
-    let socket = client.get_socket_digest();
-    let address = socket.as_ref().and_then(|socket| socket.peer_addr()?.as_inet().map(|peer| peer.ip()));
-    intake::peer(address, client.get_ssl_digest().is_some())
 }

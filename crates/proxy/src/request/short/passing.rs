@@ -11,7 +11,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use super::exchange::{client_failed, client_gone, wait};
+use super::client;
 use super::lines::Told;
 use super::response::Framing;
 use crate::edge::{Apart, ClientStream};
@@ -44,15 +44,22 @@ impl Passing<'_> {
     /// Passes the whole body on. `sent` counts the body's bytes, also where not all of them arrived.
     pub async fn pass(mut self, mut framing: Framing, sent: &mut u64) -> Result<()> {
         loop {
-            let piece = next(&mut framing, self.input, sent)?;
-            self.write(&piece).await.map_err(client_failed)?;
+            let piece = match next(&mut framing, self.input, sent) {
+                Ok(piece) => piece,
+                Err(error) => {
+                    // The head was counted as told; the client reads it, and that the rest is missing.
+                    self.write(&Piece { length: 0, is_last: true }).await.map_err(client::failed)?;
+                    return Err(error);
+                }
+            };
+            self.write(&piece).await.map_err(client::failed)?;
             if piece.is_last {
                 return Ok(());
             }
             if !self.read(&framing).await? {
                 if self.told == Told::InChunks {
-                    self.client.write_all(b"0\r\n\r\n").await.map_err(client_failed)?;
-                    self.client.flush().await.map_err(client_failed)?;
+                    self.client.write_all(b"0\r\n\r\n").await.map_err(client::failed)?;
+                    self.client.flush().await.map_err(client::failed)?;
                 }
                 return Ok(());
             }
@@ -86,7 +93,7 @@ impl Passing<'_> {
         self.input.reserve(PIECE);
         let read = self.upstream.read_buf(self.input);
         let due = Instant::now() + self.pause;
-        match wait(self.client, due, read).await {
+        match client::wait(self.client, due, read).await {
             Ok(Ok(0)) if matches!(framing, Framing::Close) => Ok(false),
             Ok(Ok(0)) => Err(Error::explain(ErrorType::ConnectionClosed, "the response broke off").into_up()),
             Ok(Ok(_)) => Ok(true),
@@ -94,7 +101,7 @@ impl Passing<'_> {
                 Err(Error::because(ErrorType::ReadError, "while reading a response's body", error).into_up())
             }
             Err(Apart::Due) => Err(Error::explain(ErrorType::ReadTimedout, "the response stopped").into_up()),
-            Err(Apart::Gone) => Err(client_gone()),
+            Err(Apart::Gone) => Err(client::gone()),
         }
     }
 }
@@ -187,7 +194,7 @@ mod tests {
                 2,
                 Some(ErrorType::ConnectionClosed),
             ),
-            (chunked(), Told::AsItCame, &[b"x"], "", 0, Some(ErrorType::InvalidHTTPHeader)),
+            (chunked(), Told::AsItCame, &[b"x"], "head ", 0, Some(ErrorType::InvalidHTTPHeader)),
             (Framing::Close, Told::InChunks, &[b"ab", b"c"], "head 2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", 3, None),
             (Framing::Close, Told::InChunks, &[], "head 0\r\n\r\n", 0, None),
             (Framing::Close, Told::AsItCame, &[b"ab", b"c"], "head abc", 3, None),

@@ -173,7 +173,7 @@ fn length(value: &[u8], before: Option<u64>) -> Result<u64> {
 }
 
 impl Head {
-    /// The head as the framework has it, for whoever changes or judges it. `bytes`: what it was read from.
+    /// The head as the framework has it, for the code that changes or judges it. `bytes`: what it was read from.
     pub fn header(&self, bytes: &[u8]) -> Result<ResponseHeader> {
         let mut header = ResponseHeader::build(self.status, Some(self.fields.len() + 4))?;
         header.set_version(self.version);
@@ -192,7 +192,7 @@ impl Head {
     }
 }
 
-/// A field's value; one over several lines, which nobody should send any more, is one line for us (RFC 9112, 5.2).
+/// A field's value; one over several lines, which no server should send any more, is one line for us (RFC 9112, 5.2).
 fn one_line(value: &[u8]) -> Option<HeaderValue> {
     HeaderValue::from_bytes(value).ok().or_else(|| {
         let joined: Vec<u8> =

@@ -84,7 +84,7 @@ fn is_quiet(stream: &mut Stream) -> bool {
     Pin::new(stream).poll_read(&mut cx, &mut buf).is_pending()
 }
 
-/// Closes what nobody needs any more, for as long as this thread keeps anything.
+/// Closes what is of no use any more, for as long as this thread keeps anything.
 async fn sweep() {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
