@@ -8,6 +8,6 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 
-static WORLD: LazyLock<strict::World> = LazyLock::new(strict::World::new);
+static WORLD: LazyLock<strict::World> = LazyLock::new(|| strict::World::new(graygate_proxy::request::Way::Short));
 
 fuzz_target!(|data: &[u8]| WORLD.check(data));

@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use graygate_testing::bytes::{Chance, Ingredients};
 
+use graygate_proxy::request::Way;
+
 use crate::harness::strict::World;
 
 const CASES: u64 = 1_500;
@@ -56,15 +58,17 @@ const WORDS: [&[u8]; 30] = [
 fn what_arrives_is_what_someone_sent() {
     let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (cases, seed) = (number("GRAYGATE_CASES", CASES), number("GRAYGATE_SEED", 0x9e37_79b9_7f4a_7c15));
-    let world = World::new();
+    let worlds = [World::new(Way::Short), World::new(Way::Pipeline)];
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     let mut ingredients = Ingredients::of_target(&fuzz, "wire", &WORDS);
     ingredients.seeds.extend(SEEDS.map(Vec::from));
-    for seed in &ingredients.seeds {
+    for (seed, world) in
+        ingredients.seeds.iter().flat_map(|seed| worlds.each_ref().map(|world| (seed, world)))
+    {
         world.check(seed);
     }
     let (mut chance, begun) = (Chance::new(seed), Instant::now());
-    for _ in 0..cases {
+    for world in worlds.iter().cycle().take(usize::try_from(cases).unwrap()) {
         world.check(&ingredients.mixed(&mut chance));
     }
     eprintln!("{cases} cases in {:?}", begun.elapsed());

@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod blocks;
+mod both_ways;
 mod certificate;
 mod framing;
 mod grpc;

@@ -15,7 +15,7 @@ use graygate_proxy::pools::Registry;
 use graygate_proxy::request::{Gate, RespondVersion, Settings, Short, Way};
 use graygate_rules::decide::Trust;
 use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
-use graygate_telemetry::Registry as Families;
+use graygate_telemetry::{AccessLog, AccessLogSettings, Registry as Families};
 use pingora::apps::ServerApp as _;
 use pingora::connectors::TransportConnector;
 use pingora::proxy::{HttpProxy, http_proxy};
@@ -47,7 +47,7 @@ enum Parsed {
 /// The proxy and its upstream; both live as long as this does.
 pub struct World {
     runtime: Runtime,
-    app: Arc<Plain<HttpProxy<Gate>, Short>>,
+    app: Arc<App>,
     record: Record,
 }
 
@@ -59,15 +59,15 @@ struct Record {
 }
 
 impl World {
-    #[allow(clippy::new_without_default, reason = "it starts servers")]
-    pub fn new() -> World {
+    /// With plain requests going this way.
+    pub fn new(way: Way) -> World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let record = Record::default();
         let app = runtime.block_on(async {
             let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = upstream.local_addr().unwrap();
             tokio::spawn(serve(upstream, record.clone()));
-            proxy(&address.to_string())
+            proxy(&service_at(&address.to_string(), "off"), way, None).0
         });
         World { runtime, app: Arc::new(app), record }
     }
@@ -113,15 +113,25 @@ impl World {
     }
 }
 
-/// A proxy with one route to one address.
-fn proxy(upstream: &str) -> Plain<HttpProxy<Gate>, Short> {
-    let service = format!(
-        "{{\"instances\": [{{\"address\": \"{upstream}\", \"version\": \"release\"}}], \"outlier\": \"off\"}}"
-    );
-    let documents = [("services/s", Raw::yaml(service.as_str())), ("routes/r", Raw::yaml("service: s"))];
+/// A service of one instance.
+pub fn service_at(upstream: &str, outlier: &str) -> String {
+    format!(
+        "{{\"instances\": [{{\"address\": \"{upstream}\", \"version\": \"release\"}}], \"outlier\": {outlier}}}"
+    )
+}
+
+/// What is under test.
+pub type App = Plain<HttpProxy<Gate>, Short>;
+
+/// A proxy with one route to one service, and its metrics.
+pub fn proxy(service: &str, way: Way, log: Option<AccessLogSettings>) -> (App, Families, Option<AccessLog>) {
+    let route = "{service: s, timeouts: {connect: 1s, read: 800ms, request: 1200ms}}";
+    let documents = [("services/s", Raw::yaml(service)), ("routes/r", Raw::yaml(route))];
     let read = |(id, raw): (&str, Raw)| (DocumentId::parse(id).unwrap(), Arc::new(raw));
     let set = DocumentSet { documents: documents.into_iter().map(read).collect(), ..DocumentSet::default() };
-    let (live, metrics) = (Arc::new(Live::default()), Metrics::new(&Families::default()));
+    let families = Families::default();
+    let (live, metrics) = (Arc::new(Live::default()), Metrics::new(&families));
+    let log = log.map(|settings| AccessLog::open(settings, Arc::default()).unwrap());
     let mut publisher = Publisher::new(live.clone(), Arc::new(Registry::new(0)), metrics.clone());
     let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
     let generation =
@@ -140,19 +150,17 @@ fn proxy(upstream: &str) -> Plain<HttpProxy<Gate>, Short> {
         },
         respond_version: RespondVersion::Never,
         limits: Limits::default(),
-        plain: Way::Short,
+        plain: way,
         grace: Duration::ZERO,
     };
     let now = std::time::Instant::now();
     let identity = Identity { proxy: "strict".into(), boot: "0".into() };
     let epoch = Epoch::new(now, std::time::SystemTime::now());
     let observer = Arc::new(Observer::new(identity, epoch, now));
-    let gate = Gate { live, settings: Arc::new(settings), metrics, access_log: None, observer };
-    let short = Short::new(gate.clone(), TransportConnector::new(None));
-    Plain::new(
-        http_proxy(&Arc::new(ServerConf { max_retries: 4, ..ServerConf::default() }), gate),
-        Some(short),
-    )
+    let gate = Gate { live, settings: Arc::new(settings), metrics, access_log: log.clone(), observer };
+    let short = (way == Way::Short).then(|| Short::new(gate.clone(), TransportConnector::new(None)));
+    let conf = Arc::new(ServerConf { max_retries: 4, ..ServerConf::default() });
+    (Plain::new(http_proxy(&conf, gate), short), families, log)
 }
 
 /// An upstream that answers whole requests.

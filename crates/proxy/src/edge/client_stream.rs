@@ -230,8 +230,11 @@ impl ClientStream {
 
     /// Takes a response's head whose `Date` is to be another one; false: these bytes can go as they are.
     fn takes_head(&mut self, bytes: &[u8]) -> bool {
-        let date = self.shared.lock().date.take();
-        let Some(head) = date.and_then(|date| dated(bytes, &date)) else { return false };
+        let mut state = self.shared.lock();
+        // Interim heads have none, and may come before this one though it was set first.
+        let Some(head) = state.date.as_ref().and_then(|date| dated(bytes, date)) else { return false };
+        state.date = None;
+        drop(state);
         self.head = head;
         true
     }

@@ -3,6 +3,7 @@
 //! Answers: who is it, has it gone, and how long may a step take? Never: reads or writes HTTP.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -16,9 +17,13 @@ use graygate_rules::decide::Peer;
 
 /// Who asks.
 pub fn peer(client: &ClientStream) -> Peer {
-    let socket = client.get_socket_digest();
-    let address = socket.as_ref().and_then(|socket| socket.peer_addr()?.as_inet().map(|peer| peer.ip()));
-    intake::peer(address, client.get_ssl_digest().is_some())
+    intake::peer(address(client), client.get_ssl_digest().is_some())
+}
+
+/// Its address, where its connection has one.
+pub fn address(client: &ClientStream) -> Option<IpAddr> {
+    let socket = client.get_socket_digest()?;
+    Some(socket.peer_addr()?.as_inet()?.ip())
 }
 
 /// Waits for a step, unless the client goes or the time is over before.

@@ -222,7 +222,7 @@ impl<'e> Exchange<'e> {
     /// Makes of the client's head what the upstream gets.
     fn write_request(&mut self, request: &PlainRequest, mut head: RequestHeader) -> Result<()> {
         let body = if request.body().is_empty() { BodyKind::None } else { BodyKind::Some };
-        let sender = Sender { peer: client::peer(self.client).address.into(), body };
+        let sender = Sender { peer: client::address(self.client), body };
         let passage = self.context.routed()?;
         lines::strip(&mut head, request);
         headers::edit_request(&self.path.gate.settings, &sender, &mut head, passage)?;

@@ -69,16 +69,20 @@ pub fn write_request(out: &mut BytesMut, head: &RequestHeader, request: &PlainRe
 pub fn write_response(out: &mut BytesMut, head: &Head, bytes: &[u8], told: Told, connection: Connection) {
     let version = if told == Told::InChunks { Version::HTTP_11 } else { head.version };
     write_status(out, version, head.status, head.phrase.within(bytes));
+    let mut has_date = false;
     for line in &head.fields {
         let name = line.name.within(bytes);
-        if !is_dropped(name, head, told) {
+        // A response was made once.
+        let is_date = name.eq_ignore_ascii_case(b"date");
+        if !is_dropped(name, head, told) && !(is_date && has_date) {
             write_field(out, name, line.value.within(bytes));
         }
+        has_date |= is_date;
     }
     if told == Told::InChunks {
         out.put_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    if !head.has.date {
+    if !has_date {
         write_field(out, b"Date", get_cached_date().as_bytes());
     }
     end_head(out, connection);
@@ -99,9 +103,8 @@ pub fn write_edited(out: &mut BytesMut, head: &mut ResponseHeader, told: Told, c
         }
     }
     head.remove_header(&header::CONNECTION);
-    if !head.headers.contains_key(header::DATE) {
-        let _ = head.insert_header(header::DATE, get_cached_date());
-    }
+    let date = head.headers.get(header::DATE).cloned().unwrap_or_else(get_cached_date);
+    let _ = head.insert_header(header::DATE, date);
     write_interim(out, head);
     // The blank line is written behind the last field.
     out.truncate(out.len() - b"\r\n".len());

@@ -34,7 +34,6 @@ pub struct Head {
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Fields {
     pub transfer_encoding: bool,
-    pub date: bool,
     /// `Connection` names other fields.
     pub nominations: bool,
 }
@@ -119,7 +118,6 @@ impl Said {
         for field in fields {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             match field.name.len() {
-                4 if is("date") => said.has.date = true,
                 10 if is("connection") => said.option(field.value),
                 14 if is("content-length") => lengths = Some(length(field.value, lengths)?),
                 17 if is("transfer-encoding") => {
