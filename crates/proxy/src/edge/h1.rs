@@ -55,7 +55,7 @@ pub async fn serve<A: HttpServerApp, S: ShortPath>(
                 let short = serving.short.as_ref().zip(lines).filter(|_| rest.is_over());
                 if let Some((short, lines)) = short {
                     stream.begin_plain(std::mem::take(&mut ahead));
-                    match short.serve(&mut stream, PlainRequest { bytes, lines }, shutdown).await {
+                    match short.serve(&mut stream, PlainRequest::new(bytes, lines), shutdown).await {
                         Served::Kept(mut again) => {
                             stream.end_plain();
                             again.clear();

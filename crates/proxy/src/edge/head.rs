@@ -5,6 +5,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 
@@ -74,7 +75,11 @@ impl Span {
         whole.get(self.range()).unwrap_or_default()
     }
 
-    fn range(self) -> Range<usize> {
+    pub fn len(self) -> usize {
+        self.range().len()
+    }
+
+    pub fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 }
@@ -92,11 +97,14 @@ pub const HEADERS_LIMIT: usize = 256;
 
 const END: &[u8] = b"\r\n\r\n";
 
+/// Looks for [`END`]; to make one costs as much as to look.
+static ENDS: LazyLock<memchr::memmem::Finder<'static>> = LazyLock::new(|| memchr::memmem::Finder::new(END));
+
 /// Looks for a head in `bytes`, of which `seen` were looked at before.
 pub fn find(bytes: &[u8], seen: usize, limits: &Limits) -> Head {
     // An empty line or two before a request is allowed; an endless row of them is not a request.
     let from = seen.saturating_sub(END.len() - 1);
-    let found = bytes.get(from..).and_then(|rest| memchr::memmem::find(rest, END));
+    let found = bytes.get(from..).and_then(|rest| ENDS.find(rest));
     let length = found.map(|at| from + at + END.len());
     if length.unwrap_or(bytes.len()) as u64 > limits.header_bytes.0 {
         return Head::Refused(ErrorReason::HeadersTooLarge);

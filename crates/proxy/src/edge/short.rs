@@ -3,14 +3,16 @@
 //! Answers: what may be served without the framework's pipeline, and what does the pipeline get with what is known
 //! already? Owns the agreement between a connection's loop and the room that serves plain requests. Never: decides, or IO.
 
-use bytes::BytesMut;
+use std::cell::RefCell;
+
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use pingora::http::RequestHeader;
 use pingora::server::ShutdownWatch;
 
 use super::client_stream::ClientStream;
 use super::connection_state::Handed;
-use super::head::Lines;
+use super::head::{Line, Lines};
 
 /// Serves plain requests in the framework's place.
 pub trait ShortPath: Send + Sync + 'static {
@@ -35,11 +37,44 @@ pub enum Served {
 
 /// A plain request, every byte of which is here.
 pub struct PlainRequest {
-    pub bytes: BytesMut,
+    /// Fields of heads made of it share them.
+    bytes: Bytes,
     pub lines: Lines,
 }
 
+/// Names of fields that a thread has met; clients send the same few, and each would be read anew.
+const NAMES: usize = 256;
+
+thread_local! {
+    static MET: RefCell<Vec<Option<HeaderName>>> = RefCell::new(vec![None; NAMES]);
+}
+
+/// A field's name out of its bytes, in any case.
+fn named(bytes: &[u8]) -> Option<HeaderName> {
+    let place = bytes
+        .iter()
+        .fold(bytes.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte | 0x20)));
+    MET.with_borrow_mut(|met| {
+        let met = met.get_mut(place % NAMES)?;
+        if let Some(name) = met.as_ref().filter(|name| name.as_str().as_bytes().eq_ignore_ascii_case(bytes)) {
+            return Some(name.clone());
+        }
+        let name = HeaderName::from_bytes(bytes).ok()?;
+        *met = Some(name.clone());
+        Some(name)
+    })
+}
+
 impl PlainRequest {
+    pub fn new(bytes: BytesMut, lines: Lines) -> PlainRequest {
+        PlainRequest { bytes: bytes.freeze(), lines }
+    }
+
+    /// The bytes again; a copy while fields made of them are in use.
+    pub fn into_bytes(self) -> BytesMut {
+        self.bytes.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]))
+    }
+
     pub fn method(&self) -> &[u8] {
         self.lines.method.within(&self.bytes)
     }
@@ -67,8 +102,8 @@ impl PlainRequest {
         // As many again may be added on the way.
         parts.headers = HeaderMap::with_capacity(2 * self.lines.fields.len());
         for line in &self.lines.fields {
-            let name = HeaderName::from_bytes(line.name.within(&self.bytes)).ok()?;
-            let value = HeaderValue::from_bytes(line.value.within(&self.bytes)).ok()?;
+            let name = named(line.name.within(&self.bytes))?;
+            let value = HeaderValue::from_maybe_shared(self.bytes.slice(line.value.range())).ok()?;
             parts.headers.append(name, value);
         }
         let header = RequestHeader::from(parts);
@@ -78,19 +113,23 @@ impl PlainRequest {
 
     /// A field's name as the client spelled it; `from` is where the search begins, and is moved behind what it finds.
     pub fn spelled<'n>(&'n self, name: &'n HeaderName, from: &mut usize) -> &'n [u8] {
-        let is = |at: usize| {
-            let spelled = self.lines.fields.get(at)?.name.within(&self.bytes);
-            spelled.eq_ignore_ascii_case(name.as_str().as_bytes()).then_some((at, spelled))
+        let wanted = name.as_str().as_bytes();
+        let is = |line: &Line| {
+            let spelled = line.name.within(&self.bytes);
+            spelled.eq_ignore_ascii_case(wanted).then_some(spelled)
         };
-        // They mostly come in their own order.
-        let found = is(*from).or_else(|| (0..self.lines.fields.len()).find_map(is));
-        match found {
-            Some((at, spelled)) => {
-                *from = at + 1;
-                spelled
-            }
-            None => name.as_str().as_bytes(),
+        // They mostly come in their own order; what was added comes last.
+        if let Some(spelled) = self.lines.fields.get(*from).and_then(is) {
+            *from += 1;
+            return spelled;
         }
+        let mut alike =
+            self.lines.fields.iter().enumerate().filter(|(_, line)| line.name.len() == wanted.len());
+        let found = alike.find_map(|(at, line)| Some((at, is(line)?)));
+        found.map_or(wanted, |(at, spelled)| {
+            *from = at + 1;
+            spelled
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Answers: who is told what? Owns the order of the edits and what concerns one connection alone. Never: decides.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Method, Version, header};
@@ -136,7 +137,6 @@ fn forward(
     admitted: &Admitted,
     host: Option<&HeaderValue>,
 ) {
-    let peer = peer.map(|address| address.to_canonical().to_string()).unwrap_or_default();
     let joined = |name: &HeaderName, own: HeaderValue| {
         let lines = request.headers.get_all(name).iter();
         let before = lines.filter(|line| admitted.forwarded_trusted && !line.is_empty());
@@ -147,7 +147,7 @@ fn forward(
         all.push(own.as_bytes());
         HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
     };
-    let own_for = HeaderValue::from_str(&peer).ok();
+    let own_for = peer.map_or_else(|| Some(HeaderValue::from_static("")), written);
     let own_via = if request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
     // The names are texts: the framework would copy a `HeaderName` twice, for itself and for its case.
     let lines = [
@@ -164,6 +164,21 @@ fn forward(
             }
         }
     }
+}
+
+/// An address as a field's value. A connection sends many requests, so the last one is remembered.
+fn written(address: IpAddr) -> Option<HeaderValue> {
+    thread_local! {
+        static LAST: RefCell<Option<(IpAddr, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((known, value)) if *known == address => Some(value.clone()),
+        _ => {
+            let value = HeaderValue::from_str(&address.to_canonical().to_string()).ok()?;
+            *last = Some((address, value.clone()));
+            Some(value)
+        }
+    })
 }
 
 fn kept(request: &RequestHeader, name: &HeaderName, admitted: &Admitted) -> Option<HeaderValue> {

@@ -234,8 +234,7 @@ impl<'e> Exchange<'e> {
 
     /// Reads up to the head of the response proper; those before it are passed on.
     async fn read_head(&mut self, asked: Asked, link: &mut Link) -> Result<Head> {
-        let mut now = Instant::now();
-        let mut due = attempt::header_due(self.context.routed()?, now);
+        let mut due = attempt::header_due(self.context.routed()?, Instant::now());
         let pause = peer::longest_pause(self.context.routed()?);
         loop {
             let found = if self.input.is_empty() { None } else { response::find(&self.input, asked)? };
@@ -246,22 +245,21 @@ impl<'e> Exchange<'e> {
                 }
                 Some(head) if head.status < 200 => {
                     self.pass_interim(&head).await?;
-                    now = Instant::now();
-                    due = attempt::header_due(self.context.routed()?, now).or(due);
+                    due = attempt::header_due(self.context.routed()?, Instant::now()).or(due);
                     continue;
                 }
                 Some(head) => return Ok(head),
                 None => {}
             }
             self.input.reserve(ROOM / 2);
-            let step = now + pause;
+            let step = Instant::now() + pause;
             let step = due.map_or(step, |due| due.min(step));
             let read = link.stream.read_buf(&mut self.input);
             match client::wait(self.client, step.into(), read).await {
                 Ok(Ok(0)) => {
                     return Err(Error::explain(ErrorType::ConnectionClosed, "no response").into_up());
                 }
-                Ok(Ok(_)) => now = Instant::now(),
+                Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
                     return Err(Error::because(ErrorType::ReadError, "no response", error).into_up());
                 }
@@ -297,7 +295,7 @@ impl<'e> Exchange<'e> {
         self.out.clear();
         let settings = &self.path.gate.settings;
         let is_edited = passage.observed.is_some() || headers::edits_response(settings, passage);
-        if !is_edited && !head.has.nominations {
+        if !is_edited && !head.has.nominations && !head.has.folds {
             lines::write_response(&mut self.out, head, &self.input, told, connection);
             return Ok(connection);
         }
@@ -331,7 +329,10 @@ impl<'e> Exchange<'e> {
     async fn end(mut self, request: PlainRequest, connection: Connection) -> Served {
         self.finish(&request);
         match connection {
-            Connection::Kept => Served::Kept(request.bytes),
+            Connection::Kept => {
+                drop(self.context);
+                Served::Kept(request.into_bytes())
+            }
             Connection::Closed => {
                 let _ = tokio::time::timeout(FAREWELL, self.client.shutdown()).await;
                 Served::Closed
@@ -346,7 +347,7 @@ impl<'e> Exchange<'e> {
         }
         self.context.error = Some(reason);
         let decided = Decided { context: self.context, verdict: Verdict::Error(reason) };
-        Served::HandedOver(request.bytes, Some(Box::new(decided)))
+        Served::HandedOver(request.into_bytes(), Some(Box::new(decided)))
     }
 
     /// There is nothing more to say: only the connection's end says that what was said is not whole.

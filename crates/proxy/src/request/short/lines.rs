@@ -131,12 +131,7 @@ fn write_status(out: &mut BytesMut, version: Version, status: u16, phrase: &[u8]
 fn write_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.put_slice(name);
     out.put_slice(b": ");
-    // A value over several lines, which no server should send any more, is one line for us (RFC 9112, 5.2).
-    if memchr::memchr2(b'\r', b'\n', value).is_none() {
-        out.put_slice(value);
-    } else {
-        out.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
-    }
+    out.put_slice(value);
     out.put_slice(b"\r\n");
 }
 

@@ -46,14 +46,14 @@ impl ShortPath for Short {
         shutdown: &ShutdownWatch,
     ) -> Served {
         let mut context = Context::begin(Instant::now(), SystemTime::now());
-        let Some(mut head) = request.header() else { return Served::HandedOver(request.bytes, None) };
+        let Some(mut head) = request.header() else { return Served::HandedOver(request.into_bytes(), None) };
         let verdict = self.gate.intake().take_in(&mut head, peer(client), &mut context);
         match verdict {
             Verdict::Proxy if context.passage().is_some_and(is_short) => {
                 let path = Path { gate: &self.gate, connector: &self.connector, shutdown };
                 Exchange::new(path, client, context).serve(request, head).await
             }
-            verdict => Served::HandedOver(request.bytes, Some(Box::new(Decided { context, verdict }))),
+            verdict => Served::HandedOver(request.into_bytes(), Some(Box::new(Decided { context, verdict }))),
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Fields {
     pub transfer_encoding: bool,
     /// `Connection` names other fields.
     pub nominations: bool,
+    /// A value goes over several lines.
+    pub folds: bool,
 }
 
 /// How a body ends.
@@ -79,7 +81,9 @@ pub fn find(bytes: &[u8], asked: Asked) -> Result<Option<Head>> {
     let status = response.code.filter(|code| (100..1000).contains(code));
     let status = status.ok_or_else(|| invalid("the response has no status"))?;
     let version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let said = Said::of(response.headers)?;
+    let mut said = Said::of(response.headers)?;
+    let head = bytes.get(..length).unwrap_or_default();
+    said.has.folds = memchr::memchr_iter(b'\n', head).count() != response.headers.len() + 2;
     let framing = said.framing(status, asked);
     let span = |part: &[u8]| Span::of(part, bytes);
     let line =
