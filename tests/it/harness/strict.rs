@@ -125,7 +125,7 @@ pub type App = Plain<HttpProxy<Gate>, Short>;
 
 /// A proxy with one route to one service, and its metrics.
 pub fn proxy(service: &str, way: Way, log: Option<AccessLogSettings>) -> (App, Families, Option<AccessLog>) {
-    let route = "{service: s, timeouts: {connect: 1s, read: 800ms, request: 1200ms}}";
+    let route = "{service: s, timeouts: {connect: 1s, read: 20s, request: 30s}}";
     let documents = [("services/s", Raw::yaml(service)), ("routes/r", Raw::yaml(route))];
     let read = |(id, raw): (&str, Raw)| (DocumentId::parse(id).unwrap(), Arc::new(raw));
     let set = DocumentSet { documents: documents.into_iter().map(read).collect(), ..DocumentSet::default() };

@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Kept connections of one thread to one instance; more would only wait for their end.
+/// Kept connections of one thread; more would only wait for their end.
 const MOST_KEPT: usize = 1024;
 /// How often those that waited too long, or were closed from the other side, are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -38,6 +38,8 @@ struct Idle {
 #[derive(Default)]
 struct Kept {
     idle: HashMap<Key, Vec<Idle>, RandomState>,
+    /// How many there are.
+    count: usize,
     is_swept: bool,
 }
 
@@ -50,6 +52,7 @@ pub fn take(key: &Key, now: Instant) -> Option<Stream> {
     KEPT.with_borrow_mut(|kept| {
         let idle = kept.idle.get_mut(key)?;
         while let Some(mut last) = idle.pop() {
+            kept.count -= 1;
             if last.until > now && is_quiet(&mut last.stream) {
                 return Some(last.stream);
             }
@@ -63,11 +66,10 @@ pub fn keep(key: Key, stream: Stream, idle: Duration, now: Instant) {
     let Some(until) = now.checked_add(idle) else { return };
     let is_first = KEPT.with_borrow_mut(|kept| {
         let list = kept.idle.entry(key).or_default();
-        if list.len() >= MOST_KEPT {
-            // The one that waited longest.
-            list.remove(0);
+        if kept.count < MOST_KEPT {
+            list.push(Idle { stream, until });
+            kept.count += 1;
         }
-        list.push(Idle { stream, until });
         !std::mem::replace(&mut kept.is_swept, true)
     });
     if is_first {
@@ -94,6 +96,7 @@ async fn sweep() {
                 list.retain_mut(|idle| idle.until > now && is_quiet(&mut idle.stream));
                 !list.is_empty()
             });
+            kept.count = kept.idle.values().map(Vec::len).sum();
             kept.is_swept = !kept.idle.is_empty();
             !kept.is_swept
         });
