@@ -251,7 +251,8 @@ fn concern(name: &str) -> Concern {
 
 /// Where the parts of a plain head are; `None` for one that is not.
 fn lines(head: &[u8], request: &httparse::Request<'_, '_>, body: Body) -> Option<Lines> {
-    if request.version != Some(1) || body == Body::Chunked {
+    let is_path = request.path.is_some_and(|target| target.starts_with('/'));
+    if request.version != Some(1) || body == Body::Chunked || !is_path {
         return None;
     }
     let (mut has_hop_by_hop, mut is_last) = (false, false);
@@ -450,6 +451,7 @@ mod tests {
         for head in [
             "GET / HTTP/1.0\r\nHost: h",
             "GET http://h/ HTTP/1.1\r\nHost: h",
+            "OPTIONS * HTTP/1.1\r\nHost: h",
             "GET /< HTTP/1.1\r\nHost: h",
             "GET / HTTP/1.1\r\nHost: h\r\nConnection: x-own",
             "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket",

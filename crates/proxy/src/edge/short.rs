@@ -44,6 +44,8 @@ pub struct PlainRequest {
 
 /// Names of fields that a thread has met; clients send the same few, and each would be read anew.
 const NAMES: usize = 256;
+/// Longest name that is remembered: clients choose them.
+const NAME_LIMIT: usize = 64;
 
 thread_local! {
     static MET: RefCell<Vec<Option<HeaderName>>> = RefCell::new(vec![None; NAMES]);
@@ -51,6 +53,9 @@ thread_local! {
 
 /// A field's name out of its bytes, in any case.
 fn named(bytes: &[u8]) -> Option<HeaderName> {
+    if bytes.len() > NAME_LIMIT {
+        return HeaderName::from_bytes(bytes).ok();
+    }
     let place = bytes
         .iter()
         .fold(bytes.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte | 0x20)));
