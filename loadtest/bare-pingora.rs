@@ -31,7 +31,7 @@ impl ProxyHttp for Forward {
     }
 }
 
-fn main() -> anyhow::Result<()> {
+pub fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().context("usage: bare-pingora LISTEN UPSTREAM THREADS");
     let (listen, upstream, threads) = (next()?, next()?.parse()?, next()?.parse()?);

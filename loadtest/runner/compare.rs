@@ -54,7 +54,7 @@ pub fn compare(arguments: &Arguments, workload: &Workload) -> Result<String> {
             let running = stage.run(system, command, "0")?;
             let entry = measured.entry(index).or_default();
             entry.start = begun.elapsed();
-            if round == 0 && system != System::Bare {
+            if round == 0 && system.decides() {
                 entry.mismatches = sample(&stage, &requests)?;
             }
             load.warming().wrk(&stage, &script, &running)?;
@@ -125,8 +125,8 @@ fn table(workload: &Workload, arguments: &Arguments, measured: &BTreeMap<usize, 
     }
     if let Some(own) = cost(System::Graygate) {
         let beside = |system: &System| Some(format!("{:.2} of {}'s", own / cost(*system)?, system.name()));
-        let others = [System::Bare, System::Nginx, System::Haproxy, System::Envoy];
-        let all: Vec<_> = others.iter().filter_map(beside).collect();
+        let others = System::ALL.iter().filter(|other| **other != System::Graygate);
+        let all: Vec<_> = others.filter_map(beside).collect();
         let _ = writeln!(text, "\ngraygate's processor time is {}.", all.join(", "));
     }
     text

@@ -13,18 +13,27 @@ use crate::workload::{PERCENT, SEEN_USERS, VERSIONS, Workload};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum System {
     Bare,
+    /// On graygate's allocator.
+    BareMimalloc,
+    NginxForward,
+    HaproxyForward,
     Graygate,
     GraygateLogging,
+    GraygatePipeline,
     Nginx,
     Haproxy,
     Envoy,
 }
 
 impl System {
-    pub const ALL: [System; 6] = [
+    pub const ALL: [System; 10] = [
         System::Bare,
+        System::BareMimalloc,
+        System::NginxForward,
+        System::HaproxyForward,
         System::Graygate,
         System::GraygateLogging,
+        System::GraygatePipeline,
         System::Nginx,
         System::Haproxy,
         System::Envoy,
@@ -33,22 +42,31 @@ impl System {
     pub fn name(self) -> &'static str {
         match self {
             System::Bare => "bare Pingora",
+            System::BareMimalloc => "bare Pingora, mimalloc",
+            System::NginxForward => "nginx, forwarding only",
+            System::HaproxyForward => "HAProxy, forwarding only",
             System::Graygate => "graygate",
             System::GraygateLogging => "graygate, access log",
+            System::GraygatePipeline => "graygate, short_path: off",
             System::Nginx => "nginx",
             System::Haproxy => "HAProxy",
             System::Envoy => "Envoy",
         }
     }
 
+    /// Whether it has the policy; the others pass everything on to one upstream.
+    pub fn decides(self) -> bool {
+        use System::{Bare, BareMimalloc, HaproxyForward, NginxForward};
+        !matches!(self, Bare | BareMimalloc | NginxForward | HaproxyForward)
+    }
+
     /// Writes the configuration and says how to start with it.
     pub fn prepare(self, stage: &Stage, workload: &Workload) -> Result<Command> {
         match self {
-            System::Bare => {
-                let mut command = Command::new(stage.binaries.join("bare-pingora"));
-                command.args([stage.listen.to_string(), stage.upstreams[0].to_string(), "1".into()]);
-                Ok(command)
-            }
+            System::Bare => Ok(bare(stage, "bare-pingora")),
+            System::BareMimalloc => Ok(bare(stage, "bare-pingora-mimalloc")),
+            System::NginxForward => nginx_forward(stage),
+            System::HaproxyForward => haproxy_forward(stage),
             System::Graygate => {
                 stage.write_documents(workload)?;
                 stage.graygate(&[])
@@ -57,11 +75,53 @@ impl System {
                 stage.write_documents(workload)?;
                 stage.graygate(&[("access_log", "{path: access.log}")])
             }
+            System::GraygatePipeline => {
+                stage.write_documents(workload)?;
+                stage.graygate(&[("short_path", "off")])
+            }
             System::Nginx => nginx(stage, workload),
             System::Haproxy => haproxy(stage, workload),
             System::Envoy => envoy(stage, workload),
         }
     }
+}
+
+fn bare(stage: &Stage, program: &str) -> Command {
+    let mut command = Command::new(stage.binaries.join(program));
+    command.args([stage.listen.to_string(), stage.upstreams[0].to_string(), "1".into()]);
+    command
+}
+
+fn nginx_forward(stage: &Stage) -> Result<Command> {
+    let text = format!(
+        "worker_processes 1; daemon off; error_log stderr crit; pid nginx.pid;\nevents {{ worker_connections 16384; }}\n\
+         http {{\naccess_log off; keepalive_requests 1000000000; keepalive_timeout 600s;\n\
+         upstream only {{ server {}; keepalive 1024; keepalive_requests 1000000000; }}\n\
+         server {{ listen {} backlog=4096; location / {{ proxy_pass http://only; proxy_http_version 1.1; \
+         proxy_set_header Connection \"\"; proxy_set_header Host $http_host; }} }}\n}}",
+        stage.upstreams[0], stage.listen
+    );
+    stage.nginx(&text, "nginx.conf")
+}
+
+fn haproxy_forward(stage: &Stage) -> Result<Command> {
+    let (listen, upstream) = (stage.listen, stage.upstreams[0]);
+    let text = format!(
+        "{HAPROXY}frontend f\n  bind {listen}\n  default_backend only\nbackend only\n  server s {upstream} pool-max-conn 1024\n"
+    );
+    haproxy_command(stage, &text)
+}
+
+/// One thread, and connections to upstreams that every client's requests share.
+const HAPROXY: &str = "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode http\n  timeout client 600s\n  \
+    timeout server 60s\n  timeout connect 5s\n  http-reuse always\n";
+
+fn haproxy_command(stage: &Stage, text: &str) -> Result<Command> {
+    let file = stage.root().join("haproxy.cfg");
+    fs::write(&file, text)?;
+    let mut command = Command::new("haproxy");
+    command.arg("-db").arg("-f").arg(file);
+    Ok(command)
 }
 
 /// Maps that fall through to one another, evaluated only as far as needed; regexes compiled to machine code.
@@ -125,8 +185,7 @@ fn haproxy(stage: &Stage, workload: &Workload) -> Result<Command> {
     list_file(&users, workload.users, &format!(" {}", VERSIONS[0]))?;
     let unless = "unless { var(txn.v) -m found }";
     let mut text = format!(
-        "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode http\n  timeout client 600s\n  timeout server 60s\n  timeout connect 5s\n  \
-         http-reuse always\nfrontend f\n  bind {}\n  \
+        "{HAPROXY}frontend f\n  bind {}\n  \
          http-request set-var(txn.v) req.hdr(x-hospital),map_str({hospitals})\n  \
          http-request set-var(txn.v) req.hdr(x-user),map_str({}) {unless}\n  \
          http-request set-var(txn.v) req.cook(trial),map_str({cookies}) {unless}\n  \
@@ -144,11 +203,7 @@ fn haproxy(stage: &Stage, workload: &Workload) -> Result<Command> {
     for (address, version) in stage.versions() {
         let _ = writeln!(text, "backend {version}\n  server s {address} pool-max-conn 1024");
     }
-    let file = stage.root().join("haproxy.cfg");
-    fs::write(&file, text)?;
-    let mut command = Command::new("haproxy");
-    command.arg("-db").arg("-f").arg(file);
-    Ok(command)
+    haproxy_command(stage, &text)
 }
 
 /// Hash lookups by a matcher tree where there is one key, a list of routes for what is left. Of the list of users only

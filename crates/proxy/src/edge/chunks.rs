@@ -52,11 +52,13 @@ pub struct ChunkScanner {
     content: u64,
 }
 
-impl ChunkScanner {
-    pub fn new() -> ChunkScanner {
+impl Default for ChunkScanner {
+    fn default() -> ChunkScanner {
         ChunkScanner { at: At::Size(0), left: 0, line: 0, content: 0 }
     }
+}
 
+impl ChunkScanner {
     /// Bytes of the body itself so far, without what frames them.
     pub fn content(&self) -> u64 {
         self.content
@@ -135,7 +137,7 @@ mod tests {
 
     /// Where the body ends when its bytes come in pieces of `size`.
     fn end(body: &[u8], size: usize) -> Result<Option<usize>, Malformed> {
-        let mut scanner = ChunkScanner::new();
+        let mut scanner = ChunkScanner::default();
         for (i, piece) in body.chunks(size).enumerate() {
             if let Some(end) = scanner.scan(piece)? {
                 return Ok(Some(i * size + end));

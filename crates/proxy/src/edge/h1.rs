@@ -164,7 +164,7 @@ fn split(mut bytes: BytesMut, head: Complete) -> Arrived {
     let Complete { length, body, rewritten, lines } = head;
     let mut rest = match body {
         Body::Bytes(count) => Rest::Bytes(count),
-        Body::Chunked => Rest::Chunks(ChunkScanner::new()),
+        Body::Chunked => Rest::Chunks(ChunkScanner::default()),
     };
     let Ok(own) = rest.take(bytes.get(length..).unwrap_or_default()) else {
         return Arrived::Refused(ErrorReason::BadRequest);

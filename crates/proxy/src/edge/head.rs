@@ -75,7 +75,7 @@ impl Span {
         whole.get(self.range()).unwrap_or_default()
     }
 
-    pub fn len(self) -> usize {
+    pub fn length(self) -> usize {
         self.range().len()
     }
 

@@ -42,7 +42,7 @@ pub struct PlainRequest {
     pub lines: Lines,
 }
 
-/// Names of fields that a thread has met; clients send the same few, and each would be read anew.
+/// Names of fields that a thread has met; clients send the same few, and each would be read again.
 const NAMES: usize = 256;
 /// Longest name that is remembered: clients choose them.
 const NAME_LIMIT: usize = 64;
@@ -129,7 +129,7 @@ impl PlainRequest {
             return spelled;
         }
         let mut alike =
-            self.lines.fields.iter().enumerate().filter(|(_, line)| line.name.len() == wanted.len());
+            self.lines.fields.iter().enumerate().filter(|(_, line)| line.name.length() == wanted.len());
         let found = alike.find_map(|(at, line)| Some((at, is(line)?)));
         found.map_or(wanted, |(at, spelled)| {
             *from = at + 1;

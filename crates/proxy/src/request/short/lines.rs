@@ -74,7 +74,7 @@ pub fn write_response(out: &mut BytesMut, head: &Head, bytes: &[u8], told: Told,
         let name = line.name.within(bytes);
         // A response was made once.
         let is_date = name.eq_ignore_ascii_case(b"date");
-        if !is_dropped(name, head, told) && !(is_date && has_date) {
+        if !(is_dropped(name, head, told) || is_date && has_date) {
             write_field(out, name, line.value.within(bytes));
         }
         has_date |= is_date;

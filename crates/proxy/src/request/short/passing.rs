@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bodies_arrive_as_they_are_framed() {
-        let chunked = || Framing::Chunked(ChunkScanner::new());
+        let chunked = || Framing::Chunked(ChunkScanner::default());
         for (framing, told, pieces, expected, sent, error) in [
             (Framing::Empty, Told::AsItCame, &[&b"next"[..]][..], "head ", 0, None),
             (Framing::Bytes(5), Told::AsItCame, &[b"ab", b"cde-more"], "head abcde", 5, None),

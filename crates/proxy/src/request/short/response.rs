@@ -152,7 +152,7 @@ impl Said {
         match (status, self.length) {
             (100..200 | 204 | 304, _) => Framing::Empty,
             _ if asked == Asked::Head => Framing::Empty,
-            _ if self.is_chunked => Framing::Chunked(ChunkScanner::new()),
+            _ if self.is_chunked => Framing::Chunked(ChunkScanner::default()),
             (_, Some(length)) if !self.has.transfer_encoding => Framing::Bytes(length),
             _ => Framing::Close,
         }
