@@ -453,15 +453,17 @@ fn script(chance: &mut Chance) -> Script {
             ],
         ));
     }
-    bytes.extend_from_slice(&framed(chance));
+    let (framed, ends_with_connection) = framed(chance);
+    bytes.extend_from_slice(&framed);
     let whole = bytes.len();
     let mut end = *pick(chance, &[&End::Open, &End::Open, &End::Open, &End::Close, &End::Reset]);
-    if chance.below(4) == 0 {
+    let is_cut = chance.below(4) == 0;
+    if is_cut {
         bytes.truncate(chance.below(whole));
-        // What is not whole and stays open is told by a clock alone, as the tests of faults have it.
-        if end == End::Open {
-            end = End::Close;
-        }
+    }
+    // What only a clock would end belongs to the tests of faults.
+    if end == End::Open && (is_cut || ends_with_connection) {
+        end = End::Close;
     }
     if chance.below(24) == 0 {
         bytes = pick(
@@ -484,10 +486,11 @@ fn script(chance: &mut Chance) -> Script {
     Script { bytes, parted, end }
 }
 
-/// The rest of a head, and a body.
-fn framed(chance: &mut Chance) -> Vec<u8> {
+/// The rest of a head, and a body; whether nothing but the connection's end ends it.
+fn framed(chance: &mut Chance) -> (Vec<u8>, bool) {
     let body = "0123456789".repeat(chance.below(40));
-    match chance.below(9) {
+    let kind = chance.below(9);
+    let text = match kind {
         0 => format!("\r\n{body}"),
         1 => format!("Content-Length: {}\r\n\r\n{body}more", body.len()),
         2 => format!("Content-Length: {}\r\nContent-Length: {0}\r\n\r\n{body}", body.len()),
@@ -498,8 +501,8 @@ fn framed(chance: &mut Chance) -> Vec<u8> {
         4 => "transfer-encoding: Chunked\r\n\r\n2\r\nab\r\n0\r\nX-Sum: 1\r\n\r\n".to_owned(),
         5 => "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n2\r\nab\r\n0\r\n\r\n".to_owned(),
         _ => format!("content-length: {}\r\n\r\n{body}", body.len()),
-    }
-    .into_bytes()
+    };
+    (text.into_bytes(), kind == 0)
 }
 
 /// The lines in which two outcomes differ.
