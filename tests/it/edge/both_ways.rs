@@ -224,7 +224,7 @@ fn answers(mut bytes: &[u8], mut head: bool) -> (Vec<Answer>, Option<Torn>) {
         let lines = normal(&bytes[..end]);
         let status: u16 = lines[0].split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         let is_final = status >= 200;
-        let empty = !is_final || matches!(status, 204 | 304) || (head && is_final);
+        let empty = !is_final || matches!(status, 204 | 304) || head;
         let Some((body, length)) = body(&lines, &bytes[end + 4..], empty) else {
             return (whole, Some(Torn { head: Some(lines) }));
         };
