@@ -338,7 +338,7 @@ fn who_was_cut_off_may_have_lost_a_message_and_what_left_before_may_arrive() {
     log.deliveries[1].begin = 51.0;
     assert_eq!(broken(&log), Broken::new());
     log.cuts.clear();
-    log.kills.push(Cut { from: 10.4, to: 16.0 });
+    log.kills.push(Cut { from: 10.6, to: 16.0 });
     assert_eq!(
         broken(&log).keys().collect::<String>(),
         "d",

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 /// What became of a notice on a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DeliveryOutcome)]
 pub enum Outcome {
     Delivered,
     /// It is tried again.

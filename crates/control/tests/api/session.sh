@@ -264,3 +264,9 @@ grep -q '^event: document' resumed || { echo "behind $last nothing: $(cat heard 
 if grep -q '^event: reset' resumed; then echo "a reset behind $last: $(cat resumed)"; exit 1; fi
 events resumed 2 -H 'Last-Event-ID: no one-1'
 [[ $(grep -c '^event: reset' resumed) == 1 ]] || { echo "no reset: $(cat resumed)"; exit 1; }
+
+# Channels of notices, and what became of what was sent: none is set up here.
+call 200 GET /channels
+call 404 POST /channels/none/test
+call 200 GET /deliveries
+is '.items == []'

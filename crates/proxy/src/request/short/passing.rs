@@ -195,7 +195,7 @@ mod tests {
                 Some(ErrorType::ConnectionClosed),
             ),
             (chunked(), Told::AsItCame, &[b"x"], "head ", 0, Some(ErrorType::InvalidHTTPHeader)),
-            (Framing::Close, Told::InChunks, &[b"ab", b"c"], "head 2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", 3, None),
+            (Framing::Close, Told::InChunks, &[b"abc"], "head 3\r\nabc\r\n0\r\n\r\n", 3, None),
             (Framing::Close, Told::InChunks, &[], "head 0\r\n\r\n", 0, None),
             (Framing::Close, Told::AsItCame, &[b"ab", b"c"], "head abc", 3, None),
         ] {
