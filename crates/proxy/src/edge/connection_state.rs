@@ -101,6 +101,10 @@ impl ConnectionState {
             ahead.unsplit(std::mem::take(&mut state.ahead));
             state.ahead = ahead;
         }
+        if matches!(rest, Rest::Everything) {
+            // What was known of one request is never taken for another's.
+            state.handed = None;
+        }
         state.rest = rest;
         state.is_malformed = false;
         state.is_kept = false;
