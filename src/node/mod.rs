@@ -26,12 +26,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
-use pingora::services::listening::Service;
 
 pub use self::control::control;
 
@@ -46,7 +44,9 @@ use self::succession::{Listeners, Succession, can_listen};
 use self::views::FollowCertificates;
 use crate::config::Config;
 use graygate_proxy::admin::{self, Admin, ListenerHandoff};
-use graygate_proxy::edge::{CertificateSets, Edge, Listener, Refused, Serving};
+use graygate_proxy::edge::{
+    Accepting, CertificateSets, Edge, Listener, Refused, Serving, ServingThreads, Sockets,
+};
 use graygate_proxy::live::{Live, Publisher};
 use graygate_proxy::metrics::Metrics;
 use graygate_proxy::pools;
@@ -175,7 +175,8 @@ impl Services {
         let second = SecondSignal::default();
         let addresses = settings.listen.iter().map(|listener| listener.address);
         let handoff = ListenerHandoff::new(successor.is_some());
-        let listeners = Listeners::new(addresses, config.admin.address, handoff);
+        let sockets = Sockets::default();
+        let listeners = Listeners::new(addresses, sockets.clone(), (config.admin.address, handoff));
         let member = member(&settings.listen, &config.admin, config.admin_tls.is_some());
         let observer = Arc::new(views::observer(&member));
         let admin_tls = config.admin_tls.as_ref().map(|tls| certificates.config(tls)).transpose()?.flatten();
@@ -208,7 +209,9 @@ impl Services {
         };
         let edge = Edge::new(serving, certificates.bind(&settings.listen, &metrics)?);
         let open = edge.open_connections();
-        let proxy = listening_service(edge, &settings.listen);
+        let threads =
+            ServingThreads::start(settings.threads).context("the threads that serve cannot be started")?;
+        let proxy = Accepting::new(edge, sockets, threads);
 
         // Questions about the process.
         let admin = Admin {
@@ -264,16 +267,6 @@ fn short_path(conf: &ServerConf, gate: Gate) -> Short {
     Short::new(gate, TransportConnector::new(Some(options)))
 }
 
-fn listening_service<A>(edge: A, listen: &[Listener]) -> Service<A> {
-    let mut proxy = Service::new("proxy".into(), edge);
-    for Listener { address, .. } in listen {
-        // Heads and bodies are read straight into their own buffers; another one before them would only be copied from.
-        let buffer = L4BufferSettings::default().read(0);
-        proxy.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffer));
-    }
-    proxy
-}
-
 fn server_conf(settings: &Settings) -> ServerConf {
     ServerConf {
         threads: settings.threads,
@@ -282,7 +275,7 @@ fn server_conf(settings: &Settings) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: FRAMEWORK_TRIES,
-        // A connection stays on one thread: no other is woken to take its requests over (`loadtest/results/settings.md`).
+        // What the framework itself runs stays on its thread; connections are on threads of our own.
         work_stealing: false,
         ..ServerConf::default()
     }

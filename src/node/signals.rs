@@ -46,8 +46,7 @@ impl ShutdownSignalWatch for Ending {
         self.is_ending.store(true, Ordering::Relaxed);
         self.listeners.close();
         if matches!(shutdown, ShutdownSignal::FastShutdown) {
-            // Not by the framework: it takes the runtimes down under its loops that accept, and one that is told so by an
-            // error asks again for ever, which keeps its thread, and so the process.
+            // Not by the framework, which gives each of its runtimes time to end.
             self.at_end.run();
             exit(End::Interrupted);
         }
@@ -141,6 +140,7 @@ mod tests {
 
     use super::*;
     use graygate_proxy::admin::ListenerHandoff;
+    use graygate_proxy::edge::Sockets;
 
     #[tokio::test]
     async fn a_second_signal_is_heard_that_comes_before_it_is_awaited() {
@@ -149,8 +149,8 @@ mod tests {
             is_ending: Arc::default(),
             listeners: Listeners::new(
                 std::iter::empty(),
-                ([127, 0, 0, 1], 1).into(),
-                ListenerHandoff::new(false),
+                Sockets::default(),
+                (([127, 0, 0, 1], 1).into(), ListenerHandoff::new(false)),
             ),
             socket: None,
             second: second.clone(),

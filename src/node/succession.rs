@@ -1,11 +1,11 @@
 //! From one process to the next: when this one serves, and who takes its listeners over.
 //!
-//! Answers: what does this process listen with, and since when? Owns: the listeners' way from a predecessor into the
-//! framework's table and on to a successor. Never: how they travel (`handover.rs`), or what happens to requests meanwhile.
+//! Answers: what does this process listen with, and since when? Owns: the listeners' way from a predecessor to the
+//! loops that accept, and on to a successor. Never: how they travel (`handover.rs`), or what happens to requests meanwhile.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd as _, IntoRawFd as _};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,7 @@ use super::end::{End, exit};
 use super::handover::{self, ADMIN, Successor, Taken};
 use super::systemd::{tell, watch_over};
 use graygate_proxy::admin::ListenerHandoff;
+use graygate_proxy::edge::Sockets;
 use graygate_proxy::live::Live;
 
 /// How long the listeners of a fresh start are kept back until there is something to serve with; from a cache it takes a
@@ -32,12 +33,16 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// After a bind that failed: the process that has the address does not let go of it at once.
 const BIND_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that may wait to be accepted; the system allows less where its own limit is lower.
+const BACKLOG: i32 = 65_535;
 
 /// What this process listens with, for itself and for its successor.
 #[derive(Clone)]
 pub struct Listeners {
     addresses: Arc<[SocketAddr]>,
-    /// The other end of what the framework accepts from; kept to be handed on, and let go of once the end begins.
+    /// Where the loops that accept find theirs.
+    lent: Sockets,
+    /// The other end of what they accept from; kept to be handed on, and let go of once the end begins.
     kept: Arc<Mutex<Vec<(String, TcpListener)>>>,
     pub admin: ListenerHandoff,
     admin_address: SocketAddr,
@@ -46,22 +51,23 @@ pub struct Listeners {
 impl Listeners {
     pub fn new(
         addresses: impl Iterator<Item = SocketAddr>,
-        admin_address: SocketAddr,
-        admin: ListenerHandoff,
+        lent: Sockets,
+        admin: (SocketAddr, ListenerHandoff),
     ) -> Listeners {
-        Listeners { addresses: addresses.collect(), kept: Arc::default(), admin, admin_address }
+        let (admin_address, admin) = admin;
+        Listeners { addresses: addresses.collect(), lent, kept: Arc::default(), admin, admin_address }
     }
 
     /// Binds every address that did not come from a predecessor. One that is taken meanwhile is tried again: the start
     /// has seen that it was free.
-    async fn bind(&self, table: &ListenFds) {
+    async fn bind(&self) {
         for address in self.addresses.iter() {
-            if table.lock().get(&address.to_string()).is_some() {
+            if self.lent.has(*address) {
                 continue;
             }
             let mut is_told = false;
             while let Err(error) =
-                TcpListener::bind(address).and_then(|listener| self.add(listener, *address, table))
+                TcpListener::bind(address).and_then(|listener| self.add(listener, *address))
             {
                 if !is_told {
                     tracing::warn!(%address, %error, "the address is taken; trying on");
@@ -72,12 +78,12 @@ impl Listeners {
         }
     }
 
-    /// Lends a listener to the framework.
-    fn add(&self, listener: TcpListener, address: SocketAddr, table: &ListenFds) -> io::Result<()> {
-        // The framework takes it as it is.
+    /// Lends a listener to the loop that accepts.
+    fn add(&self, listener: TcpListener, address: SocketAddr) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        let lent = listener.try_clone()?.into_raw_fd();
-        table.lock().add(address.to_string(), lent);
+        // Once more, for the length of its queue: the library's is short.
+        rustix::net::listen(&listener, BACKLOG)?;
+        self.lent.add(address, listener.try_clone()?);
         self.kept.lock().push((address.to_string(), listener));
         Ok(())
     }
@@ -101,12 +107,12 @@ impl Listeners {
         Ok(())
     }
 
-    /// Puts what a predecessor gave where the framework and the admin address look for it. An address it did not have has
+    /// Puts what a predecessor gave where the loops and the admin address look for it. An address it did not have has
     /// to be free, or this process would serve a part only.
-    fn take(&self, taken: &mut Taken, table: &ListenFds) -> anyhow::Result<()> {
+    fn take(&self, taken: &mut Taken) -> anyhow::Result<()> {
         for address in self.addresses.iter() {
             match taken.remove(&address.to_string()) {
-                Some(descriptor) => self.add(descriptor.into(), *address, table)?,
+                Some(descriptor) => self.add(descriptor.into(), *address)?,
                 None => can_listen(*address)?,
             }
         }
@@ -136,12 +142,11 @@ pub struct Succession {
 impl ServiceWithDependents for Succession {
     async fn start_service(
         &mut self,
-        table: Option<ListenFds>,
+        _table: Option<ListenFds>,
         _shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
-        let Some(table) = table else { return };
         let taken = match self.successor.take() {
             None => {
                 let runs = self.until(|own| own.live.running().is_some());
@@ -149,7 +154,7 @@ impl ServiceWithDependents for Succession {
                 let _ = tokio::time::timeout(FIRST_DOCUMENTS, runs).await;
                 None
             }
-            Some(successor) => match self.take_over(successor, &table).await {
+            Some(successor) => match self.take_over(successor).await {
                 Ok(taken) => Some(taken),
                 Err(error) => {
                     tracing::error!("the running process goes on: {error:#}");
@@ -157,8 +162,8 @@ impl ServiceWithDependents for Succession {
                 }
             },
         };
-        self.listeners.bind(&table).await;
-        // From here on the framework accepts.
+        self.listeners.bind().await;
+        // From here on connections are accepted.
         ready.notify_ready();
         self.listening.store(true, Ordering::Relaxed);
         for address in self.listeners.addresses.iter() {
@@ -190,11 +195,11 @@ impl ServiceWithDependents for Succession {
 
 impl Succession {
     /// Takes the listeners, and waits until there is something to serve with.
-    async fn take_over(&self, successor: Successor, table: &ListenFds) -> anyhow::Result<Taken> {
+    async fn take_over(&self, successor: Successor) -> anyhow::Result<Taken> {
         tracing::info!("waiting for the running process: send it SIGQUIT");
         let mut taken = tokio::task::spawn_blocking(|| successor.take()).await??;
         self.until(|own| own.live.running().is_some()).await;
-        self.listeners.take(&mut taken, table)?;
+        self.listeners.take(&mut taken)?;
         Ok(taken)
     }
 

@@ -10,5 +10,6 @@ mod http2;
 mod limits;
 mod malformed;
 mod streams;
+mod threads;
 mod tls;
 mod websocket;

@@ -3,29 +3,37 @@
 //! Answers: is there room for this connection, whose is it, and which protocol serves it? Owns the order of those
 //! questions: a connection that is refused has cost as little as can be. Never: reads HTTP.
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, ServerApp};
-use pingora::protocols::{GetSocketDigest as _, Stream};
+use pingora::apps::HttpServerApp;
+use pingora::protocols::GetSocketDigest as _;
 use pingora::server::ShutdownWatch;
 use tokio::time::timeout;
 
 use super::client_io::ClientIo;
+use super::client_socket::ClientSocket;
 use super::client_stream::{ClientStream, WRITE_STALL};
 use super::listener::{BoundListener, Refusal, Speaks};
-use super::open_connections::OpenConnections;
+use super::open_connections::{OpenConnections, Slot};
 use super::serving::Serving;
 use super::short::ShortPath;
 use super::{h1, h2, proxy_protocol};
 use graygate_rules::vocab::ErrorReason;
 
-/// What the framework hands connections to; `A` is what their requests are handed to, and `S` serves the plain ones.
+/// What connections are handed to; `A` is what their requests are handed to, and `S` serves the plain ones.
 pub struct Edge<A, S> {
     serving: Serving<A, S>,
     connections: OpenConnections,
     listeners: Vec<BoundListener>,
+}
+
+/// A connection that was accepted, and of which nothing is known but whom it is with.
+pub struct Newcomer {
+    pub socket: TcpStream,
+    pub peer: SocketAddr,
+    pub slot: Slot,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static, S: ShortPath> Edge<A, S> {
@@ -38,17 +46,29 @@ impl<A: HttpServerApp + Send + Sync + 'static, S: ShortPath> Edge<A, S> {
         self.connections.count()
     }
 
-    /// The listener a connection came to.
-    fn listener(&self, stream: &Stream) -> Option<&BoundListener> {
-        let local = stream.get_socket_digest()?.local_addr()?.as_inet().copied()?;
-        let exact = self.listeners.iter().find(|bound| bound.listener.address == local);
-        exact.or_else(|| self.listeners.iter().find(|bound| bound.listener.address.port() == local.port()))
+    /// Counts a connection from the moment it was accepted.
+    pub(super) fn slot(&self) -> Slot {
+        self.connections.take()
+    }
+
+    /// Serves a connection that came to the listener at `address`, to its end and on this thread.
+    pub(super) async fn serve(&self, address: SocketAddr, newcomer: Newcomer, shutdown: &ShutdownWatch) {
+        let Newcomer { socket, peer, slot } = newcomer;
+        let bound = self.listeners.iter().find(|bound| bound.listener.address == address);
+        if let (Some(bound), Ok(socket)) = (bound, ClientSocket::open(socket, peer)) {
+            let _occupied = bound.connections.occupy();
+            self.welcome(bound, ClientIo::new(Box::new(socket)), slot, shutdown).await;
+        }
+    }
+
+    /// The process takes no connection any more.
+    pub(super) async fn cleanup(&self) {
+        self.serving.app.http_cleanup().await;
     }
 
     /// From a connection to what is spoken on it.
-    async fn welcome(&self, bound: &BoundListener, mut io: ClientIo, shutdown: &ShutdownWatch) {
+    async fn welcome(&self, bound: &BoundListener, mut io: ClientIo, slot: Slot, shutdown: &ShutdownWatch) {
         let limits = &self.serving.limits;
-        let slot = self.connections.take();
         if slot.before >= limits.connections {
             return self.turn_away(bound, io).await;
         }
@@ -83,20 +103,5 @@ impl<A: HttpServerApp + Send + Sync + 'static, S: ShortPath> Edge<A, S> {
             let mut stream = ClientStream::open(io.into_stream(), WRITE_STALL);
             h1::farewell(&mut stream, ErrorReason::Overloaded).await;
         }
-    }
-}
-
-#[async_trait]
-impl<A: HttpServerApp + Send + Sync + 'static, S: ShortPath> ServerApp for Edge<A, S> {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        if let Some(bound) = self.listener(&stream) {
-            let _occupied = bound.connections.occupy();
-            self.welcome(bound, ClientIo::new(stream), shutdown).await;
-        }
-        None
-    }
-
-    async fn cleanup(&self) {
-        self.serving.app.http_cleanup().await;
     }
 }

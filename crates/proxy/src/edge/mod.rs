@@ -1,16 +1,18 @@
 //! Connections: from accept to the bytes of one request, and back for the next one.
 //!
 //! Answers: who may connect, what is spoken, where does a request begin and end, and for how long is anyone waited for?
-//! `accept` admits a connection, `listener` agrees on TLS and HTTP/2, `h1` and `h2` make requests of its bytes; the
+//! `accepting` hands connections to `serving_threads`, `accept` admits each, `listener` agrees on TLS and HTTP/2, `h1` and `h2` make requests of its bytes; the
 //! framework gets each as a session over `client_stream` or `h2_stream`, unless `short` says who serves it without.
 //! `waits` bounds how long a request waits.
 //! Never: decisions, routes or upstreams. What it refuses itself it answers from `responses` and reports to `refused`.
 
 mod accept;
+mod accepting;
 mod blocks;
 mod certificates;
 mod chunks;
 mod client_io;
+mod client_socket;
 mod client_stream;
 mod connection_state;
 mod fields;
@@ -28,6 +30,7 @@ mod plain;
 mod proxy_protocol;
 mod refused;
 mod serving;
+mod serving_threads;
 mod session;
 mod settings;
 mod short;
@@ -35,6 +38,7 @@ mod target;
 mod waits;
 
 pub use accept::Edge;
+pub use accepting::{Accepting, Sockets};
 pub use certificates::HeldBack;
 pub use chunks::ChunkScanner;
 pub use client_stream::{Apart, ClientStream, WRITE_STALL};
@@ -44,6 +48,7 @@ pub use listener::CertificateSets;
 pub use plain::Plain;
 pub use refused::Refused;
 pub use serving::Serving;
+pub use serving_threads::ServingThreads;
 pub use session::{connection, waits};
 pub use settings::{Limits, Listener, Tls, TlsVersion};
 pub use short::{NoShortPath, PlainRequest, Served, ShortPath};

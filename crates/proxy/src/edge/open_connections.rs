@@ -31,8 +31,7 @@ impl OpenConnections {
     }
 
     pub fn take(&self) -> Slot {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        Slot { open: self.open.clone(), before }
+        Slot::of(&self.open)
     }
 
     /// `None` where the address has `limit` connections already.
@@ -45,6 +44,13 @@ impl OpenConnections {
         }
         *count += 1;
         Some(AddressSlot(self, address))
+    }
+}
+
+impl Slot {
+    /// One more of those that are counted there.
+    pub fn of(open: &Arc<AtomicUsize>) -> Slot {
+        Slot { before: open.fetch_add(1, Ordering::Relaxed), open: open.clone() }
     }
 }
 
