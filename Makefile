@@ -13,7 +13,7 @@ export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 	count-tools fuzz-tools deny-tools book-tools cargo
 
 # What `make fuzz` runs, and for how long each.
-FUZZ ?= documents conditions paths cookies lists differential wire
+FUZZ ?= documents conditions paths cookies lists differential responses wire
 SECONDS_EACH ?= 60
 
 # Where `make install` puts things, and the program it installs.

@@ -7,4 +7,5 @@ pub mod differential;
 pub mod documents;
 pub mod lists;
 pub mod paths;
+pub mod responses;
 mod shared;

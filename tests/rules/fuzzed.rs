@@ -53,6 +53,11 @@ fn any_bytes_as_lists() {
 }
 
 #[test]
+fn any_bytes_as_responses() {
+    holds("responses", 20_000, checks::responses::check);
+}
+
+#[test]
 fn any_choices_of_documents_and_requests() {
     holds("differential", 20, checks::differential::check);
 }

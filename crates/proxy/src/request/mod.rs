@@ -22,4 +22,4 @@ mod trace;
 
 pub use gate::Gate;
 pub use settings::{RespondVersion, Settings, Way};
-pub use short::Short;
+pub use short::{Asked, Framing, Short, find_response};

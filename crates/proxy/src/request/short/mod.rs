@@ -12,6 +12,8 @@ mod passing;
 mod response;
 mod upstream;
 
+pub use self::response::{Asked, Framing, find as find_response};
+
 use std::time::{Instant, SystemTime};
 
 use pingora::connectors::TransportConnector;
