@@ -108,8 +108,9 @@ async fn memory(proxy: &Proxy) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_cost_little() {
-    // More of them where someone wants to measure.
-    let count: usize = std::env::var("GRAYGATE_CONNECTIONS").map_or(2_000, |count| count.parse().unwrap());
+    // More of them where someone wants to measure, and used ones as well.
+    let wanted = std::env::var("GRAYGATE_CONNECTIONS");
+    let count: usize = wanted.as_ref().map_or(2_000, |count| count.parse().unwrap());
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let upstream = Upstream::named("up").await;
     let proxy = in_front_of("", &upstream).await;
@@ -123,5 +124,12 @@ async fn idle_connections_cost_little() {
     let each = (memory(&proxy).await - before) / count as f64;
     println!("an idle connection costs {each:.0} bytes");
     assert!(each < 48.0 * 1024.0, "{each}");
+    if wanted.is_ok() {
+        for connection in &mut open {
+            assert_eq!(connection.get("/", &[]).await.status(), 200);
+        }
+        let each = (memory(&proxy).await - before) / count as f64;
+        println!("an idle connection that was used costs {each:.0} bytes");
+    }
     assert_eq!(open.last_mut().unwrap().get("/", &[]).await.status(), 200);
 }

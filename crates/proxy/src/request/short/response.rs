@@ -90,7 +90,7 @@ pub fn find(bytes: &[u8], asked: Asked) -> Result<Option<Head>> {
         |field: &httparse::Header<'_>| Line { name: span(field.name.as_bytes()), value: span(field.value) };
     let keeps = match (&framing, version) {
         (Framing::Close, _) => false,
-        (_, Version::HTTP_10) => said.keep_alive && !said.has.transfer_encoding,
+        (_, Version::HTTP_10) => said.keep_alive && !said.close && !said.has.transfer_encoding,
         _ => !said.close,
     };
     Ok(Some(Head {
@@ -126,8 +126,11 @@ impl Said {
                 14 if is("content-length") => lengths = Some(length(field.value, lengths)?),
                 17 if is("transfer-encoding") => {
                     said.has.transfer_encoding = true;
-                    let last = field.value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
-                    said.is_chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                    // Elements may be empty (RFC 9110, 5.6.1).
+                    let mut last = field.value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                    if let Some(last) = last.find(|coding| !coding.is_empty()) {
+                        said.is_chunked = last.eq_ignore_ascii_case(b"chunked");
+                    }
                 }
                 _ => {}
             }
@@ -245,16 +248,23 @@ mod tests {
                 "Bytes(3)",
                 true,
             ),
+            (
+                "HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 3\r\n\r\n",
+                Asked::Other,
+                "Bytes(3)",
+                false,
+            ),
         ] {
             let head = head(text, asked).unwrap();
             assert_eq!((format!("{:?}", head.framing), head.keeps), (expected.into(), keeps), "{text}");
             assert_eq!(head.length, text.len());
         }
-        let chunked = head(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 3\r\n\r\n",
-            Asked::Other,
-        );
-        assert!(matches!(chunked.unwrap().framing, Framing::Chunked(_)));
+        for codings in ["gzip, Chunked", "gzip, chunked, ,", "chunked\r\nTransfer-Encoding: "] {
+            let text =
+                format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {codings}\r\nContent-Length: 3\r\n\r\n");
+            let chunked = head(&text, Asked::Other);
+            assert!(matches!(chunked.unwrap().framing, Framing::Chunked(_)), "{codings}");
+        }
     }
 
     #[test]
