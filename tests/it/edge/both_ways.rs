@@ -28,6 +28,13 @@ const MOST_TOLD: usize = 12;
 /// Longest wait for anything: longer than the route's timeouts together.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What a client sends.
+struct Request {
+    bytes: Vec<u8>,
+    /// Sent in two pieces, parted here, the second soon enough for the short path.
+    parted: usize,
+}
+
 /// What an upstream does with one request.
 #[derive(Clone, Debug)]
 struct Script {
@@ -95,7 +102,7 @@ impl Side {
     }
 
     /// Sends the request, and one more where the connection stays.
-    async fn run(&mut self, request: &[u8], scripts: &[Script]) -> Outcome {
+    async fn run(&mut self, request: &Request, scripts: &[Script]) -> Outcome {
         *self.scripts.lock().unwrap() = scripts.iter().cloned().collect();
         self.seen.lock().unwrap().clear();
         let before = counters(&self.families);
@@ -103,7 +110,7 @@ impl Side {
         let app = self.app.clone();
         let (_running, shutdown) = tokio::sync::watch::channel(false);
         let served = tokio::spawn(async move { app.process_new(Box::new(own), &shutdown).await });
-        let head = request.starts_with(b"HEAD");
+        let head = request.bytes.starts_with(b"HEAD");
         let (read, is_closed) = converse(client, request, head).await;
         timeout(PATIENCE, served).await.expect("the connection goes on without its client").unwrap();
         assert!(self.log.flush(PATIENCE));
@@ -124,8 +131,12 @@ impl Side {
 }
 
 /// What the client reads until the connection ends, or until it has two answers; and whether it ended.
-async fn converse(mut client: DuplexStream, request: &[u8], head: bool) -> (Vec<u8>, bool) {
-    client.write_all(request).await.unwrap();
+async fn converse(mut client: DuplexStream, request: &Request, head: bool) -> (Vec<u8>, bool) {
+    let (first, second) = request.bytes.split_at(request.parted);
+    client.write_all(first).await.unwrap();
+    tokio::task::yield_now().await;
+    // It may be answered, and the connection closed, before all of it came.
+    let _ = client.write_all(second).await;
     let mut read = Vec::new();
     let mut has_asked_again = false;
     let is_closed = loop {
@@ -333,7 +344,7 @@ fn pick<'a, T: ?Sized>(chance: &mut Chance, of: &[&'a T]) -> &'a T {
 }
 
 /// A plain request.
-fn request(chance: &mut Chance) -> Vec<u8> {
+fn request(chance: &mut Chance) -> Request {
     let method = pick(chance, &["GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "QUERY"]);
     let path = pick(chance, &["/", "/a/b?c=d&e", "/%2e%2e/x", "/a//b;c", "/ä?ü", "/x?y=z%20&gray=1"]);
     let mut text = format!("{method} {path} HTTP/1.1\r\n");
@@ -383,7 +394,10 @@ fn request(chance: &mut Chance) -> Vec<u8> {
         }
     }
     let body = match method {
-        "POST" | "PUT" | "QUERY" if chance.below(4) > 0 => "x".repeat(chance.below(1_500)),
+        "POST" | "PUT" | "QUERY" if chance.below(4) > 0 => {
+            let most = if chance.below(3) == 0 { 12_000 } else { 1_500 };
+            "x".repeat(chance.below(most))
+        }
         _ => String::new(),
     };
     if !body.is_empty() || chance.below(8) == 0 {
@@ -395,7 +409,9 @@ fn request(chance: &mut Chance) -> Vec<u8> {
     }
     text.push_str("\r\n");
     text.push_str(&body);
-    text.into_bytes()
+    let bytes = text.into_bytes();
+    let parted = if chance.below(2) == 0 { bytes.len() } else { chance.below(bytes.len()) };
+    Request { bytes, parted }
 }
 
 /// What the upstream does.
@@ -538,7 +554,12 @@ fn both_ways_end_alike() {
                         format!("{} at {} then {:?}", script.bytes.escape_ascii(), script.parted, script.end)
                     })
                     .collect();
-                format!("case {case}: {}\n{}", request.escape_ascii(), scripts.join("\n"))
+                format!(
+                    "case {case}: {} at {}\n{}",
+                    request.bytes.escape_ascii(),
+                    request.parted,
+                    scripts.join("\n")
+                )
             };
             if one != other {
                 differences.push(format!("{}\n{}", told(), difference(&one, &other)));

@@ -29,6 +29,10 @@ use graygate_rules::vocab::ErrorReason;
 
 /// First room for a head; most fit.
 const HEAD_ROOM: usize = 4 << 10;
+/// Longest body that a plain request is waited for with, and for how long: most follow their heads at once. One that does
+/// not is passed on as it comes, without the short path.
+const WHOLE_BODY: u64 = 64 << 10;
+const WHOLE_WAIT: Duration = Duration::from_millis(20);
 /// How long an idle connection is kept for one more request while the process ends.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// How long a refused client may take to read why.
@@ -43,7 +47,13 @@ pub async fn serve<A: HttpServerApp, S: ShortPath>(
     let limits = &serving.limits;
     let mut room = BytesMut::with_capacity(HEAD_ROOM);
     let ended = pin!(ended(shutdown));
-    let mut arrivals = Arrivals { limits, idle: limits.header_timeout, alarm: Alarm::default(), ended };
+    let mut arrivals = Arrivals {
+        limits,
+        has_short_path: serving.short.is_some(),
+        idle: limits.header_timeout,
+        alarm: Alarm::default(),
+        ended,
+    };
     loop {
         match arrivals.next(&mut stream, room).await {
             Arrived::Closed => return,
@@ -56,11 +66,9 @@ pub async fn serve<A: HttpServerApp, S: ShortPath>(
                 if let Some((short, lines)) = short {
                     stream.begin_plain(std::mem::take(&mut ahead));
                     match short.serve(&mut stream, PlainRequest::new(bytes, lines), shutdown).await {
-                        Served::Kept(mut again) => {
+                        Served::Kept(again) => {
                             stream.end_plain();
-                            again.clear();
-                            again.reserve(HEAD_ROOM);
-                            room = again;
+                            room = emptied(again);
                             arrivals.idle = limits.keepalive;
                             continue;
                         }
@@ -120,6 +128,8 @@ async fn ended(shutdown: &ShutdownWatch) {
 /// cost more than the request's decision.
 struct Arrivals<'c, F> {
     limits: &'c Limits,
+    /// A request that is here whole may be served without the framework.
+    has_short_path: bool,
     /// Longest wait for a first byte.
     idle: Duration,
     alarm: Alarm,
@@ -130,14 +140,31 @@ struct Arrivals<'c, F> {
 impl<F: Future<Output = ()>> Arrivals<'_, F> {
     /// Waits for a first byte, and from then on for the whole head: a request that has begun is served, however the
     /// process goes on.
-    async fn next(&mut self, stream: &mut ClientStream, mut bytes: BytesMut) -> Arrived {
+    async fn next(&mut self, stream: &mut ClientStream, bytes: BytesMut) -> Arrived {
+        match self.head(stream, bytes).await {
+            Ok((mut bytes, found)) => {
+                if self.has_short_path {
+                    self.rest(stream, &mut bytes, &found).await;
+                }
+                split(bytes, found)
+            }
+            Err(other) => other,
+        }
+    }
+
+    /// The bytes so far, with what was found in them; or why there is no head.
+    async fn head(
+        &mut self,
+        stream: &mut ClientStream,
+        mut bytes: BytesMut,
+    ) -> Result<(BytesMut, Complete), Arrived> {
         let limits = self.limits;
         let mut deadline = Instant::now() + if bytes.is_empty() { self.idle } else { limits.header_timeout };
         let mut seen = 0;
         loop {
             match head::find(&bytes, seen, limits) {
-                Head::Complete(found) => return split(bytes, found),
-                Head::Refused(reason) => return Arrived::Refused(reason),
+                Head::Complete(found) => return Ok((bytes, found)),
+                Head::Refused(reason) => return Err(Arrived::Refused(reason)),
                 Head::Partial => {}
             }
             seen = bytes.len();
@@ -148,14 +175,45 @@ impl<F: Future<Output = ()>> Arrivals<'_, F> {
                 Poll::Pending => self.alarm.poll_until(deadline, cx).map(|()| None),
             });
             match in_time.await {
-                Some(Ok(0) | Err(_)) => return Arrived::Closed,
+                Some(Ok(0) | Err(_)) => return Err(Arrived::Closed),
                 Some(Ok(_)) if seen == 0 => deadline = Instant::now() + limits.header_timeout,
                 Some(Ok(_)) => {}
-                None if seen == 0 => return Arrived::Closed,
-                None => return Arrived::Refused(ErrorReason::Timeout),
+                None if seen == 0 => return Err(Arrived::Closed),
+                None => return Err(Arrived::Refused(ErrorReason::Timeout)),
             }
         }
     }
+
+    /// Waits a moment for the rest of a plain request. That it did not come is for the reader of its body to say.
+    async fn rest(&mut self, stream: &mut ClientStream, bytes: &mut BytesMut, found: &Complete) {
+        let (Some(_), Body::Bytes(count @ 1..=WHOLE_BODY)) = (&found.lines, found.body) else { return };
+        let whole = found.length + usize::try_from(count).unwrap_or_default();
+        if bytes.len() >= whole {
+            return;
+        }
+        bytes.reserve(whole - bytes.len());
+        let deadline = Instant::now() + WHOLE_WAIT;
+        while bytes.len() < whole {
+            let mut read = pin!(stream.read_buf(bytes));
+            let in_time = poll_fn(|cx| match read.as_mut().poll(cx) {
+                Poll::Ready(read) => Poll::Ready(read.is_ok_and(|count| count > 0)),
+                Poll::Pending => self.alarm.poll_until(deadline, cx).map(|()| false),
+            });
+            if !in_time.await {
+                return;
+            }
+        }
+    }
+}
+
+/// Room for the next head: an idle connection does not keep what a body took.
+fn emptied(mut room: BytesMut) -> BytesMut {
+    if room.capacity() > 2 * HEAD_ROOM {
+        return BytesMut::with_capacity(HEAD_ROOM);
+    }
+    room.clear();
+    room.reserve(HEAD_ROOM);
+    room
 }
 
 /// Parts a request from what follows it. A body that is framed wrong in what is here is refused before anything of it
@@ -193,4 +251,90 @@ pub async fn farewell(stream: &mut ClientStream, reason: ErrorReason) {
         std::io::Result::Ok(())
     };
     let _ = timeout(FAREWELL, farewell).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use pingora::apps::ReusedHttpStream;
+    use tokio::io::duplex;
+    use tokio::sync::{mpsc, watch};
+    use tokio::time::sleep;
+
+    use super::super::client_stream::WRITE_STALL;
+    use super::super::refused::Refused;
+    use super::*;
+
+    /// Which way a request went.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Way {
+        /// With so much of its body.
+        Short(usize),
+        Pipeline,
+    }
+
+    struct Noting(mpsc::UnboundedSender<Way>);
+
+    #[async_trait]
+    impl HttpServerApp for Noting {
+        async fn process_new_http(
+            self: &Arc<Self>,
+            _: ServerSession,
+            _: &ShutdownWatch,
+        ) -> Option<ReusedHttpStream> {
+            self.0.send(Way::Pipeline).unwrap();
+            None
+        }
+    }
+
+    impl ShortPath for Noting {
+        async fn serve(&self, _: &mut ClientStream, request: PlainRequest, _: &ShutdownWatch) -> Served {
+            self.0.send(Way::Short(request.body().len())).unwrap();
+            Served::Closed
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_body_that_follows_at_once_goes_the_short_path() {
+        let head = |length: u64| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        let large = "x".repeat(WHOLE_BODY as usize);
+        let soon = WHOLE_WAIT / 2;
+        for (length, pieces, expected) in [
+            (4, vec![("", "abcd")], Way::Short(4)),
+            (4, vec![("", "a"), ("soon", "bcd")], Way::Short(4)),
+            (4, vec![("", ""), ("soon", "abcdGET /next")], Way::Short(4)),
+            (4, vec![("", "a"), ("late", "bcd")], Way::Pipeline),
+            (4, vec![("", "a")], Way::Pipeline),
+            (WHOLE_BODY, vec![("", ""), ("soon", &*large)], Way::Short(large.len())),
+            (WHOLE_BODY + 1, vec![("", &*large), ("", "x")], Way::Pipeline),
+        ] {
+            let (note, mut noted) = mpsc::unbounded_channel();
+            let serving = Serving {
+                app: Arc::new(Noting(note.clone())),
+                short: Some(Noting(note)),
+                limits: Limits::default(),
+                refused: Arc::new(Refused::unreported()),
+            };
+            let (own, mut client) = duplex(1 << 20);
+            let (_running, shutdown) = watch::channel(false);
+            let stream = ClientStream::open(Box::new(own), WRITE_STALL);
+            let send = async {
+                client.write_all(head(length).as_bytes()).await.unwrap();
+                for (when, piece) in &pieces {
+                    match *when {
+                        "soon" => sleep(soon).await,
+                        "late" => sleep(2 * WHOLE_WAIT).await,
+                        _ => {}
+                    }
+                    // Who serves it may have closed the connection.
+                    let _ = client.write_all(piece.as_bytes()).await;
+                }
+                sleep(2 * WHOLE_WAIT).await;
+            };
+            tokio::join!(serve(&serving, stream, &shutdown), send);
+            assert_eq!(noted.recv().await, Some(expected), "{length}, {} pieces", pieces.len());
+        }
+    }
 }
