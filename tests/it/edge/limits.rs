@@ -123,7 +123,7 @@ async fn idle_connections_cost_little() {
     until(async || proxy.metrics().await.sum("graygate_connections") >= count as f64).await;
     let each = (memory(&proxy).await - before) / count as f64;
     println!("an idle connection costs {each:.0} bytes");
-    assert!(each < 48.0 * 1024.0, "{each}");
+    assert!(each < 24.0 * 1024.0, "{each}");
     if wanted.is_ok() {
         for connection in &mut open {
             assert_eq!(connection.get("/", &[]).await.status(), 200);
