@@ -8,7 +8,7 @@ pub type Time = f64;
 /// Between the moment at which a lane is told to live and the one at which a client of base has read an answer that left
 /// before.
 const ON_ITS_WAY: Time = 2.0;
-/// How much a broker that is killed may have forgotten: acknowledgements wait in its memory for up to 13 s before positions
+/// How much a broker that is killed may have forgotten, and how long it may still forget once it is back: acknowledgements wait in its memory for up to 13 s before positions
 /// move on (`popCkStayBufferTime` and `popCkStayBufferTimeOut`), and positions are written every 5 s.
 const FORGOTTEN: Time = 20.0;
 
@@ -91,6 +91,8 @@ pub struct Log {
     pub third: BTreeMap<String, Option<String>>,
     /// What that group acknowledged. Its calls pass as they come: what the broker itself does not bring again is missing here.
     pub third_done: BTreeSet<String>,
+    /// Of a group whose consumer is connected to RocketMQ itself: what it gets again, no gateway had a hand in.
+    pub straight: Vec<Delivery>,
     pub living: Vec<Living>,
     /// When consumers lost their process or gateway.
     pub cuts: BTreeMap<String, Vec<Cut>>,
@@ -106,6 +108,29 @@ impl Log {
     /// Messages that the group without lanes began and never got again: no gateway had a hand in them.
     pub fn not_again(&self) -> usize {
         self.third.keys().filter(|id| !self.third_done.contains(*id)).count()
+    }
+
+    /// Deliveries to the group connected to RocketMQ itself that were acknowledged and yet came again.
+    pub fn again_straight(&self) -> Vec<&Delivery> {
+        let mut last: BTreeMap<&str, Time> = BTreeMap::new();
+        for one in &self.straight {
+            let at = last.entry(&one.id).or_insert(one.begin);
+            *at = at.max(one.begin);
+        }
+        self.straight.iter().filter(|one| one.acknowledged && one.begin < last[one.id.as_str()]).collect()
+    }
+
+    /// How long each broker that was killed, once it was back, forgot acknowledgements that it had confirmed: until the last
+    /// one of which the group connected to RocketMQ itself knows. Nothing is forgiven that this group did not see as well.
+    fn forgetful(&self) -> Vec<Cut> {
+        let again = self.again_straight();
+        let after = |kill: &Cut| {
+            let begins = again.iter().map(|one| one.begin);
+            let last =
+                begins.filter(|at| (kill.to..kill.to + FORGOTTEN).contains(at)).max_by(Time::total_cmp)?;
+            Some(Cut { from: kill.to, to: last + ON_ITS_WAY })
+        };
+        self.kills.iter().filter_map(after).collect()
     }
 }
 
@@ -178,13 +203,17 @@ fn one_at_a_time(log: &Log) -> Vec<String> {
     for one in &log.deliveries {
         by_id.entry(&one.id).or_default().push(one);
     }
+    let forgetful = log.forgetful();
+    let was_unheard = |one: &Delivery| {
+        one.acknowledged && forgetful.iter().any(|cut| (cut.from..cut.to).contains(&one.begin))
+    };
     let mut found = Vec::new();
     for (id, mut all) in by_id {
         all.sort_by(|one, other| one.begin.total_cmp(&other.begin));
         for (at, first) in all.iter().enumerate() {
             for second in &all[at + 1..] {
                 let is_over = first.end.is_some_and(|end| end <= second.begin);
-                let is_again = !is_over || first.acknowledged;
+                let is_again = !is_over || (first.acknowledged && !was_unheard(first));
                 if is_again && !was_cut(log, first, second.begin) && !was_forgotten(log, &all, second.begin) {
                     found.push(format!("{id}: {first:?} and {second:?}"));
                 }
@@ -218,10 +247,12 @@ fn was_forgotten(log: &Log, deliveries: &[&Delivery], until: Time) -> bool {
     })
 }
 
-/// Ids of a message group are `row-<group>-<number>`.
+/// Ids of a message group are `row-<group>-<number>`. A message has its place among the others once its producer knows that
+/// it is stored: one of unknown fate may wait on the disk of a broker that is away, while the next ones go to another.
 fn in_order(log: &Log) -> Vec<String> {
     let mut rows: BTreeMap<(&str, String), Vec<(Time, u64)>> = BTreeMap::new();
-    for one in log.deliveries.iter().filter(|one| one.acknowledged) {
+    let is_placed = |one: &&Delivery| one.acknowledged && log.sent.get(&one.id) != Some(&Fate::Unknown);
+    for one in log.deliveries.iter().filter(is_placed) {
         let mut parts = one.id.split('-');
         let (Some("row"), Some(group), Some(number)) = (parts.next(), parts.next(), parts.next()) else {
             continue;
@@ -348,4 +379,33 @@ fn who_was_cut_off_may_have_lost_a_message_and_what_left_before_may_arrive() {
     assert_eq!(broken(&log), Broken::new());
     log.stored.insert("plain-1".into(), 16.5);
     assert_eq!(broken(&log).keys().collect::<String>(), "d", "the broker that was killed never had it");
+}
+
+#[test]
+fn a_message_has_its_place_once_it_is_stored() {
+    let mut log = sound();
+    log.deliveries[2].begin = 5.0;
+    log.sent.insert("row-x-1".into(), Fate::Committed);
+    assert_eq!(broken(&log).keys().collect::<String>(), "e");
+    log.sent.insert("row-x-1".into(), Fate::Unknown);
+    assert_eq!(broken(&log), Broken::new());
+}
+
+#[test]
+fn what_rocketmq_forgets_by_itself_is_forgiven_where_the_group_connected_to_it_saw_the_same() {
+    let mut log = sound();
+    log.kills.push(Cut { from: 3.0, to: 8.0 });
+    log.stored.insert("plain-1".into(), 9.0);
+    log.deliveries.push(delivery("plain-1", Via::Base, None, 33.0));
+    let letters = |log: &Log| broken(log).keys().collect::<String>();
+    assert_eq!(letters(&log), "d", "nobody else got anything again");
+    log.straight = [9.5, 32.5].map(|begin| delivery("plain-2", Via::Base, None, begin)).into();
+    assert_eq!(letters(&log), "");
+    log.deliveries.push(delivery("plain-1", Via::Base, None, 33.5));
+    assert_eq!(letters(&log), "d", "two at a time are never forgiven");
+    log.deliveries.pop();
+    log.straight[0].acknowledged = false;
+    assert_eq!(letters(&log), "d", "it was not acknowledged there");
+    log.straight[0] = delivery("plain-2", Via::Base, None, 5.0);
+    assert_eq!(letters(&log), "d", "the broker was not back yet");
 }

@@ -22,6 +22,8 @@ pub const TOPIC: &str = "orders";
 const NEIGHBOUR: &str = "feat1_orders";
 /// A group without lanes. With the mistaken separator it would be a lane's: underscores are usual in the names of groups.
 const THIRD: &str = "provider_feat2";
+/// Another without lanes, whose consumer is connected to RocketMQ itself.
+const STRAIGHT: &str = "straight";
 pub const ROWS: &str = "rows";
 pub const GROUP: &str = "provider";
 pub const ORDERED: &str = "ordered";
@@ -78,6 +80,7 @@ pub struct Scene {
     base: Vec<Consumer>,
     lane: Vec<Option<Consumer>>,
     third: Consumer,
+    straight: Consumer,
     rows: Vec<Consumer>,
     over: Vec<(String, Vec<Told>)>,
     cuts: BTreeMap<String, Vec<Cut>>,
@@ -168,11 +171,13 @@ impl Scene {
         // Java takes seconds for its start.
         let kind = if layout == Layout::Cluster { "java-push" } else { "push" };
         let (zero, one) = (&gateways[0], &gateways[1]);
-        let (first, second, simple, third, lane, rows, row_lane) = tokio::join!(
+        let broker_itself = broker.address().parse().unwrap();
+        let (first, second, simple, third, straight, lane, rows, row_lane) = tokio::join!(
             named("base-0", 0, kind, zero.base, both(), GROUP),
             named("base-1", 1, "node-push", one.base, both(), GROUP),
             named("base-simple", 0, "simple", zero.base, TOPIC.into(), GROUP),
             named("third", 0, "push", zero.base, TOPIC.into(), THIRD),
+            named("straight", 0, "push", broker_itself, TOPIC.into(), STRAIGHT),
             named("lane-0", 1, "push", one.lanes[0], TOPIC.into(), GROUP),
             named("rows", 0, "push", zero.base, ROWS.into(), ORDERED),
             named("rows-lane", 0, "push", zero.lanes[0], ROWS.into(), ORDERED),
@@ -185,6 +190,7 @@ impl Scene {
             base: vec![first, second, simple],
             lane: vec![Some(lane), None],
             third,
+            straight,
             rows: vec![rows, row_lane],
             over: Vec::new(),
             cuts: BTreeMap::new(),
@@ -296,7 +302,7 @@ impl Scene {
 
     /// How many consumers there are and were.
     pub fn clients(&self) -> usize {
-        self.all_told().len() + 1
+        self.all_told().len() + 2
     }
 
     /// Leaves out the consumer of base that sets an end to its handlers.
@@ -372,6 +378,7 @@ impl Scene {
         for (name, told) in self.all_told() {
             log.deliveries.extend(deliveries(&name, &told));
         }
+        log.straight = deliveries(&self.straight.name, &self.straight.client.told());
         for told in self.third.client.told() {
             match told.word.as_str() {
                 "got" => {

@@ -159,13 +159,17 @@ impl<F: Future<Output = ()>> Arrivals<'_, F> {
         mut bytes: BytesMut,
     ) -> Result<(BytesMut, Complete), Arrived> {
         let limits = self.limits;
-        let mut deadline = Instant::now() + if bytes.is_empty() { self.idle } else { limits.header_timeout };
-        let mut seen = 0;
+        let mut deadline = Instant::now() + self.idle;
+        let (mut seen, mut has_begun) = (0, false);
         loop {
             match head::find(&bytes, seen, limits) {
                 Head::Complete(found) => return Ok((bytes, found)),
                 Head::Refused(reason) => return Err(Arrived::Refused(reason)),
                 Head::Partial => {}
+            }
+            // Most heads are whole with their first bytes.
+            if !bytes.is_empty() && !std::mem::replace(&mut has_begun, true) {
+                deadline = Instant::now() + limits.header_timeout;
             }
             seen = bytes.len();
             let mut read = pin!(stream.read_buf(&mut bytes));
@@ -176,7 +180,6 @@ impl<F: Future<Output = ()>> Arrivals<'_, F> {
             });
             match in_time.await {
                 Some(Ok(0) | Err(_)) => return Err(Arrived::Closed),
-                Some(Ok(_)) if seen == 0 => deadline = Instant::now() + limits.header_timeout,
                 Some(Ok(_)) => {}
                 None if seen == 0 => return Err(Arrived::Closed),
                 None => return Err(Arrived::Refused(ErrorReason::Timeout)),

@@ -51,6 +51,8 @@ pub use serving::Serving;
 pub use serving_threads::ServingThreads;
 pub use session::{connection, waits};
 pub use settings::{Limits, Listener, Tls, TlsVersion};
+#[cfg(test)]
+pub use short::plain_request;
 pub use short::{NoShortPath, PlainRequest, Served, ShortPath};
 pub use target::authority;
 pub use waits::{Alarm, Waits};

@@ -6,8 +6,7 @@
 use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::server::ShutdownWatch;
 
 use super::client_stream::ClientStream;
@@ -56,9 +55,11 @@ fn named(bytes: &[u8]) -> Option<HeaderName> {
     if bytes.len() > NAME_LIMIT {
         return HeaderName::from_bytes(bytes).ok();
     }
-    let place = bytes
-        .iter()
-        .fold(bytes.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte | 0x20)));
+    // Names of one length mostly differ in one of these letters; two that do not only take turns.
+    let letter = |at: usize| bytes.get(at).map_or(0, |byte| usize::from(byte | 0x20));
+    let half = bytes.len() / 2;
+    let letters = [letter(0), letter(half), letter(half + 1), letter(bytes.len().wrapping_sub(1))];
+    let place = letters.iter().fold(bytes.len(), |sum, letter| sum.wrapping_mul(31).wrapping_add(*letter));
     MET.with_borrow_mut(|met| {
         let met = met.get_mut(place % NAMES)?;
         if let Some(name) = met.as_ref().filter(|name| name.as_str().as_bytes().eq_ignore_ascii_case(bytes)) {
@@ -99,42 +100,23 @@ impl PlainRequest {
         Some(line.value.within(&self.bytes))
     }
 
-    /// The head as decisions read it; `None` where the library has no room for what it says.
-    pub fn header(&self) -> Option<RequestHeader> {
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        parts.method = Method::from_bytes(self.method()).ok()?;
-        parts.uri = Uri::try_from(self.target()).ok()?;
-        // As many again may be added on the way.
-        parts.headers = HeaderMap::with_capacity(2 * self.lines.fields.len());
+    /// The fields as decisions read them; `None` where the library has no room for what they say. There is room for
+    /// `more` of them.
+    pub fn fields(&self, more: usize) -> Option<HeaderMap> {
+        let mut fields = HeaderMap::with_capacity(self.lines.fields.len() + more);
         for line in &self.lines.fields {
             let name = named(line.name.within(&self.bytes))?;
             let value = HeaderValue::from_maybe_shared(self.bytes.slice(line.value.range())).ok()?;
-            parts.headers.append(name, value);
+            fields.append(name, value);
         }
-        let header = RequestHeader::from(parts);
-        // A target that the library reads otherwise is the framework's to write.
-        (header.raw_path() == self.target()).then_some(header)
+        Some(fields)
     }
 
-    /// A field's name as the client spelled it; `from` is where the search begins, and is moved behind what it finds.
-    pub fn spelled<'n>(&'n self, name: &'n HeaderName, from: &mut usize) -> &'n [u8] {
-        let wanted = name.as_str().as_bytes();
-        let is = |line: &Line| {
-            let spelled = line.name.within(&self.bytes);
-            spelled.eq_ignore_ascii_case(wanted).then_some(spelled)
-        };
-        // They mostly come in their own order; what was added comes last.
-        if let Some(spelled) = self.lines.fields.get(*from).and_then(is) {
-            *from += 1;
-            return spelled;
-        }
-        let mut alike =
-            self.lines.fields.iter().enumerate().filter(|(_, line)| line.name.length() == wanted.len());
-        let found = alike.find_map(|(at, line)| Some((at, is(line)?)));
-        found.map_or(wanted, |(at, spelled)| {
-            *from = at + 1;
-            spelled
-        })
+    /// The fields as they came: name and value.
+    pub fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let of = |line: &Line| (line.name, line.value);
+        let pairs = self.lines.fields.iter().map(of);
+        pairs.map(|(name, value)| (name.within(&self.bytes), value.within(&self.bytes)))
     }
 }
 
@@ -144,5 +126,15 @@ pub enum NoShortPath {}
 impl ShortPath for NoShortPath {
     async fn serve(&self, _: &mut ClientStream, _: PlainRequest, _: &ShutdownWatch) -> Served {
         match *self {}
+    }
+}
+
+/// A request that is plain.
+#[cfg(test)]
+pub fn plain_request(bytes: &[u8]) -> PlainRequest {
+    use super::head::{Head, find};
+    match find(bytes, 0, &super::Limits::default()) {
+        Head::Complete(found) => PlainRequest::new(BytesMut::from(bytes), found.lines.unwrap()),
+        other => panic!("{other:?}"),
     }
 }

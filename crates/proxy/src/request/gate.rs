@@ -173,7 +173,7 @@ impl ProxyHttp for Gate {
         let passage = context.routed()?;
         passage.body.begin_try();
         passage.upgrades = request.headers.contains_key(header::UPGRADE);
-        headers::edit_request(&self.settings, &Sender::of(session), request, passage)?;
+        headers::edit_request(&self.settings, &Sender::of(session), request, passage);
         request.set_raw_path(passage.rewritten.target.as_bytes())?;
         if passage.copying.is_some() {
             headers::copy_request(&self.settings, request, passage)?;
@@ -297,14 +297,15 @@ impl ProxyHttp for Gate {
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
+        let at = Instant::now();
         if let Some(passage) = context.passage_mut() {
-            let now = Instant::now();
-            attempt::end(passage, now);
-            observed::over(passage, now);
+            attempt::end(passage, at);
+            observed::over(passage, at);
         }
         let told = || Told::of(session);
-        let written = session.response_written().map(|response| response.status.as_u16());
-        report::finish(&self.metrics, self.access_log.as_ref(), context, written, told);
+        let status = session.response_written().map(|response| response.status.as_u16());
+        let ended = report::Ended { status, at };
+        report::finish(&self.metrics, self.access_log.as_ref(), context, ended, told);
     }
 
     fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Method, Version, header};
 use pingora::Result;
-use pingora::http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use super::context::Passage;
+use super::head::RequestHead;
 use super::settings::{RespondVersion, Settings};
 use super::trace;
 use crate::edge::connection;
@@ -18,6 +19,7 @@ use graygate_rules::decide::{Admitted, Edit, MIRROR_HEADER, remove_attribute, se
 
 const REASON_HEADER: HeaderName = HeaderName::from_static("x-gray-reason");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 graygate");
 const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2 graygate");
@@ -44,40 +46,35 @@ impl Sender {
 }
 
 /// Makes of the client's request what the upstream gets, but for its target.
-pub fn edit_request(
-    settings: &Settings,
-    sender: &Sender,
-    request: &mut RequestHeader,
-    passage: &Passage,
-) -> Result<()> {
+pub fn edit_request(settings: &Settings, sender: &Sender, request: &mut impl RequestHead, passage: &Passage) {
     remove_hidden(passage, request);
-    let client_host = request.headers.get(header::HOST).cloned();
+    let client_host = request.value(&header::HOST).cloned();
     if let Some(trace) = &passage.admission.trace {
         trace::set(request, trace.clone());
     }
     for edit in &passage.request_edits {
         run(edit, request);
     }
-    forward(sender.peer, request, &passage.admission.admitted, client_host.as_ref());
+    forward(sender.peer, request, &passage.admission.admitted, client_host);
     if let Some(host) = &passage.rewritten.host {
-        request.insert_header(header::HOST, host.clone())?;
+        request.set(header::HOST, host.clone());
     }
-    name_host(request, passage)?;
+    name_host(request, passage);
     if wants_length(request) && sender.body == BodyKind::None {
         // Over HTTP/2 nothing says so, and there are servers that answer 411 to such a request without a length.
-        request.insert_header(header::CONTENT_LENGTH, 0)?;
+        request.set(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     let version = passage.plan().and_then(|plan| plan.version(passage.choice.version?));
     for (name, value) in version.iter().flat_map(|version| version.request_headers.iter()) {
-        request.insert_header(name.clone(), value.clone())?;
+        request.set(name.clone(), value.clone());
     }
-    request.insert_header(settings.trust.version_header.clone(), passage.word.clone())?;
-    if settings.trust.baggage
-        && let Some(edit) = set_baggage(&request.headers, passage.word.to_str().ok())
-    {
-        run(&edit, request);
+    request.set(settings.trust.version_header.clone(), passage.word.clone());
+    if settings.trust.baggage {
+        request.settle();
+        if let Some(edit) = set_baggage(request.fields(), passage.word.to_str().ok()) {
+            run(&edit, request);
+        }
     }
-    Ok(())
 }
 
 /// Makes of what the upstream gets what a copy is; for another try the copy begins again.
@@ -113,57 +110,60 @@ pub fn copy_request(settings: &Settings, request: &RequestHeader, passage: &mut 
 
 /// An upstream is always told a host: a client of HTTP/1.0 need not name one, and none, or an empty one, is no request
 /// for many servers.
-fn name_host(request: &mut RequestHeader, passage: &Passage) -> Result<()> {
-    let is_named = request.headers.get(header::HOST).is_some_and(|host| !host.is_empty());
-    match &passage.attempt {
-        Some(attempt) if !is_named => {
-            request.insert_header(header::HOST, attempt.instance.address().to_string())
-        }
-        _ => Ok(()),
+fn name_host(request: &mut impl RequestHead, passage: &Passage) {
+    let is_named = request.value(&header::HOST).is_some_and(|host| !host.is_empty());
+    if let Some(attempt) = passage.attempt.as_ref().filter(|_| !is_named)
+        && let Ok(host) = HeaderValue::try_from(attempt.instance.address().to_string())
+    {
+        request.set(header::HOST, host);
     }
 }
 
 /// Whether the request is of a kind that usually has a body, and says nothing of one.
-fn wants_length(request: &RequestHeader) -> bool {
-    matches!(request.method, Method::POST | Method::PUT | Method::PATCH)
-        && !request.headers.contains_key(header::CONTENT_LENGTH)
-        && !request.headers.contains_key(header::TRANSFER_ENCODING)
+fn wants_length(request: &impl RequestHead) -> bool {
+    matches!(request.method(), "POST" | "PUT" | "PATCH")
+        && request.value(&header::CONTENT_LENGTH).is_none()
+        && request.value(&header::TRANSFER_ENCODING).is_none()
 }
 
 /// Says who asked and how: appended behind a trusted proxy, set otherwise.
 fn forward(
     peer: Option<IpAddr>,
-    request: &mut RequestHeader,
+    request: &mut impl RequestHead,
     admitted: &Admitted,
-    host: Option<&HeaderValue>,
+    host: Option<HeaderValue>,
 ) {
-    let joined = |name: &HeaderName, own: HeaderValue| {
-        let lines = request.headers.get_all(name).iter();
-        let before = lines.filter(|line| admitted.forwarded_trusted && !line.is_empty());
-        let mut all: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
-        if all.is_empty() {
-            return Some(own);
-        }
-        all.push(own.as_bytes());
-        HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
-    };
     let own_for = peer.map_or_else(|| Some(HeaderValue::from_static("")), written);
-    let own_via = if request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
-    // The names are texts: the framework would copy a `HeaderName` twice, for itself and for its case.
+    let own_via = if request.version() == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
+    let kept_host = request.value(&FORWARDED_HOST).filter(|_| admitted.forwarded_trusted).cloned();
     let lines = [
-        ("x-forwarded-for", own_for.and_then(|own| joined(&FORWARDED_FOR, own))),
-        ("via", joined(&header::VIA, own_via)),
-        ("x-forwarded-proto", Some(HeaderValue::from_static(admitted.scheme))),
-        ("x-forwarded-host", kept(request, &FORWARDED_HOST, admitted).or(host.cloned())),
+        (FORWARDED_FOR, own_for.and_then(|own| joined(request, admitted, &FORWARDED_FOR, own))),
+        (header::VIA, joined(request, admitted, &header::VIA, own_via)),
+        (FORWARDED_PROTO, Some(HeaderValue::from_static(admitted.scheme))),
+        (FORWARDED_HOST, kept_host.or(host)),
     ];
     for (name, value) in lines {
         match value {
-            Some(value) => set(request, name, value),
-            None => {
-                request.remove_header(name);
-            }
+            Some(value) => request.set(name, value),
+            None => request.remove(&name),
         }
     }
+}
+
+/// A value behind those that a trusted proxy sent.
+fn joined(
+    request: &impl RequestHead,
+    admitted: &Admitted,
+    name: &HeaderName,
+    own: HeaderValue,
+) -> Option<HeaderValue> {
+    if !admitted.forwarded_trusted {
+        return Some(own);
+    }
+    let before = request.values(name).filter(|line| !line.is_empty());
+    let mut all: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
+    all.push(own.as_bytes());
+    HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
 }
 
 /// An address as a field's value. A connection sends many requests, so the last one is remembered.
@@ -179,10 +179,6 @@ fn written(address: IpAddr) -> Option<HeaderValue> {
             Some(value)
         }
     })
-}
-
-fn kept(request: &RequestHeader, name: &HeaderName, admitted: &Admitted) -> Option<HeaderValue> {
-    request.headers.get(name).filter(|_| admitted.forwarded_trusted).cloned()
 }
 
 /// Headers that concern the upstream's connection and not the client's.
@@ -290,35 +286,25 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
 }
 
 /// Removes what an untrusted client must not say to the upstream either.
-fn remove_hidden(passage: &Passage, request: &mut RequestHeader) {
+fn remove_hidden(passage: &Passage, request: &mut impl RequestHead) {
     let trusted = passage.admission.admitted.version_trusted;
-    let pin = passage.plan().and_then(|plan| plan.pin.as_ref()).filter(|_| !trusted);
-    if let Some(edit) = pin.and_then(|pin| remove_attribute(&pin.attribute, &request.headers)) {
+    let Some(pin) = passage.plan().and_then(|plan| plan.pin.as_ref()).filter(|_| !trusted) else { return };
+    request.settle();
+    if let Some(edit) = remove_attribute(&pin.attribute, request.fields()) {
         run(&edit, request);
     }
 }
 
-/// Runs one edit on a request's headers, of which the framework also keeps the names' case.
-pub fn run(edit: &Edit, request: &mut RequestHeader) {
+/// Runs one edit on a request's head.
+pub fn run(edit: &Edit, request: &mut impl RequestHead) {
     match edit {
-        Edit::Remove(name) => {
-            request.remove_header(name);
-        }
-        Edit::Set(name, value) => set(request, name.clone(), value.clone()),
+        Edit::Remove(name) => request.remove(name),
+        Edit::Set(name, value) => request.set(name.clone(), value.clone()),
         Edit::SetIfAbsent(name, value) => {
-            if !request.headers.contains_key(name) {
-                set(request, name.clone(), value.clone());
+            if request.value(name).is_none() {
+                request.set(name.clone(), value.clone());
             }
         }
-        Edit::Add(name, value) => {
-            // Name and value are well-formed already.
-            let _ = request.append_header(name.clone(), value.clone());
-        }
+        Edit::Add(name, value) => request.add(name.clone(), value.clone()),
     }
-}
-
-/// Sets a header of the upstream's request to one value.
-fn set(request: &mut RequestHeader, name: impl IntoCaseHeaderName, value: HeaderValue) {
-    // Name and value are well-formed already.
-    let _ = request.insert_header(name, value);
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, header};
-use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::context::{AdmittedRequest, Answered, Begun, BodyCount, Context, Passage, Rewritten, Stage};
+use super::head::RequestHead;
 use super::headers::run;
 use super::observed::{self, GRPC};
 use super::peer::pick;
@@ -66,10 +66,10 @@ pub struct Intake<'g> {
 impl Intake<'_> {
     /// Reads a request and decides it. On [`Verdict::Proxy`] the context holds its passage, with the first instance
     /// picked.
-    pub fn take_in(&self, head: &mut RequestHeader, peer: Peer, context: &mut Context) -> Verdict {
+    pub fn take_in(&self, head: &mut impl RequestHead, peer: Peer, context: &mut Context) -> Verdict {
         let request_id = trace::request_id(head);
-        let trace = trace::fresh(&head.headers, (rand::random(), rand::random()));
-        let asked = Asked { head, peer, request_id, trace, begun: context.begun };
+        let trace = trace::fresh(head.fields(), (rand::random(), rand::random()));
+        let asked = Asked { head: &*head, peer, request_id, trace, begun: context.begun };
         // A defect costs this request a 500 and nothing else.
         let decided = catch_unwind(AssertUnwindSafe(|| {
             BUFFERS.with_borrow_mut(|buffers| self.admit(asked, &mut context.stage, buffers))
@@ -82,23 +82,22 @@ impl Intake<'_> {
     }
 
     /// Lets a request in by `Arrival::admit`, the only way in, and decides it.
-    fn admit(&self, asked: Asked<'_>, stage: &mut Stage, buffers: &mut Buffers) -> Verdict {
+    fn admit(&self, asked: Asked<'_, impl RequestHead>, stage: &mut Stage, buffers: &mut Buffers) -> Verdict {
         let generation = self.live.running();
         let draws = generation.as_ref().is_some_and(|generation| generation.snapshot.issues_cookies());
         let fresh = draws.then(|| format!("{:032x}", rand::random::<u128>()));
         let Asked { head, peer, request_id, trace, begun } = asked;
-        let target = target(head);
-        let is_named = head.headers.contains_key(header::HOST);
-        let beside =
-            head.uri.authority().filter(|_| !is_named).map(|authority| authority.as_str().as_bytes());
+        let target = target(head.target());
+        let headers = head.fields();
+        let beside = head.authority().filter(|_| !headers.contains_key(header::HOST));
         let arrival = Arrival {
-            method: head.method.as_str(),
+            method: head.method(),
             authority: target.authority.or(beside),
             path: target.path,
             query: target.query,
-            headers: &head.headers,
+            headers,
             peer,
-            version: head.version,
+            version: head.version(),
             now: time::OffsetDateTime::from(begun.time).unix_timestamp_nanos(),
             fresh_identity: fresh.as_deref(),
         };
@@ -112,7 +111,7 @@ impl Intake<'_> {
             admission,
             generation,
             authority: target.authority,
-            length: declared_length(head),
+            length: declared_length(headers),
             overrides: &trust.overrides,
             body_limit: self.settings.limits.body.0,
             observer: self.observer,
@@ -128,8 +127,8 @@ impl Intake<'_> {
 }
 
 /// A request as it came.
-struct Asked<'r> {
-    head: &'r RequestHeader,
+struct Asked<'r, H> {
+    head: &'r H,
     peer: Peer,
     request_id: HeaderValue,
     trace: Option<HeaderValue>,
@@ -137,13 +136,13 @@ struct Asked<'r> {
 }
 
 /// The declared length of the body; the framing was checked before.
-fn declared_length(request: &RequestHeader) -> u64 {
-    let length = request.headers.get(header::CONTENT_LENGTH);
+fn declared_length(headers: &HeaderMap) -> u64 {
+    let length = headers.get(header::CONTENT_LENGTH);
     length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// Makes of a head that was read again what it was when it was decided.
-pub fn admit_again(head: &mut RequestHeader, context: &Context) {
+pub fn admit_again(head: &mut impl RequestHead, context: &Context) {
     if let Some(admission) = context.admission() {
         trace::set_request_id(head, &admission.request_id);
     }
@@ -151,7 +150,7 @@ pub fn admit_again(head: &mut RequestHeader, context: &Context) {
 }
 
 /// The decision did not see what an untrusted client must not say; the upstream must not either.
-fn hide(head: &mut RequestHeader, context: &Context) {
+fn hide(head: &mut impl RequestHead, context: &Context) {
     for edit in context.admission().iter().flat_map(|admission| &admission.admitted.edits) {
         run(edit, head);
     }
@@ -180,8 +179,7 @@ struct TargetParts<'r> {
 }
 
 /// The target's path and query; a whole URL is cut to what follows its authority.
-fn target(request: &RequestHeader) -> TargetParts<'_> {
-    let raw = request.raw_path();
+fn target(raw: &[u8]) -> TargetParts<'_> {
     let authority = authority(raw);
     let local = match authority {
         Some(authority) => {
@@ -294,7 +292,7 @@ impl Found<'_> {
         } else if let Some(refusal) = is_limited.then(|| self.refusal(plan, scratch)).flatten() {
             Verdict::Limited(refusal)
         } else {
-            pick(&mut passage, Instant::now()).map_or_else(Verdict::Error, |()| Verdict::Proxy)
+            pick(&mut passage, self.undecided.begun).map_or_else(Verdict::Error, |()| Verdict::Proxy)
         };
         (Stage::Routed(passage), verdict)
     }

@@ -2,7 +2,7 @@
 //!
 //! Answers: what happens to a request between its first hook and its last? The hooks in `gate` read like a table of
 //! contents; `intake` is the way to a verdict, `peer` to an instance, `attempt` says what became of a try, `rescue` who
-//! else is asked for a file, `headers` who is told what, `answer` writes what the proxy says itself, `report` the end,
+//! else is asked for a file, `headers` who is told what (over a `head`, which the framework and the short path have one each of), `answer` writes what the proxy says itself, `report` the end,
 //! `observed` what `observe` is told. `context` holds how far it has come.
 //! Never: documents, compiling, connections. It reads the running generation once a request, through `live`.
 
@@ -10,6 +10,7 @@ mod answer;
 mod attempt;
 mod context;
 mod gate;
+mod head;
 mod headers;
 mod intake;
 mod observed;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use http::{HeaderName, header};
 use pingora::proxy::Session;
 
 use super::context::{Context, Passage};
@@ -27,28 +28,36 @@ pub struct Told<'r> {
 impl<'r> Told<'r> {
     pub fn of(session: &'r Session) -> Told<'r> {
         let request = session.req_header();
-        let text = |name: &str| request.headers.get(name).map(|value| value.as_bytes());
+        let text = |name: HeaderName| request.headers.get(name).map(|value| value.as_bytes());
         Told {
             method: request.method.as_str().as_bytes(),
             target: request.raw_path(),
-            host: text("host"),
-            user_agent: text("user-agent"),
+            host: text(header::HOST),
+            user_agent: text(header::USER_AGENT),
             request_id: text(REQUEST_ID),
             bytes_out: session.body_bytes_sent() as u64,
         }
     }
 }
 
-/// Counts a request that is over, and logs it. `written`: the status the client was told, if any.
+/// How a request ended for its client.
+pub struct Ended {
+    /// What the client was told, if anything.
+    pub status: Option<u16>,
+    pub at: Instant,
+}
+
+/// Counts a request that is over, and logs it.
 pub fn finish<'r>(
     metrics: &Metrics,
     log: Option<&AccessLog>,
     context: &mut Context,
-    written: Option<u16>,
+    ended: Ended,
     told: impl FnOnce() -> Told<'r>,
 ) {
+    let written = ended.status;
     let status = written.unwrap_or(CLIENT_CLOSED);
-    let took = Instant::now().saturating_duration_since(context.begun.instant);
+    let took = ended.at.saturating_duration_since(context.begun.instant);
     if let (Some(copying), Some(status)) =
         (context.passage_mut().and_then(|passage| passage.copying.as_mut()), written)
     {

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, BytesMut};
 use http::Method;
 use pingora::connectors::TransportConnector;
-use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use pingora::upstreams::peer::Peer as _;
@@ -17,11 +16,12 @@ use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::client;
+use super::head::PlainHead;
 use super::lines::{self, Connection, Told};
 use super::passing::Passing;
 use super::response::{self, Asked, Framing, Head};
 use super::upstream::{self, Key};
-use crate::edge::{Apart, ClientStream, PlainRequest, Served};
+use crate::edge::{Apart, ClientStream, PlainRequest};
 use crate::request::attempt::{self, Sent};
 use crate::request::context::Context;
 use crate::request::gate::{Decided, Gate};
@@ -34,6 +34,8 @@ use graygate_rules::vocab::ErrorReason;
 const MOST_TRIES: usize = 32;
 /// First room for what is written, and for what is read.
 const ROOM: usize = 4 << 10;
+/// What a connection without a request takes at once: no clock is read for it.
+const AT_ONCE: usize = 4 << 10;
 /// How long a connection that ends may take to say so.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -50,12 +52,24 @@ pub struct Exchange<'e> {
     path: Path<'e>,
     client: &'e mut ClientStream,
     context: Context,
+    /// When the last step that was waited for was over; a clock is read as seldom as can be.
+    now: Instant,
     out: BytesMut,
     input: BytesMut,
     /// The status the client was told.
     written: Option<u16>,
     /// Bytes of the response's body that were passed on.
     bytes_out: u64,
+}
+
+/// What became of a request.
+pub enum End {
+    /// It was answered, and the client's connection goes on.
+    Kept,
+    /// Nothing more is to be done with the connection.
+    Closed,
+    /// The framework answers it.
+    Undone(Decided),
 }
 
 /// A connection to an instance, in use.
@@ -81,30 +95,44 @@ enum Failed {
 impl<'e> Exchange<'e> {
     pub fn new(path: Path<'e>, client: &'e mut ClientStream, context: Context) -> Exchange<'e> {
         let (out, input) = (BytesMut::with_capacity(ROOM), BytesMut::with_capacity(ROOM));
-        Exchange { path, client, context, out, input, written: None, bytes_out: 0 }
+        let now = context.begun.instant;
+        Exchange { path, client, context, now, out, input, written: None, bytes_out: 0 }
     }
 
     /// Serves the request, of which `head` is what was decided on.
-    pub async fn serve(mut self, request: PlainRequest, head: RequestHeader) -> Served {
+    pub async fn serve(mut self, request: &PlainRequest, head: PlainHead<'_>) -> End {
         let mut head = Some(head);
         for _ in 0..MOST_TRIES {
-            match self.attempt(&request, head.take()).await {
-                Ok(connection) => return self.end(request, connection).await,
+            let tried = self.attempt(request, head.take()).await;
+            self.now = Instant::now();
+            match tried {
+                Ok((connection, kept)) => {
+                    self.keep(kept);
+                    return self.end(request, connection).await;
+                }
                 Err(Failed::Again) => {}
-                Err(Failed::Answer(reason)) => return self.give_up(request, reason),
-                Err(Failed::Gone) => return self.leave(&request, None).await,
-                Err(Failed::Broken(reason)) => return self.leave(&request, Some(reason)).await,
+                Err(Failed::Answer(reason)) => return self.give_up(reason),
+                Err(Failed::Gone) => return self.leave(request, None).await,
+                Err(Failed::Broken(reason)) => return self.leave(request, Some(reason)).await,
             }
         }
-        self.give_up(request, ErrorReason::UpstreamError)
+        self.give_up(ErrorReason::UpstreamError)
     }
 
-    /// One try. `head` is what was decided on; a later try reads it again.
+    /// Keeps a connection that may carry another request.
+    fn keep(&mut self, link: Option<Link>) {
+        if let (Some(link), Some(passage)) = (link, self.context.passage()) {
+            upstream::keep(link.key, link.stream, passage.timeouts.idle, self.now);
+        }
+    }
+
+    /// One try: how the client's connection goes on, and the upstream's if it may carry another request. `head` is what
+    /// was decided on; a later try reads it again.
     async fn attempt(
         &mut self,
         request: &PlainRequest,
-        head: Option<RequestHeader>,
-    ) -> Result<Connection, Failed> {
+        head: Option<PlainHead<'_>>,
+    ) -> Result<(Connection, Option<Link>), Failed> {
         let mut link = self.link().await?;
         let sent = Sent {
             is_held: true,
@@ -112,19 +140,14 @@ impl<'e> Exchange<'e> {
             reused: link.reused,
         };
         match self.ask(request, head, &mut link).await {
-            Ok((connection, keeps)) => {
-                if keeps && let Some(passage) = self.context.passage() {
-                    upstream::keep(link.key, link.stream, passage.timeouts.idle, Instant::now());
-                }
-                Ok(connection)
-            }
+            Ok((connection, keeps)) => Ok((connection, keeps.then_some(link))),
             Err(error) => Err(self.failed(error, sent)),
         }
     }
 
     /// A connection to the picked instance.
     async fn link(&mut self) -> Result<Link, Failed> {
-        let now = Instant::now();
+        let now = self.now;
         let passage = self.context.routed().map_err(|_| Failed::Answer(ErrorReason::Internal))?;
         let left = peer::instance_with_time(passage, now).map_err(Failed::Answer)?;
         let Some(attempt) = &passage.attempt else { return Err(Failed::Answer(ErrorReason::Internal)) };
@@ -141,10 +164,12 @@ impl<'e> Exchange<'e> {
         }
         let peer = peer::peer(passage, attempt, left);
         // In a box of its own: connecting is rare, and every connection would carry the room for it.
-        match Box::pin(self.path.connector.new_stream(&peer)).await {
+        let connected = Box::pin(self.path.connector.new_stream(&peer)).await;
+        self.now = Instant::now();
+        match connected {
             Ok(stream) => Ok(Link { stream, key, reused: false }),
             Err(error) => {
-                let error = attempt::failed_to_connect(passage, error.into_up(), Instant::now());
+                let error = attempt::failed_to_connect(passage, error.into_up(), self.now);
                 Err(self.outcome(&error))
             }
         }
@@ -155,7 +180,7 @@ impl<'e> Exchange<'e> {
     async fn ask(
         &mut self,
         request: &PlainRequest,
-        head: Option<RequestHeader>,
+        head: Option<PlainHead<'_>>,
         link: &mut Link,
     ) -> Result<(Connection, bool)> {
         let unsent = self.send(request, head, link).await?;
@@ -188,7 +213,7 @@ impl<'e> Exchange<'e> {
     async fn send(
         &mut self,
         request: &PlainRequest,
-        head: Option<RequestHeader>,
+        head: Option<PlainHead<'_>>,
         link: &mut Link,
     ) -> Result<Option<Box<Error>>> {
         let head = match head {
@@ -200,13 +225,17 @@ impl<'e> Exchange<'e> {
         let body = request.body();
         passage.body.begin_try();
         passage.body.pass(body.len() as u64);
-        let due = Instant::now() + passage.timeouts.read;
+        let due = self.now + passage.timeouts.read;
         let (stream, out) = (&mut link.stream, &self.out);
         let sending = async {
             stream.write_all(out).await?;
             stream.flush().await
         };
-        match client::wait(self.client, due.into(), sending).await {
+        let sent = client::wait(self.client, due.into(), sending).await;
+        if self.out.len() > AT_ONCE {
+            self.now = Instant::now();
+        }
+        match sent {
             Ok(Ok(())) => Ok(None),
             Ok(Err(error)) => {
                 let error = Error::because(ErrorType::WriteError, "while sending a request", error).into_up();
@@ -220,21 +249,21 @@ impl<'e> Exchange<'e> {
     }
 
     /// Makes of the client's head what the upstream gets.
-    fn write_request(&mut self, request: &PlainRequest, mut head: RequestHeader) -> Result<()> {
+    fn write_request(&mut self, request: &PlainRequest, mut head: PlainHead<'_>) -> Result<()> {
         let body = if request.body().is_empty() { BodyKind::None } else { BodyKind::Some };
         let sender = Sender { peer: client::address(self.client), body };
         let passage = self.context.routed()?;
-        lines::strip(&mut head, request);
-        headers::edit_request(&self.path.gate.settings, &sender, &mut head, passage)?;
+        head.strip();
+        headers::edit_request(&self.path.gate.settings, &sender, &mut head, passage);
         self.out.clear();
         self.input.clear();
-        lines::write_request(&mut self.out, &head, request, passage);
+        head.write(passage.rewritten.target.as_bytes(), &mut self.out);
         Ok(())
     }
 
     /// Reads up to the head of the response proper; those before it are passed on.
     async fn read_head(&mut self, asked: Asked, link: &mut Link) -> Result<Head> {
-        let mut due = attempt::header_due(self.context.routed()?, Instant::now());
+        let mut due = attempt::header_due(self.context.routed()?, self.now);
         let pause = peer::longest_pause(self.context.routed()?);
         loop {
             let found = if self.input.is_empty() { None } else { response::find(&self.input, asked)? };
@@ -245,21 +274,22 @@ impl<'e> Exchange<'e> {
                 }
                 Some(head) if head.status < 200 => {
                     self.pass_interim(&head).await?;
-                    due = attempt::header_due(self.context.routed()?, Instant::now()).or(due);
+                    self.now = Instant::now();
+                    due = attempt::header_due(self.context.routed()?, self.now).or(due);
                     continue;
                 }
                 Some(head) => return Ok(head),
                 None => {}
             }
             self.input.reserve(ROOM / 2);
-            let step = Instant::now() + pause;
+            let step = self.now + pause;
             let step = due.map_or(step, |due| due.min(step));
             let read = link.stream.read_buf(&mut self.input);
             match client::wait(self.client, step.into(), read).await {
                 Ok(Ok(0)) => {
                     return Err(Error::explain(ErrorType::ConnectionClosed, "no response").into_up());
                 }
-                Ok(Ok(_)) => {}
+                Ok(Ok(_)) => self.now = Instant::now(),
                 Ok(Err(error)) => {
                     return Err(Error::because(ErrorType::ReadError, "no response", error).into_up());
                 }
@@ -290,7 +320,7 @@ impl<'e> Exchange<'e> {
             || (matches!(head.framing, Framing::Close) && told == Told::AsItCame);
         let connection = if is_last { Connection::Closed } else { Connection::Kept };
         let passage = self.context.routed()?;
-        let now = Instant::now();
+        let now = self.now;
         attempt::answered(passage, head.status, now);
         self.out.clear();
         let settings = &self.path.gate.settings;
@@ -326,41 +356,38 @@ impl<'e> Exchange<'e> {
     }
 
     /// The response was passed on whole.
-    async fn end(mut self, request: PlainRequest, connection: Connection) -> Served {
-        self.finish(&request);
+    async fn end(mut self, request: &PlainRequest, connection: Connection) -> End {
+        self.finish(request);
         match connection {
-            Connection::Kept => {
-                drop(self.context);
-                Served::Kept(request.into_bytes())
-            }
+            Connection::Kept => End::Kept,
             Connection::Closed => {
                 let _ = tokio::time::timeout(FAREWELL, self.client.shutdown()).await;
-                Served::Closed
+                End::Closed
             }
         }
     }
 
     /// The framework answers in an upstream's place.
-    fn give_up(mut self, request: PlainRequest, reason: ErrorReason) -> Served {
+    fn give_up(mut self, reason: ErrorReason) -> End {
         if let Some(passage) = self.context.passage_mut() {
-            observed::over(passage, Instant::now());
+            observed::over(passage, self.now);
         }
         self.context.error = Some(reason);
-        let decided = Decided { context: self.context, verdict: Verdict::Error(reason) };
-        Served::HandedOver(request.into_bytes(), Some(Box::new(decided)))
+        End::Undone(Decided { context: self.context, verdict: Verdict::Error(reason) })
     }
 
     /// There is nothing more to say: only the connection's end says that what was said is not whole.
-    async fn leave(mut self, request: &PlainRequest, reason: Option<ErrorReason>) -> Served {
+    async fn leave(mut self, request: &PlainRequest, reason: Option<ErrorReason>) -> End {
         self.context.error = reason;
         let _ = tokio::time::timeout(FAREWELL, self.client.flush()).await;
+        self.now = Instant::now();
         self.finish(request);
-        Served::Closed
+        End::Closed
     }
 
     /// Counts and logs the request.
     fn finish(&mut self, request: &PlainRequest) {
-        let now = Instant::now();
+        let now = self.now;
         if let Some(passage) = self.context.passage_mut() {
             attempt::end(passage, now);
             observed::over(passage, now);
@@ -374,7 +401,8 @@ impl<'e> Exchange<'e> {
             request_id: None,
             bytes_out: self.bytes_out,
         };
-        report::finish(&gate.metrics, gate.access_log.as_ref(), &mut self.context, self.written, told);
+        let ended = report::Ended { status: self.written, at: now };
+        report::finish(&gate.metrics, gate.access_log.as_ref(), &mut self.context, ended, told);
     }
 }
 
@@ -388,9 +416,9 @@ fn told(head: &Head) -> Told {
 }
 
 /// The client's head once more, as it was decided on.
-fn read_again(request: &PlainRequest, context: &Context) -> Result<RequestHeader> {
+fn read_again<'r>(request: &'r PlainRequest, context: &Context) -> Result<PlainHead<'r>> {
     let unreadable = || Error::explain(ErrorType::InternalError, "a request cannot be read again");
-    let mut head = request.header().ok_or_else(unreadable)?;
+    let mut head = PlainHead::of(request).ok_or_else(unreadable)?;
     intake::admit_again(&mut head, context);
     Ok(head)
 }

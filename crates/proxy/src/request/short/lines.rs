@@ -1,27 +1,13 @@
-//! Heads as bytes: a request's for its upstream, a response's for its client.
+//! A response's head as bytes, for its client.
 //!
 //! Answers: what exactly is written? Owns what of a response's head concerns the upstream's connection alone. Never: IO.
 
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderValue, Version, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::date::get_cached_date;
 
 use super::response::Head;
-use crate::edge::PlainRequest;
-use crate::request::context::Passage;
-use graygate_rules::spec::Wire;
-
-/// Fields of a client's connection, which an upstream is not told.
-const CLIENTS_OWN: [&str; 7] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-];
 
 /// Whether the client's connection goes on behind the response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,30 +25,6 @@ pub enum Told {
     InChunks,
     /// With a status that has none: nothing is said of a body.
     Nothing,
-}
-
-/// Takes from a client's head what concerns its connection.
-pub fn strip(head: &mut RequestHeader, request: &PlainRequest) {
-    if request.lines.has_hop_by_hop {
-        for name in CLIENTS_OWN {
-            head.remove_header(name);
-        }
-    }
-}
-
-/// Writes a request for an upstream: the names as the client spelled them, the body behind the head.
-pub fn write_request(out: &mut BytesMut, head: &RequestHeader, request: &PlainRequest, passage: &Passage) {
-    debug_assert!(passage.runtime.peers.wire() == Wire::Http1);
-    out.put_slice(request.method());
-    out.put_u8(b' ');
-    out.put_slice(passage.rewritten.target.as_bytes());
-    out.put_slice(b" HTTP/1.1\r\n");
-    let mut from = 0;
-    for (name, value) in &head.headers {
-        write_field(out, request.spelled(name, &mut from), value.as_bytes());
-    }
-    out.put_slice(b"\r\n");
-    out.put_slice(request.body());
 }
 
 /// A response's head as it came, but for what concerns the upstream's connection.
@@ -128,7 +90,8 @@ fn write_status(out: &mut BytesMut, version: Version, status: u16, phrase: &[u8]
     out.put_slice(b"\r\n");
 }
 
-fn write_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+/// Writes one field's line.
+pub fn write_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.put_slice(name);
     out.put_slice(b": ");
     out.put_slice(value);

@@ -2,11 +2,12 @@
 //!
 //! Answers: is this request one that the short path serves, and what becomes of it? It is decided, edited, counted and
 //! logged by the same functions as any other; only its bytes go another way. `exchange` is one request's way, `client`
-//! watches who asks, `upstream` keeps connections to instances, `response` reads a response's head and `passing` its body, `lines` writes heads.
+//! watches who asks, `upstream` keeps connections to instances, `response` reads a response's head and `passing` its body, `head` is the request's and `lines` writes the response's.
 //! Never: a decision of its own. What is not plain is handed to the framework, with what is known of it.
 
 mod client;
 mod exchange;
+mod head;
 mod lines;
 mod passing;
 mod response;
@@ -20,7 +21,8 @@ use pingora::connectors::TransportConnector;
 use pingora::server::ShutdownWatch;
 
 use self::client::peer;
-use self::exchange::{Exchange, Path};
+use self::exchange::{End, Exchange, Path};
+use self::head::PlainHead;
 use super::context::{Context, Passage};
 use super::gate::{Decided, Gate};
 use super::intake::Verdict;
@@ -48,14 +50,25 @@ impl ShortPath for Short {
         shutdown: &ShutdownWatch,
     ) -> Served {
         let mut context = Context::begin(Instant::now(), SystemTime::now());
-        let Some(mut head) = request.header() else { return Served::HandedOver(request.into_bytes(), None) };
+        let Some(mut head) = PlainHead::of(&request) else {
+            return Served::HandedOver(request.into_bytes(), None);
+        };
         let verdict = self.gate.intake().take_in(&mut head, peer(client), &mut context);
-        match verdict {
+        let end = match verdict {
             Verdict::Proxy if context.passage().is_some_and(is_short) => {
                 let path = Path { gate: &self.gate, connector: &self.connector, shutdown };
-                Exchange::new(path, client, context).serve(request, head).await
+                Exchange::new(path, client, context).serve(&request, head).await
             }
-            verdict => Served::HandedOver(request.into_bytes(), Some(Box::new(Decided { context, verdict }))),
+            verdict => {
+                // Nothing else holds the request's bytes.
+                drop(head);
+                End::Undone(Decided { context, verdict })
+            }
+        };
+        match end {
+            End::Kept => Served::Kept(request.into_bytes()),
+            End::Closed => Served::Closed,
+            End::Undone(decided) => Served::HandedOver(request.into_bytes(), Some(Box::new(decided))),
         }
     }
 }
