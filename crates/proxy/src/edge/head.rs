@@ -56,6 +56,17 @@ pub struct Line {
     pub value: Span,
 }
 
+impl Line {
+    /// The line as it came, its end included, where it is written as we would.
+    pub fn whole(self, head: &[u8]) -> Option<&[u8]> {
+        let behind_name = self.name.end as usize;
+        let is_usual =
+            self.value.start as usize == behind_name + 2 && head.get(behind_name + 1) == Some(&b' ');
+        let whole = head.get(self.name.start as usize..self.value.end as usize + 2)?;
+        (is_usual && whole.ends_with(b"\r\n")).then_some(whole)
+    }
+}
+
 /// A part of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

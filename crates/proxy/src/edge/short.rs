@@ -11,7 +11,7 @@ use pingora::server::ShutdownWatch;
 
 use super::client_stream::ClientStream;
 use super::connection_state::Handed;
-use super::head::{Line, Lines};
+use super::head::Lines;
 
 /// Serves plain requests in the framework's place.
 pub trait ShortPath: Send + Sync + 'static {
@@ -81,6 +81,11 @@ impl PlainRequest {
         self.bytes.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]))
     }
 
+    /// Head and body.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub fn method(&self) -> &[u8] {
         self.lines.method.within(&self.bytes)
     }
@@ -110,13 +115,6 @@ impl PlainRequest {
             fields.append(name, value);
         }
         Some(fields)
-    }
-
-    /// The fields as they came: name and value.
-    pub fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let of = |line: &Line| (line.name, line.value);
-        let pairs = self.lines.fields.iter().map(of);
-        pairs.map(|(name, value)| (name.within(&self.bytes), value.within(&self.bytes)))
     }
 }
 

@@ -68,7 +68,7 @@ impl Intake<'_> {
     /// picked.
     pub fn take_in(&self, head: &mut impl RequestHead, peer: Peer, context: &mut Context) -> Verdict {
         let request_id = trace::request_id(head);
-        let trace = trace::fresh(head.fields(), (rand::random(), rand::random()));
+        let trace = trace::fresh(head.fields(), trace::draw);
         let asked = Asked { head: &*head, peer, request_id, trace, begun: context.begun };
         // A defect costs this request a 500 and nothing else.
         let decided = catch_unwind(AssertUnwindSafe(|| {

@@ -1,6 +1,10 @@
 //! What joins everything behind the edge: the request's id, and its W3C trace context where it came without a good one.
 
+use std::cell::RefCell;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, make_rng};
 
 use super::head::RequestHead;
 
@@ -12,14 +16,22 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// A whole `traceparent` of version 00; later ones may go on behind it.
 const LENGTH: usize = 55;
 
+/// Ids of requests only have to differ; what may not be guessed is drawn from the system's chance.
+pub fn draw() -> u128 {
+    thread_local! {
+        static DICE: RefCell<SmallRng> = RefCell::new(make_rng());
+    }
+    DICE.with_borrow_mut(|dice| dice.random())
+}
+
 /// A context for a request that comes without a good one; `None` leaves what it has alone. It is not sampled: nothing
 /// records here, and a service that does decides for itself.
-pub fn fresh(headers: &HeaderMap, chance: (u128, u64)) -> Option<HeaderValue> {
+pub fn fresh(headers: &HeaderMap, draw: impl Fn() -> u128) -> Option<HeaderValue> {
     if is_good(headers) {
         return None;
     }
     // All zeros would be no context.
-    let (trace, parent) = (hex::<32>(chance.0.max(1)), hex::<16>(chance.1.max(1).into()));
+    let (trace, parent) = (hex::<32>(draw().max(1)), hex::<16>((draw() >> 64).max(1)));
     HeaderValue::from_bytes(&[b"00-", &trace[..], b"-", &parent[..], b"-00"].concat()).ok()
 }
 
@@ -34,7 +46,7 @@ pub fn request_id(request: &mut impl RequestHead) -> HeaderValue {
     if let Some(id) = request.value(&REQUEST_ID).filter(|id| !id.is_empty()) {
         return id.clone();
     }
-    let id = hex::<32>(rand::random());
+    let id = hex::<32>(draw());
     let id = HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("none"));
     request.set(REQUEST_ID, id.clone());
     request.settle();
@@ -51,16 +63,24 @@ pub fn set_request_id(request: &mut impl RequestHead, id: &HeaderValue) {
 /// The last `N` hexadecimal digits of a number.
 pub fn hex<const N: usize>(number: u128) -> [u8; N] {
     let mut digits = [b'0'; N];
-    // A word at a time: numbers of sixteen bytes are slow to shift.
-    for (word, places) in (0..2).zip(digits.rchunks_mut(16)) {
-        let mut rest = (number >> (64 * word)) as u64;
-        for place in places.iter_mut().rev() {
-            let digit = (rest & 15) as u8;
-            *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-            rest >>= 4;
+    for (shift, places) in (0..u128::BITS).step_by(32).zip(digits.rchunks_mut(8)) {
+        let eight = eight_digits((number >> shift) as u32);
+        if let Some(last) = eight.get(eight.len() - places.len()..) {
+            places.copy_from_slice(last);
         }
     }
     digits
+}
+
+/// A number's digits, all at once: each to a byte of its own, then what it takes from there to its letter.
+fn eight_digits(number: u32) -> [u8; 8] {
+    const LETTERS: u64 = (b'a' - b'0' - 10) as u64;
+    let mut digits = u64::from(number);
+    digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff;
+    digits = (digits << 8 | digits) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits << 4 | digits) & 0x0f0f_0f0f_0f0f_0f0f;
+    let above_nine = ((digits + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (digits + 0x3030_3030_3030_3030 + above_nine * LETTERS).to_be_bytes()
 }
 
 fn is_good(headers: &HeaderMap) -> bool {
@@ -134,7 +154,7 @@ mod tests {
                 request.append_header(TRACEPARENT, *line).unwrap();
             }
             request.insert_header(TRACESTATE, "a=b").unwrap();
-            if let Some(context) = fresh(&request.headers, (1, 0)) {
+            if let Some(context) = fresh(&request.headers, || 1) {
                 set(&mut request, context);
             }
             let fresh = format!("00-{:032x}-{:016x}-00", 1, 1);

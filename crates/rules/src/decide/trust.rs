@@ -90,7 +90,17 @@ impl Trust {
             true => (self.client(address, headers), forwarded_scheme(headers).unwrap_or(peer.scheme)),
             false => (address, peer.scheme),
         };
-        let lies = headers.keys().filter(|name| self.misleads(name, forwarded_trusted, version_trusted));
+        // Nearly every name is none that says anything of a request's way.
+        let may_mislead = match has_one_spelling(self.version_header.as_str()) {
+            true => {
+                |name: &&HeaderName| name.as_str().starts_with(['x', 'f']) || !has_one_spelling(name.as_str())
+            }
+            false => |_: &&HeaderName| true,
+        };
+        let lies = headers
+            .keys()
+            .filter(may_mislead)
+            .filter(|name| self.misleads(name, forwarded_trusted, version_trusted));
         let mut edits: Vec<Edit> = lies.cloned().map(Edit::Remove).collect();
         // The word is for this proxy; an upstream would only write it into a log.
         if self.overrides.is_carried(headers) {
@@ -119,7 +129,7 @@ impl Trust {
         if name == MIRROR_HEADER {
             return !version_trusted;
         }
-        if !name.contains('_') && !version.contains('_') {
+        if has_one_spelling(name) && has_one_spelling(version) {
             return !forwarded_trusted && is_of_the_way(name) && !SET_ANYWAY.contains(&name);
         }
         let read = name.replace('_', "-");
@@ -214,6 +224,11 @@ pub fn set_baggage(headers: &HeaderMap, version: Option<&str>) -> Option<Edit> {
     let kept = baggage_members(headers).filter(|member| !is_version_member(member));
     let line = kept.chain(own.as_deref()).collect::<Vec<_>>().join(",");
     Some(set_or_remove(HeaderName::from_static(BAGGAGE), line.as_bytes()))
+}
+
+/// Whether a name has nothing in it that many read in two ways.
+fn has_one_spelling(name: &str) -> bool {
+    !name.as_bytes().contains(&b'_')
 }
 
 fn set_or_remove(name: HeaderName, value: &[u8]) -> Edit {

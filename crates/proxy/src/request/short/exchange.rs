@@ -20,6 +20,7 @@ use super::head::PlainHead;
 use super::lines::{self, Connection, Told};
 use super::passing::Passing;
 use super::response::{self, Asked, Framing, Head};
+use super::rooms;
 use super::upstream::{self, Key};
 use crate::edge::{Apart, ClientStream, PlainRequest};
 use crate::request::attempt::{self, Sent};
@@ -32,8 +33,6 @@ use graygate_rules::vocab::ErrorReason;
 
 /// Tries of one request, those at dead kept connections included: a bound on a loop that the budget ends long before.
 const MOST_TRIES: usize = 32;
-/// First room for what is written, and for what is read.
-const ROOM: usize = 4 << 10;
 /// What a connection without a request takes at once: no clock is read for it.
 const AT_ONCE: usize = 4 << 10;
 /// How long a connection that ends may take to say so.
@@ -69,7 +68,7 @@ pub enum End {
     /// Nothing more is to be done with the connection.
     Closed,
     /// The framework answers it.
-    Undone(Decided),
+    Undone(Box<Decided>),
 }
 
 /// A connection to an instance, in use.
@@ -94,7 +93,7 @@ enum Failed {
 
 impl<'e> Exchange<'e> {
     pub fn new(path: Path<'e>, client: &'e mut ClientStream, context: Context) -> Exchange<'e> {
-        let (out, input) = (BytesMut::with_capacity(ROOM), BytesMut::with_capacity(ROOM));
+        let (out, input) = (rooms::take(), rooms::take());
         let now = context.begun.instant;
         Exchange { path, client, context, now, out, input, written: None, bytes_out: 0 }
     }
@@ -103,7 +102,7 @@ impl<'e> Exchange<'e> {
     pub async fn serve(mut self, request: &PlainRequest, head: PlainHead<'_>) -> End {
         let mut head = Some(head);
         for _ in 0..MOST_TRIES {
-            let tried = self.attempt(request, head.take()).await;
+            let tried = self.attempt(request, &mut head).await;
             self.now = Instant::now();
             match tried {
                 Ok((connection, kept)) => {
@@ -131,7 +130,7 @@ impl<'e> Exchange<'e> {
     async fn attempt(
         &mut self,
         request: &PlainRequest,
-        head: Option<PlainHead<'_>>,
+        head: &mut Option<PlainHead<'_>>,
     ) -> Result<(Connection, Option<Link>), Failed> {
         let mut link = self.link().await?;
         let sent = Sent {
@@ -180,7 +179,7 @@ impl<'e> Exchange<'e> {
     async fn ask(
         &mut self,
         request: &PlainRequest,
-        head: Option<PlainHead<'_>>,
+        head: &mut Option<PlainHead<'_>>,
         link: &mut Link,
     ) -> Result<(Connection, bool)> {
         let unsent = self.send(request, head, link).await?;
@@ -213,10 +212,10 @@ impl<'e> Exchange<'e> {
     async fn send(
         &mut self,
         request: &PlainRequest,
-        head: Option<PlainHead<'_>>,
+        head: &mut Option<PlainHead<'_>>,
         link: &mut Link,
     ) -> Result<Option<Box<Error>>> {
-        let head = match head {
+        let head = match head.take() {
             Some(head) => head,
             None => read_again(request, &self.context)?,
         };
@@ -281,7 +280,7 @@ impl<'e> Exchange<'e> {
                 Some(head) => return Ok(head),
                 None => {}
             }
-            self.input.reserve(ROOM / 2);
+            self.input.reserve(rooms::ROOM / 2);
             let step = self.now + pause;
             let step = due.map_or(step, |due| due.min(step));
             let read = link.stream.read_buf(&mut self.input);
@@ -373,7 +372,7 @@ impl<'e> Exchange<'e> {
             observed::over(passage, self.now);
         }
         self.context.error = Some(reason);
-        End::Undone(Decided { context: self.context, verdict: Verdict::Error(reason) })
+        End::Undone(Box::new(Decided { context: self.context, verdict: Verdict::Error(reason) }))
     }
 
     /// There is nothing more to say: only the connection's end says that what was said is not whole.
@@ -403,6 +402,9 @@ impl<'e> Exchange<'e> {
         };
         let ended = report::Ended { status: self.written, at: now };
         report::finish(&gate.metrics, gate.access_log.as_ref(), &mut self.context, ended, told);
+        for room in [&mut self.out, &mut self.input] {
+            rooms::give_back(std::mem::take(room));
+        }
     }
 }
 

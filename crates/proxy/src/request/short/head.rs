@@ -6,7 +6,7 @@
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
-use super::lines::write_field;
+use super::lines::{write_field, write_line};
 use crate::edge::PlainRequest;
 use crate::request::head::RequestHead;
 
@@ -80,9 +80,10 @@ impl<'r> PlainHead<'r> {
         out.put_u8(b' ');
         out.put_slice(target);
         out.put_slice(b" HTTP/1.1\r\n");
-        for (name, value) in request.pairs() {
+        for line in &request.lines.fields {
+            let name = line.name.within(request.bytes());
             match self.changes.iter_mut().find(|change| change.replaces(name)) {
-                None => write_field(out, name, value),
+                None => write_line(out, line, request.bytes()),
                 // In the place of the first one of several.
                 Some(Change { edit: Edit::Set(own), is_written, .. }) if !*is_written => {
                     *is_written = true;
@@ -104,7 +105,9 @@ impl<'r> PlainHead<'r> {
     }
 
     fn replace(&mut self, name: HeaderName, edit: Edit) {
-        self.changes.retain(|change| change.name != name);
+        if self.changes.iter().any(|change| change.name == name) {
+            self.changes.retain(|change| change.name != name);
+        }
         self.changes.push(Change::new(name, edit));
     }
 }
@@ -172,7 +175,10 @@ impl RequestHead for PlainHead<'_> {
     }
 
     fn value(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.values(name).next()
+        if self.changes.iter().any(|change| change.name == *name) {
+            return self.values(name).next();
+        }
+        self.fields.get(name)
     }
 
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
@@ -263,9 +269,9 @@ mod tests {
         for _ in 0..2_000 {
             let mut plain = PlainHead::of(&request).unwrap();
             let mut framework = RequestHeader::build("GET", b"/p", None).unwrap();
-            for (name, value) in request.pairs() {
-                let name = HeaderName::from_bytes(name).unwrap();
-                framework.append_header(name, value).unwrap();
+            for line in &request.lines.fields {
+                let [name, value] = [line.name, line.value].map(|span| span.within(request.bytes()));
+                framework.append_header(HeaderName::from_bytes(name).unwrap(), value).unwrap();
             }
             for _ in 0..random.random_range(0..8) {
                 edit(&mut random, (&mut plain, &mut framework));

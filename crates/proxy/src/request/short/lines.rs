@@ -8,6 +8,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::date::get_cached_date;
 
 use super::response::Head;
+use crate::edge::Line;
 
 /// Whether the client's connection goes on behind the response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +38,7 @@ pub fn write_response(out: &mut BytesMut, head: &Head, bytes: &[u8], told: Told,
         // A response was made once.
         let is_date = name.eq_ignore_ascii_case(b"date");
         if !(is_dropped(name, head, told) || is_date && has_date) {
-            write_field(out, name, line.value.within(bytes));
+            write_line(out, line, bytes);
         }
         has_date |= is_date;
     }
@@ -88,6 +89,14 @@ fn write_status(out: &mut BytesMut, version: Version, status: u16, phrase: &[u8]
     out.put_u8(b' ');
     out.put_slice(phrase);
     out.put_slice(b"\r\n");
+}
+
+/// Writes a line that came: at once where it can stay as it is.
+pub fn write_line(out: &mut BytesMut, line: &Line, bytes: &[u8]) {
+    match line.whole(bytes) {
+        Some(whole) => out.put_slice(whole),
+        None => write_field(out, line.name.within(bytes), line.value.within(bytes)),
+    }
 }
 
 /// Writes one field's line.

@@ -2,7 +2,7 @@
 //!
 //! Answers: is this request one that the short path serves, and what becomes of it? It is decided, edited, counted and
 //! logged by the same functions as any other; only its bytes go another way. `exchange` is one request's way, `client`
-//! watches who asks, `upstream` keeps connections to instances, `response` reads a response's head and `passing` its body, `head` is the request's and `lines` writes the response's.
+//! watches who asks, `upstream` keeps connections to instances, `response` reads a response's head and `passing` its body, `head` is the request's and `lines` writes the response's; `rooms` lends both their bytes.
 //! Never: a decision of its own. What is not plain is handed to the framework, with what is known of it.
 
 mod client;
@@ -11,6 +11,7 @@ mod head;
 mod lines;
 mod passing;
 mod response;
+mod rooms;
 mod upstream;
 
 pub use self::response::{Asked, Framing, find as find_response};
@@ -62,13 +63,13 @@ impl ShortPath for Short {
             verdict => {
                 // Nothing else holds the request's bytes.
                 drop(head);
-                End::Undone(Decided { context, verdict })
+                End::Undone(Box::new(Decided { context, verdict }))
             }
         };
         match end {
             End::Kept => Served::Kept(request.into_bytes()),
             End::Closed => Served::Closed,
-            End::Undone(decided) => Served::HandedOver(request.into_bytes(), Some(Box::new(decided))),
+            End::Undone(decided) => Served::HandedOver(request.into_bytes(), Some(decided)),
         }
     }
 }
