@@ -398,7 +398,7 @@ fn what_rocketmq_forgets_by_itself_is_forgiven_where_the_group_connected_to_it_s
     log.stored.insert("plain-1".into(), 9.0);
     log.deliveries.push(delivery("plain-1", Via::Base, None, 33.0));
     let letters = |log: &Log| broken(log).keys().collect::<String>();
-    assert_eq!(letters(&log), "d", "nobody else got anything again");
+    assert_eq!(letters(&log), "d", "the other group got nothing again");
     log.straight = [9.5, 32.5].map(|begin| delivery("plain-2", Via::Base, None, begin)).into();
     assert_eq!(letters(&log), "");
     log.deliveries.push(delivery("plain-1", Via::Base, None, 33.5));

@@ -131,7 +131,7 @@ impl ShortPath for NoShortPath {
 #[cfg(test)]
 pub fn plain_request(bytes: &[u8]) -> PlainRequest {
     use super::head::{Head, find};
-    match find(bytes, 0, &super::Limits::default()) {
+    match find(bytes, 0, &super::settings::Limits::default()) {
         Head::Complete(found) => PlainRequest::new(BytesMut::from(bytes), found.lines.unwrap()),
         other => panic!("{other:?}"),
     }

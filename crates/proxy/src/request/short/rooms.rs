@@ -1,7 +1,7 @@
 //! Room for bytes, from one request to the next.
 //!
 //! Answers: where do the bytes of a request and its response lie meanwhile? Each thread keeps a few rooms of the usual size:
-//! to make them anew costs more than to decide a request. Never: looks at what is in them.
+//! to make new ones costs more than to decide a request. Never: looks at what is in them.
 
 use std::cell::RefCell;
 
