@@ -8,7 +8,7 @@ ENVOY ?= $(HOME)/.cache/graygate-loadtest/envoy/_bin/envoy
 export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny book bench bench-once bench-instructions judge-table values-speed fuzz differential availability malformed registries messages-proof messages-mutations messages-speed messages-soak plan-figures control-figures \
+.PHONY: help demo test lint doc deny book bench bench-once bench-instructions change-instructions judge-table values-speed fuzz differential availability malformed registries messages-proof messages-mutations messages-speed messages-soak plan-figures control-figures \
 	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools message-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
@@ -69,6 +69,14 @@ bench-instructions: cargo build-tools count-tools ## count the instructions of d
 	{ echo "Instructions of one call, $$(date -u +%F), commit $$(git rev-parse --short HEAD), $$(rustc --version)."; \
 	echo 'Counted by callgrind after a warm-up; `make bench-instructions` writes this file.'; echo; \
 	target/release/instructions; } | tee $$out.new; mv $$out.new $$out
+
+change-instructions: cargo build-tools count-tools ## count the instructions of a change of one rule alone, without LTO: minutes
+	nice -n 19 $(CARGO) build --locked --profile variant --package graygate-loadtest --bin instructions
+	@mkdir -p loadtest/results
+	@set -e -o pipefail; out=loadtest/results/change-instructions.md; trap 'rm -f $$out.new' EXIT; \
+	{ echo "Instructions of one change, $$(date -u +%F), commit $$(git rev-parse --short HEAD), $$(rustc --version), without LTO."; \
+	echo 'Counted by callgrind after a warm-up; `make change-instructions` writes this file.'; echo; \
+	$(or $(CARGO_TARGET_DIR),target)/variant/instructions changes; } | tee $$out.new; mv $$out.new $$out
 
 # How many runs of each kind `make judge-table` makes; 200 take twenty minutes.
 RUNS ?= 200

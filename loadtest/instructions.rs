@@ -1,6 +1,7 @@
 //! Instructions of single calls, counted by callgrind: comparable between machines, and the same in every run.
 //!
-//! `instructions` runs every case below valgrind, which counts only inside [`measured`], and prints a table.
+//! `instructions` runs every case below valgrind, which counts only inside [`measured`], and prints a table;
+//! `instructions changes` does so with the changes of rules alone.
 //! `instructions CASE SIZE` is one of these runs.
 #![expect(
     clippy::unwrap_used,
@@ -9,6 +10,8 @@
     reason = "a measurement serves no client"
 )]
 
+#[path = "../benches/policies/changes.rs"]
+mod changes;
 #[path = "../benches/policies/mod.rs"]
 mod policies;
 #[path = "../benches/policies/pools.rs"]
@@ -19,12 +22,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use changes::{Changes, Kind, Running, no_file};
 use graygate_proxy::observe::{
     Answered, Client, Drawn, Epoch, Identity, Observer, Question, Rest, Sighting, Subject, Tried,
 };
 use graygate_proxy::pools::Walk;
-use graygate_rules::compile::Compiled;
+use graygate_rules::compile::{Compiled, Memory, ReadFile, compile_next, compile_whole};
 use graygate_rules::decide::{PathBuffer, Scratch, ValueSet, normalise_host};
+use graygate_rules::documents::DocumentSet;
 use graygate_rules::spec::Balance;
 use graygate_rules::vocab::Share;
 use policies::{Documents, equality, half_regex, headers, list, request, with_rules};
@@ -34,7 +39,7 @@ use pools::pools;
 const CALLS: usize = 1_000;
 
 /// What is measured, and at which sizes.
-const CASES: [(&str, &[usize]); 15] = [
+const CASES: [(&str, &[usize]); 20] = [
     ("decide, rules of texts", &[10, 100, 1_000, 10_000]),
     ("decide, half of the rules patterns", &[10, 100, 1_000, 10_000]),
     ("decide, rules of lists", &[10, 100, 1_000, 10_000]),
@@ -50,21 +55,43 @@ const CASES: [(&str, &[usize]); 15] = [
     ("count a request, not asked", &[1]),
     ("count a request, asked, rows", &[2, 1_000]),
     ("count an error, asked, rows", &[2]),
+    (CHANGES[0], &[1_000, 10_000]),
+    (CHANGES[1], &[1_000, 10_000]),
+    (CHANGES[2], &[1_000, 10_000]),
+    (CHANGES[3], &[1_000, 10_000]),
+    (CHANGES[4], &[1_000, 10_000]),
 ];
+
+/// One rule of so many is another: the set with it, the compile, from the set to the snapshot in force with what was
+/// before let go, the same where only its share is another, and the compile by way of all documents.
+const CHANGES: [&str; 5] = [
+    "change a rule, the set",
+    "change a rule, compile",
+    "change a rule, in force",
+    "change a share, in force",
+    "change a rule, compile whole",
+];
+/// Calls of each of these.
+const CHANGED: usize = 100;
+
+fn calls(case: &str) -> usize {
+    if CHANGES.contains(&case) { CHANGED } else { CALLS }
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [case, size] => run(case, size.parse().unwrap()),
-        _ => table(),
+        [changes] if changes == "changes" => table(|case| CHANGES.contains(&case)),
+        _ => table(|_| true),
     }
 }
 
-fn table() {
+fn table(is_wanted: impl Fn(&str) -> bool) {
     println!("| instructions of one call | size | count |\n|---|--:|--:|");
-    for (case, sizes) in CASES {
+    for (case, sizes) in CASES.into_iter().filter(|(case, _)| is_wanted(case)) {
         for size in sizes {
-            println!("| {case} | {size} | {} |", count(case, *size) / CALLS);
+            println!("| {case} | {size} | {} |", count(case, *size) / calls(case));
         }
     }
 }
@@ -88,17 +115,21 @@ fn count(case: &str, size: usize) -> usize {
 
 /// The only thing counted; callgrind knows it by its name.
 #[inline(never)]
-fn measured(call: &mut dyn FnMut()) {
-    for _ in 0..CALLS {
+fn measured(calls: usize, call: &mut dyn FnMut()) {
+    for _ in 0..calls {
         call();
     }
 }
 
-fn repeat(mut call: impl FnMut()) {
-    for _ in 0..CALLS {
+fn repeat(call: impl FnMut()) {
+    repeat_so_often(CALLS, call);
+}
+
+fn repeat_so_often(calls: usize, mut call: impl FnMut()) {
+    for _ in 0..calls {
         call();
     }
-    measured(&mut call);
+    measured(calls, &mut call);
 }
 
 fn run(case: &str, size: usize) {
@@ -125,6 +156,14 @@ fn run(case: &str, size: usize) {
         "count a request, not asked" => count_request(Asked::No, GOOD, size),
         "count a request, asked, rows" => count_request(Asked::Yes, GOOD, size),
         "count an error, asked, rows" => count_request(Asked::Yes, Answered { is_error: true, ..GOOD }, size),
+        "change a rule, the set" => {
+            let mut changes = Changes::of(size, Kind::Condition);
+            repeat_so_often(CHANGED, || drop(black_box(changes.next_set())));
+        }
+        "change a rule, compile" => compile(size, compile_next),
+        "change a rule, compile whole" => compile(size, compile_whole),
+        "change a rule, in force" => publish(size, Kind::Condition),
+        "change a share, in force" => publish(size, Kind::Share),
         _ => panic!("`{case}` is no case"),
     }
 }
@@ -135,6 +174,23 @@ fn decide(compiled: &Compiled, path: &str, tenant: &str, user: &str) {
     repeat(|| {
         black_box(compiled.snapshot.decide(black_box(&request), &mut scratch));
     });
+}
+
+fn compile(size: usize, compile: fn(&DocumentSet, Memory, ReadFile<'_>) -> Compiled) {
+    let mut changes = Changes::of(size, Kind::Condition);
+    let mut memory = compile_whole(&changes.next_set(), Memory::default(), &no_file).memory;
+    let sets: Vec<_> = (0..2 * CHANGED).map(|_| changes.next_set()).collect();
+    let mut sets = sets.into_iter();
+    repeat_so_often(CHANGED, || {
+        let compiled = compile(&sets.next().unwrap(), std::mem::take(&mut memory), &no_file);
+        memory = compiled.memory;
+    });
+}
+
+fn publish(size: usize, kind: Kind) {
+    let (mut changes, mut running) = (Changes::of(size, kind), Running::default());
+    running.put_in_force(changes.next_set());
+    repeat_so_often(CHANGED, || running.put_in_force(changes.next_set()));
 }
 
 fn routes(size: usize) -> Compiled {

@@ -23,7 +23,7 @@ impl Documents {
     }
 
     pub fn set(self) -> DocumentSet {
-        DocumentSet { documents: self.0, ..DocumentSet::default() }
+        DocumentSet { documents: self.0.into(), ..DocumentSet::default() }
     }
 
     pub fn compile(self) -> Compiled {

@@ -28,8 +28,13 @@ use graygate_store::{Fingerprint, SourceStatus, Update};
 
 /// How long a start waits for the source before it runs what the cache holds.
 const CACHE_WAIT: Duration = Duration::from_millis(500);
-/// Longest rest between two compiles. Under a stream of changes each rests for as long as it took: changes that come
-/// meanwhile are taken up together, and requests keep half of the processor that compiles would fill.
+/// How many times as long as a compile took the next one waits, so that a stream of changes takes a tenth of a processor:
+/// changes that come meanwhile are taken up together.
+const REST_SHARE: u32 = 9;
+/// As long as that is no longer than this: a change is in force within 20 ms, of which a burst's end takes three.
+const REST_NOTICED: Duration = Duration::from_millis(10);
+/// Compiles that take longer rest for as long as they took, so that requests keep half of a processor, but no longer
+/// than this.
 const REST_LIMIT: Duration = Duration::from_millis(100);
 /// How far behind requests compiles stand, as `nice` counts: where both want one processor, requests get nine tenths of it.
 const NICENESS: i32 = 10;
@@ -112,7 +117,7 @@ impl Follower {
             loop {
                 let began = Instant::now();
                 self = self.publish(Offer::Fresh(update.clone())).await;
-                rested = Instant::now() + began.elapsed().min(REST_LIMIT);
+                rested = Instant::now() + rest(began.elapsed());
                 self.renew().await;
                 tokio::select! {
                     more = incoming.changed() => match more {
@@ -203,6 +208,11 @@ impl Follower {
     }
 }
 
+/// How long the next compile waits after one that took so long.
+fn rest(took: Duration) -> Duration {
+    (took * REST_SHARE).min(REST_NOTICED).max(took.min(REST_LIMIT))
+}
+
 /// Where a follower stands: who it reports as, what it begins with, and where it reports to.
 pub struct Place {
     pub member: Member,
@@ -269,8 +279,22 @@ impl PublishJob {
             problems: generation.problems.len(),
             documents: fingerprint.filter(|_| is_new),
             good: (is_new && self.is_kept)
-                .then(|| Good { revision: running, documents: Arc::new(self.publisher.good_texts()) }),
+                .then(|| Good { revision: running, documents: self.publisher.good_texts().clone() }),
         };
         (self, done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiles_take_a_tenth_of_a_processor_where_no_change_waits_long() {
+        for (took, rests) in
+            [(0, 0), (200, 1_800), (1_000, 9_000), (4_000, 10_000), (30_000, 30_000), (400_000, 100_000)]
+        {
+            assert_eq!(rest(Duration::from_micros(took)), Duration::from_micros(rests), "{took}");
+        }
     }
 }

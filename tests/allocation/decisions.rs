@@ -40,7 +40,7 @@ fn compiled_after(memory: &Memory, rules: &[&str]) -> Compiled {
     for (i, rule) in rules.iter().enumerate() {
         put(&format!("rules/{i}"), Raw::yaml(*rule));
     }
-    let set = DocumentSet { documents, ..DocumentSet::default() };
+    let set = DocumentSet { documents: documents.into(), ..DocumentSet::default() };
     let compiled = compile(&set, memory, &|_| Err(std::io::ErrorKind::NotFound.into()));
     assert_eq!(compiled.problems, []);
     compiled

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use graygate_rules::compile::{Compiled, Memory, Stale, compile, compile_next};
 use graygate_rules::decide::RuleIndex;
-use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
+use graygate_rules::documents::{DocumentId, DocumentSet, Documents, Raw};
 use graygate_rules::vocab::Name;
 
 use crate::oracle::cases::{change, change_many_rules, document_sets, many_rules};
@@ -115,8 +115,8 @@ fn an_index_that_stays_while_rules_change_decides_as_one_made_again() {
 }
 
 /// The documents in force, compiled by one that has never seen any.
-fn afresh(good: BTreeMap<DocumentId, Arc<Raw>>) -> Compiled {
-    let read = |(id, raw): (DocumentId, Arc<Raw>)| (id, Arc::new(Raw::clone(&raw)));
-    let set = DocumentSet { documents: good.into_iter().map(read).collect(), ..DocumentSet::default() };
+fn afresh(good: &Documents) -> Compiled {
+    let read = |(id, raw): (&DocumentId, &Arc<Raw>)| (id.clone(), Arc::new(Raw::clone(raw)));
+    let set = DocumentSet { documents: good.iter().map(read).collect(), ..DocumentSet::default() };
     compile(&set, &Memory::default(), &no_file)
 }

@@ -166,7 +166,7 @@ fn compiled(rules: &[String], routes: &[String]) -> Compiled {
     for (i, route) in routes.iter().enumerate() {
         put(&format!("routes/r{i}"), Raw::yaml(route.as_str()));
     }
-    let set = DocumentSet { documents, ..DocumentSet::default() };
+    let set = DocumentSet { documents: documents.into(), ..DocumentSet::default() };
     let compiled = compile(&set, &Memory::default(), &|_| Err(std::io::ErrorKind::NotFound.into()));
     let wrong: Vec<_> = compiled.problems.iter().take(3).collect();
     assert!(wrong.is_empty(), "{wrong:?}");

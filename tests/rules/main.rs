@@ -6,6 +6,7 @@
 mod checks;
 mod oracle;
 
+mod difference;
 mod differential;
 mod fuzzed;
 mod incremental;

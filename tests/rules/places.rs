@@ -18,7 +18,7 @@ fn version(places: Option<&Arc<Places>>, condition: &str, client: &str) -> Strin
     let id = |text: &str| DocumentId::parse(text).unwrap();
     let rule = format!("when: {condition}\nversion: gray");
     let documents = [("routes/r", "service: s"), ("services/s", "{}"), ("rules/a", rule.as_str())];
-    let documents = documents.map(|(name, text)| (id(name), Arc::new(Raw::yaml(text)))).into();
+    let documents = documents.map(|(name, text)| (id(name), Arc::new(Raw::yaml(text)))).into_iter().collect();
     let set = DocumentSet { documents, ..DocumentSet::default() };
     let compiled = compile(&set, &Memory::default(), &no_file);
     assert_eq!(compiled.problems, [], "{condition}");

@@ -195,12 +195,7 @@ fn process() -> Process {
     }
 }
 
-fn texts(
-    documents: &std::collections::BTreeMap<
-        graygate_rules::documents::DocumentId,
-        Arc<graygate_rules::documents::Raw>,
-    >,
-) -> State {
+fn texts(documents: &graygate_rules::documents::Documents) -> State {
     let text = |raw: &graygate_rules::documents::Raw| String::from_utf8(raw.body.to_vec()).unwrap();
     documents.iter().map(|(id, raw)| (id.to_string(), text(raw))).collect()
 }
@@ -441,7 +436,7 @@ impl World {
             self.put_in_force(&admitted);
             let process = &mut self.process;
             if !admitted.is_held_back {
-                let documents = Arc::new(process.publisher.good_texts());
+                let documents = process.publisher.good_texts().clone();
                 process.good = Some(Good { revision: admitted.set.revision, documents });
             }
         }
@@ -464,7 +459,7 @@ impl World {
                 }
             }
         }
-        assert_eq!(texts(&process.publisher.good_texts()), process.running);
+        assert_eq!(texts(process.publisher.good_texts()), process.running);
         check_rules(&generation, &process.running);
         assert!(Arc::ptr_eq(&process.live.running().unwrap(), &generation));
         self.seen.published += 1;
@@ -497,7 +492,7 @@ impl World {
         self.seen.crashed += 1;
         self.process = process();
         let Ok(Some(set)) = self.cache.load() else { return };
-        let known = |good: &Good| good.revision == set.revision && *good.documents == set.documents;
+        let known = |good: &Good| good.revision == set.revision && good.documents == set.documents;
         assert!(self.stored.iter().any(known), "the cache holds what never ran");
         self.process.publisher.remember(Memory::from_good(set.documents.clone()));
         self.process.running = texts(&set.documents);

@@ -9,9 +9,8 @@
 //! origin, and for each document a line with its format, length and identity, its bytes, and a line's end.
 
 use super::update::{Shutdown, ended};
-use graygate_rules::documents::{DocumentId, DocumentSet, Format, Raw};
+use graygate_rules::documents::{DocumentId, DocumentSet, Documents, Format, Raw};
 use graygate_rules::vocab::Revision;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -39,7 +38,7 @@ const PAUSE_SHARE: u32 = 20;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Good {
     pub revision: Revision,
-    pub documents: Arc<BTreeMap<DocumentId, Arc<Raw>>>,
+    pub documents: Documents,
 }
 
 /// Why the cache cannot be read or written.

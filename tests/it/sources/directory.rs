@@ -29,7 +29,9 @@ async fn every_kind_of_change_is_followed() {
     following.says("rules/a", "1").await;
     assert_eq!(following.revision(), 1);
     let b = DocumentId::parse("rules/b").unwrap();
-    let body = |following: &Following| following.updates.borrow().as_ref().unwrap().set.documents[&b].clone();
+    let body = |following: &Following| {
+        following.updates.borrow().as_ref().unwrap().set.documents.get(&b).unwrap().clone()
+    };
     let before = body(&following);
 
     let begun = Instant::now();

@@ -2,10 +2,9 @@
 //!
 //! Everything follows from one seed: the same seed gives the same documents.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
+use graygate_rules::documents::{DocumentId, DocumentSet, Documents, Raw};
 use graygate_rules::vocab::Problem;
 
 use super::dice::{Dice, quoted};
@@ -68,7 +67,7 @@ const PATHS: [&str; 18] = [
 
 /// The documents of two moments: the second has some of the first changed, broken, doubled or deleted.
 pub fn document_sets(dice: &mut Dice) -> [DocumentSet; 2] {
-    let mut first = BTreeMap::new();
+    let mut first = Documents::default();
     for service in SERVICES {
         if dice.chance(88) {
             put(&mut first, &format!("services/{service}"), service_text(dice));
@@ -94,11 +93,11 @@ pub fn document_sets(dice: &mut Dice) -> [DocumentSet; 2] {
     [DocumentSet { documents: first, ..DocumentSet::default() }, second]
 }
 
-fn put(set: &mut BTreeMap<DocumentId, Arc<Raw>>, id: &str, text: String) {
+fn put(set: &mut Documents, id: &str, text: String) {
     set.insert(DocumentId::parse(id).unwrap(), Arc::new(Raw::yaml(text.as_str())));
 }
 
-fn lists(set: &mut BTreeMap<DocumentId, Arc<Raw>>, dice: &mut Dice) {
+fn lists(set: &mut Documents, dice: &mut Dice) {
     let mut part = |id: &str, text: String| {
         set.insert(DocumentId::parse(id).unwrap(), Arc::new(Raw::list(text.as_str())));
     };
@@ -117,7 +116,7 @@ fn lists(set: &mut BTreeMap<DocumentId, Arc<Raw>>, dice: &mut Dice) {
     }
 }
 
-fn changed(first: &BTreeMap<DocumentId, Arc<Raw>>, dice: &mut Dice) -> DocumentSet {
+fn changed(first: &Documents, dice: &mut Dice) -> DocumentSet {
     let mut set = DocumentSet::default();
     for (id, raw) in first {
         match dice.below(20) {
@@ -166,7 +165,7 @@ pub fn change(set: &mut DocumentSet, dice: &mut Dice) {
             3 | 4 => drop(documents.insert(new.unwrap(), Arc::new(Raw::yaml(alike_text(dice).as_str())))),
             5 => drop(documents.remove(old)),
             6..11 => {
-                if let Some(text) = rewritten(&documents[old].body, dice) {
+                if let Some(text) = rewritten(&documents.get(old).unwrap().body, dice) {
                     documents.insert(old.clone(), Arc::new(Raw::yaml(text.as_str())));
                 }
             }
@@ -178,6 +177,42 @@ pub fn change(set: &mut DocumentSet, dice: &mut Dice) {
             }
             14 => put(documents, &format!("services/{}", dice.pick(&SERVICES)), service_text(dice)),
             _ => put(documents, &format!("routes/r{}", dice.below(6)), route_text(dice)),
+        }
+    }
+}
+
+/// Writes, moves, breaks, mends or deletes a few rules, and nothing else.
+#[allow(dead_code, reason = "not every user of the oracle changes documents")]
+pub fn change_rules(set: &mut DocumentSet, dice: &mut Dice) {
+    for _ in 0..1 + dice.below(3) {
+        let there: Vec<DocumentId> =
+            set.documents.keys().filter(|id| id.kind.folder() == "rules").cloned().collect();
+        let new = format!("rules/{}{}", dice.pick(&["a", "B", "m0", "z-"]), dice.below(60));
+        let documents = &mut set.documents;
+        let (Some(old), true) = (there.get(dice.below(there.len().max(1))), dice.chance(80)) else {
+            put(documents, &new, rule_text(dice));
+            continue;
+        };
+        let text = documents.get(old).map(|raw| String::from_utf8(raw.body.to_vec()).unwrap());
+        let mut fields: serde_json::Value =
+            text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        match dice.below(10) {
+            0 => drop(documents.remove(old)),
+            1 => put(documents, &old.to_string(), "version: gray\nwhen: {all: []}".into()),
+            2 | 3 => put(documents, &old.to_string(), rule_text(dice)),
+            4 if fields.is_object() => {
+                fields["mirror"] = serde_json::json!({ "service": dice.pick(&["s1", "s2", "s9"]) });
+                put(documents, &old.to_string(), fields.to_string());
+            }
+            5 if fields.is_object() => {
+                fields["services"] = serde_json::json!([dice.pick(&SERVICES).trim_matches('"')]);
+                put(documents, &old.to_string(), fields.to_string());
+            }
+            _ => {
+                if let Some(text) = rewritten(&documents.get(old).unwrap().body, dice) {
+                    put(documents, &old.to_string(), text);
+                }
+            }
         }
     }
 }

@@ -117,7 +117,7 @@ fn served(
         service: service.name.to_string(),
         version,
         reason: choice.reason.as_str(),
-        rule: choice.rule.map(|id| service.rules[id].name.to_string()),
+        rule: choice.rule.map(|id| service.rules.get(id).unwrap().name.to_string()),
         bucket: choice.bucket.map(|bucket| bucket.number()),
         issue_cookie: choice.issue_cookie,
         chain,

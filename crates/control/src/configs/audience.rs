@@ -132,7 +132,7 @@ impl Audiences {
             all.push(audience);
         }
         documents.extend(lists.iter().map(|(id, raw)| (id.clone(), raw.clone())));
-        let set = DocumentSet { documents, ..DocumentSet::default() };
+        let set = DocumentSet { documents: documents.into(), ..DocumentSet::default() };
         let memory = before.compiled.memory.clone();
         let compiled = compile::compile_next(&set, memory, &|path| std::fs::read(path));
         let mut by_key: HashMap<String, Vec<usize>> = HashMap::new();

@@ -266,7 +266,7 @@ impl Control {
             recorded.push((*id, *text));
             plan.transaction.expect(slot, known.map_or(0, |stored| stored.revision));
             put_known(&mut plan.transaction, id, text.as_ref());
-            let old = before.and_then(|view| view.set.documents.get(*id));
+            let old = before.and_then(|view| view.set.documents.get(id));
             let old = old.map(|raw| Text::of(Bytes::copy_from_slice(&raw.body)));
             let action = if text.is_some() { "document.put" } else { "document.delete" };
             plan.deeds
@@ -294,7 +294,7 @@ impl Control {
         let held = self.view();
         let view = before.unwrap_or(&held);
         let touches = |(id, text): &&(&DocumentId, &Option<Bytes>)| {
-            let old = view.set.documents.get(*id).map(|raw| view.touch(id, &raw.body));
+            let old = view.set.documents.get(id).map(|raw| view.touch(id, &raw.body));
             let new = text.as_ref().map(|text| view.touch(id, text));
             [old, new].into_iter().flatten().any(|touch| self.waits_for_two(&touch))
         };
@@ -315,10 +315,8 @@ fn differences(old: &DocumentSet, new: &DocumentSet) -> Changes {
         }
     }
     // One that cannot be had for a moment is not gone.
-    let gone = old
-        .documents
-        .keys()
-        .filter(|id| !new.documents.contains_key(*id) && !new.ambiguous.contains_key(*id));
+    let gone =
+        old.documents.keys().filter(|id| !new.documents.contains_key(id) && !new.ambiguous.contains_key(*id));
     changes.extend(gone.map(|id| (id.clone(), None)));
     changes
 }

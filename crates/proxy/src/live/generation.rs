@@ -12,10 +12,10 @@ use super::mirrors::Shadows;
 use crate::limits::Limits;
 use crate::metrics::{Metrics, VersionMetrics};
 use crate::pools::{PeerTemplate, ServicePools};
-use graygate_rules::compile::Counts;
+use graygate_rules::compile::{CompiledService, Counts};
 use graygate_rules::decide::{Choice, RouteId, RulePlan, ServiceId, ServicePlan, Snapshot, Trust, VersionId};
 use graygate_rules::spec::{MessageGroup, Transport};
-use graygate_rules::vocab::{FallbackReason, Problem, Reason, Revision};
+use graygate_rules::vocab::{Chunks, Derived, FallbackReason, Problem, Reason, Revision};
 use graygate_telemetry::Counter;
 
 /// The one cell. Requests load it once and keep what they found to their end.
@@ -52,10 +52,12 @@ pub struct Generation {
     pub snapshot: Snapshot,
     /// In the order of the snapshot's services.
     pub services: Box<[Arc<ServiceRuntime>]>,
+    /// What they were made from: the same in memory where nothing but rules has changed since.
+    pub(super) made_from: Arc<[CompiledService]>,
     /// What is believed of requests; `None`: what the process began with.
     pub trust: Option<Arc<Trust>>,
     /// Of the routes on which anything is limited.
-    pub(super) route_limits: RouteLimits,
+    pub(super) route_limits: Arc<RouteLimits>,
     pub(super) limits: Arc<Limits>,
     /// Where copies of requests go.
     pub shadows: Shadows,
@@ -91,6 +93,13 @@ impl Generation {
 pub struct ServiceRuntime {
     pub pools: Arc<ServicePools>,
     pub peers: Arc<PeerTemplate>,
+    counters: Arc<ServiceCounters>,
+    /// By rule.
+    rules: Chunks<RuleCounters>,
+}
+
+/// What is counted of a service, but by rule: it stays where nothing but rules changes.
+struct ServiceCounters {
     versions: Box<[Arc<VersionMetrics>]>,
     ejections: Box<[Arc<Counter>]>,
     retries_suppressed: Arc<Counter>,
@@ -112,10 +121,9 @@ struct Decisions {
     /// By version, of testers' words.
     overridden: Box<[Arc<Counter>]>,
     overridden_unknown: Arc<Counter>,
-    /// By rule; each with the versions it can give.
-    rules: Box<[RuleCounters]>,
 }
 
+/// Of one rule, with the versions it can give.
 type RuleCounters = Arc<[(VersionId, Arc<Counter>)]>;
 
 impl ServiceRuntime {
@@ -134,40 +142,54 @@ impl ServiceRuntime {
             .filter(|(_, runtime)| runtime.peers.transport() == transport)
             .map(|(_, runtime)| runtime.peers.clone());
         let versions = words.clone().map(|word| metrics.version(service, word));
-        ServiceRuntime {
-            pools,
-            peers: peers.unwrap_or_else(|| Arc::new(PeerTemplate::new(transport))),
+        let counters = ServiceCounters {
             versions: versions.collect(),
             ejections: words.map(|word| metrics.ejections(service, word)).collect(),
             retries_suppressed: metrics.retries_suppressed(service),
             unknown_version: metrics.version(service, UNKNOWN_VERSION),
-            decisions: Decisions::resolve(plan, metrics, before),
+            decisions: Decisions::resolve(plan, metrics),
             fallbacks: fallbacks(plan, metrics),
             rescues: rescues(plan, metrics),
+        };
+        ServiceRuntime {
+            pools,
+            peers: peers.unwrap_or_else(|| Arc::new(PeerTemplate::new(transport))),
+            counters: Arc::new(counters),
+            rules: RuleCounting::of(plan, metrics, before).everywhere(),
+        }
+    }
+
+    /// The same service with the rules of another plan, whose versions have the same numbers.
+    pub fn with_rules(&self, before: &ServicePlan, plan: &ServicePlan, metrics: &Metrics) -> ServiceRuntime {
+        ServiceRuntime {
+            pools: self.pools.clone(),
+            peers: self.peers.clone(),
+            counters: self.counters.clone(),
+            rules: RuleCounting::of(plan, metrics, Some((before, self))).nearby(),
         }
     }
 
     pub fn version(&self, version: Option<VersionId>) -> &Arc<VersionMetrics> {
-        version.and_then(|id| self.versions.get(id)).unwrap_or(&self.unknown_version)
+        version.and_then(|id| self.counters.versions.get(id)).unwrap_or(&self.counters.unknown_version)
     }
 
     /// Counts that an instance of this version was ejected.
     pub fn ejected(&self, version: VersionId) {
-        if let Some(counter) = self.ejections.get(version) {
+        if let Some(counter) = self.counters.ejections.get(version) {
             counter.increment();
         }
     }
 
     /// Counts a retry that the service's budget did not allow.
     pub fn retry_suppressed(&self) {
-        self.retries_suppressed.increment();
+        self.counters.retries_suppressed.increment();
     }
 
     /// Counts a decision.
     pub fn decided(&self, choice: &Choice) {
-        let decisions = &self.decisions;
+        let decisions = &self.counters.decisions;
         let counter = match (choice.reason, choice.rule, choice.version) {
-            (Reason::Rule, Some(rule), Some(version)) => decisions.rules.get(rule).and_then(|counters| {
+            (Reason::Rule, Some(rule), Some(version)) => self.rules.get(rule).and_then(|counters| {
                 counters.iter().find(|(given, _)| *given == version).map(|(_, counter)| counter)
             }),
             (Reason::Override, _, Some(version)) => decisions.overridden.get(version),
@@ -183,14 +205,14 @@ impl ServiceRuntime {
 
     /// Counts that a file which `from` did not have was found at `to`.
     pub fn rescued(&self, from: Option<VersionId>, to: VersionId) {
-        if let Some(counter) = self.rescues.get(&(from, to)) {
+        if let Some(counter) = self.counters.rescues.get(&(from, to)) {
             counter.increment();
         }
     }
 
     /// Counts that a request decided for `from` was given to `to`.
     pub fn fell_back(&self, from: Option<VersionId>, to: VersionId, reason: FallbackReason) {
-        if let Some(counter) = self.fallbacks.get(&(from, to, reason)) {
+        if let Some(counter) = self.counters.fallbacks.get(&(from, to, reason)) {
             counter.increment();
         }
     }
@@ -211,74 +233,84 @@ fn rescues(plan: &ServicePlan, metrics: &Metrics) -> HashMap<(Option<VersionId>,
 }
 
 impl Decisions {
-    fn resolve(
-        plan: &ServicePlan,
-        metrics: &Metrics,
-        before: Option<(&ServicePlan, &ServiceRuntime)>,
-    ) -> Decisions {
+    fn resolve(plan: &ServicePlan, metrics: &Metrics) -> Decisions {
         let service = plan.name.as_str();
         let word = |id: VersionId| plan.version(id).map_or(UNKNOWN_VERSION, |version| version.word.as_str());
-        let count = |version: &str, reason, rule: &str| metrics.decision(service, version, reason, rule);
-        let mut known = KnownCounters::of(plan, before);
-        let rules = plan.rules.iter().map(|rule| {
-            known.get(rule.name.as_str(), rule.outcome.versions()).unwrap_or_else(|| {
-                let versions = rule.outcome.versions();
-                versions.map(|id| (id, count(word(id), Reason::Rule, rule.name.as_str()))).collect()
-            })
-        });
+        let count = |version: &str, reason| metrics.decision(service, version, reason, "");
+        let each = |reason| {
+            let words = plan.versions.iter().map(|version| version.word.as_str());
+            words.map(|word| count(word, reason)).collect()
+        };
         Decisions {
-            default: count(word(0), Reason::Default, ""),
-            inherited: plan
-                .versions
-                .iter()
-                .map(|version| count(version.word.as_str(), Reason::Inherited, ""))
-                .collect(),
-            overridden: plan
-                .versions
-                .iter()
-                .map(|version| count(version.word.as_str(), Reason::Override, ""))
-                .collect(),
-            overridden_unknown: count(UNKNOWN_VERSION, Reason::Override, ""),
-            inherited_unknown: count(UNKNOWN_VERSION, Reason::Inherited, ""),
-            rules: rules.collect(),
+            default: count(word(0), Reason::Default),
+            inherited: each(Reason::Inherited),
+            overridden: each(Reason::Override),
+            overridden_unknown: count(UNKNOWN_VERSION, Reason::Override),
+            inherited_unknown: count(UNKNOWN_VERSION, Reason::Inherited),
         }
     }
 }
 
-/// Counters of the previous generation by rule; empty when versions have other numbers now.
-struct KnownCounters<'a> {
-    rules: &'a [Arc<RulePlan>],
-    counters: &'a [RuleCounters],
-    /// The rule behind the last one found: rules keep their order, so the next is almost always there.
-    next: usize,
-    /// Made when one is not.
-    by_name: Option<HashMap<&'a str, usize>>,
+/// How far behind the last rule that was known the next one is looked for.
+const NEAR: usize = 4;
+
+/// The counters of a service's rules, from those of the previous generation as far as they go.
+struct RuleCounting<'a> {
+    plan: &'a ServicePlan,
+    metrics: &'a Metrics,
+    /// `None` where versions have other numbers now.
+    before: Option<Derived<'a, Arc<RulePlan>, RuleCounters>>,
 }
 
-impl<'a> KnownCounters<'a> {
-    fn of(plan: &ServicePlan, before: Option<(&'a ServicePlan, &'a ServiceRuntime)>) -> KnownCounters<'a> {
-        let words = |plan: &ServicePlan| plan.versions.iter().map(|v| v.word.clone()).collect::<Vec<_>>();
-        let same = before.filter(|(old, _)| words(old) == words(plan));
-        let (rules, counters) =
-            same.map_or((&[][..], &[][..]), |(old, runtime)| (&*old.rules, &*runtime.decisions.rules));
-        KnownCounters { rules, counters, next: 0, by_name: None }
+impl<'a> RuleCounting<'a> {
+    fn of(
+        plan: &'a ServicePlan,
+        metrics: &'a Metrics,
+        before: Option<(&'a ServicePlan, &'a ServiceRuntime)>,
+    ) -> RuleCounting<'a> {
+        let words = |plan: &'a ServicePlan| plan.versions.iter().map(|version| &version.word);
+        let same = before.filter(|(old, _)| words(old).eq(words(plan)));
+        let before = same.map(|(old, runtime)| Derived { of: &old.rules, made: &runtime.rules });
+        RuleCounting { plan, metrics, before }
     }
 
-    fn get(&mut self, rule: &str, versions: impl Iterator<Item = VersionId>) -> Option<RuleCounters> {
-        let at = match self.rules.get(self.next) {
-            Some(next) if next.name.as_str() == rule => self.next,
-            _ => self.find(rule)?,
+    /// Rules keep their order, so the next is almost always there. The few that are not are looked up.
+    fn nearby(&self) -> Chunks<RuleCounters> {
+        self.plan.rules.derive(self.before, near, |rule| self.look_up(rule))
+    }
+
+    /// Wherever a rule stood: ten thousand are not looked up because a few in front of them are gone.
+    fn everywhere(&self) -> Chunks<RuleCounters> {
+        let mut by_name: Option<HashMap<&str, usize>> = None;
+        let places = || {
+            let rules = self.before.iter().flat_map(|before| before.of.iter().enumerate());
+            rules.map(|(at, rule)| (rule.name.as_str(), at)).collect()
         };
-        self.next = at + 1;
-        let counters = self.counters.get(at)?;
-        counters.iter().map(|(version, _)| *version).eq(versions).then(|| counters.clone())
+        let find = |old: &Chunks<Arc<RulePlan>>, rule: &Arc<RulePlan>, next: usize| {
+            near(old, rule, next).or_else(|| {
+                let at = *by_name.get_or_insert_with(places).get(rule.name.as_str())?;
+                old.get(at).filter(|old| counts_alike(old, rule)).map(|_| at)
+            })
+        };
+        self.plan.rules.derive(self.before, find, |rule| self.look_up(rule))
     }
 
-    fn find(&mut self, rule: &str) -> Option<usize> {
-        let rules = self.rules;
-        let index = || rules.iter().enumerate().map(|(at, rule)| (rule.name.as_str(), at)).collect();
-        self.by_name.get_or_insert_with(index).get(rule).copied()
+    fn look_up(&self, rule: &RulePlan) -> RuleCounters {
+        let word = |id| self.plan.version(id).map_or(UNKNOWN_VERSION, |version| version.word.as_str());
+        let service = self.plan.name.as_str();
+        let counter = |id| self.metrics.decision(service, word(id), Reason::Rule, rule.name.as_str());
+        rule.outcome.versions().map(|id| (id, counter(id))).collect()
     }
+}
+
+fn near(old: &Chunks<Arc<RulePlan>>, rule: &Arc<RulePlan>, next: usize) -> Option<usize> {
+    let near = old.iter_from(next).take(NEAR).position(|known| counts_alike(known, rule))?;
+    Some(next + near)
+}
+
+/// Whether both are counted as one, where versions have the same numbers.
+fn counts_alike(old: &Arc<RulePlan>, new: &Arc<RulePlan>) -> bool {
+    Arc::ptr_eq(old, new) || (old.name == new.name && old.outcome.versions().eq(new.outcome.versions()))
 }
 
 fn fallbacks(

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use graygate_rules::documents::{DocumentSet, Kind};
+use graygate_rules::documents::{DocumentId, DocumentSet, Kind};
 use graygate_rules::vocab::{Counting, Place, Problem, Revision};
 
 /// A set without any of these cannot serve a single request.
@@ -84,13 +84,15 @@ fn lost(before: &DocumentSet, offered: &DocumentSet) -> impl Iterator<Item = Kin
 }
 
 fn has(set: &DocumentSet, kind: Kind) -> bool {
-    set.documents.keys().chain(set.ambiguous.keys()).any(|id| id.kind == kind)
+    let first = DocumentId { kind, name: "".into() };
+    let next = set.documents.range(first..).next();
+    next.is_some_and(|(id, _)| id.kind == kind) || set.ambiguous.keys().any(|id| id.kind == kind)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use graygate_rules::documents::{DocumentId, Raw};
+    use graygate_rules::documents::Raw;
 
     fn set(revision: Revision, documents: &str) -> Arc<DocumentSet> {
         let ids = documents.split_whitespace().map(|text| DocumentId::parse(text).unwrap());

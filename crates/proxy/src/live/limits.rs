@@ -48,7 +48,8 @@ pub(super) fn resolve(snapshot: &Snapshot, limits: &Limits, metrics: &Metrics) -
     };
     let of_service =
         |service: &ServicePlan| limiter(Kind::Service, &service.name, service.limit.as_ref()?).map(Arc::new);
-    let services: Vec<Option<Arc<Limiter>>> = snapshot.services.iter().map(of_service).collect();
+    let services: Vec<Option<Arc<Limiter>>> =
+        snapshot.services.iter().map(|service| of_service(service)).collect();
     let mut resolved = RouteLimits::default();
     for (id, route) in snapshot.routes.routes.iter().enumerate() {
         let at = service_of(route);

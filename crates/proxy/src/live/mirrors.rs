@@ -16,7 +16,8 @@ use graygate_rules::vocab::{DocumentId, Kind, Mirror, Name};
 /// By what decided; a mirror that leads nowhere has none.
 #[derive(Default)]
 pub struct Shadows {
-    routes: HashMap<RouteId, Arc<Shadow>, FixedState>,
+    /// Shared with the generation before where nothing but rules has changed.
+    routes: Arc<HashMap<RouteId, Arc<Shadow>, FixedState>>,
     rules: HashMap<(ServiceId, RuleId), Arc<Shadow>, FixedState>,
 }
 
@@ -49,22 +50,34 @@ impl Shadows {
 }
 
 impl Resolving<'_> {
-    pub fn shadows(&self) -> Shadows {
-        let mut shadows = Shadows::default();
+    /// `before` has the same routes and services, as far as there is one.
+    pub fn shadows(&self, before: Option<&Shadows>) -> Shadows {
+        let routes = before.map_or_else(|| Arc::new(self.of_routes()), |before| before.routes.clone());
+        Shadows { routes, rules: self.of_rules() }
+    }
+
+    fn of_routes(&self) -> HashMap<RouteId, Arc<Shadow>, FixedState> {
+        let mut shadows = HashMap::default();
         for (id, route) in self.snapshot.routes.routes.iter().enumerate() {
             let Some(mirror) = &route.mirror else { continue };
             let Target::Service { service: ServiceTarget::Known(service), .. } = route.target else {
                 continue;
             };
             if let Some(shadow) = self.shadow((Kind::Route, &route.name), service, mirror) {
-                shadows.routes.insert(id, shadow);
+                shadows.insert(id, shadow);
             }
         }
+        shadows
+    }
+
+    fn of_rules(&self) -> HashMap<(ServiceId, RuleId), Arc<Shadow>, FixedState> {
+        let mut shadows = HashMap::default();
         for (service, plan) in self.snapshot.services.iter().enumerate() {
-            for (id, rule) in plan.rules.iter().enumerate() {
+            for id in &plan.mirrors {
+                let Some(rule) = plan.rules.get(*id) else { continue };
                 let Some(mirror) = &rule.mirror else { continue };
                 if let Some(shadow) = self.shadow((Kind::Rule, &rule.name), service, mirror) {
-                    shadows.rules.insert((service, id), shadow);
+                    shadows.insert((service, *id), shadow);
                 }
             }
         }

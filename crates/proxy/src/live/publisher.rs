@@ -12,10 +12,9 @@ use crate::limits::Limits;
 use crate::metrics::{Metrics, OTHER_PROBLEMS};
 use crate::mirror::Mirrors;
 use crate::pools::Registry;
-use graygate_rules::compile::{CompiledService, Memory, ReadFile, Renewed, Stale, compile_next};
+use graygate_rules::compile::{Compiled, CompiledService, Memory, ReadFile, Renewed, Stale, compile_next};
 use graygate_rules::decide::{ServicePlan, Trust};
-use graygate_rules::documents::{DocumentId, Kind, Raw};
-use graygate_rules::spec::ServiceSpec;
+use graygate_rules::documents::{Documents, Kind};
 use graygate_rules::vocab::{Name, Place, Problem};
 
 /// Compiles and publishes. There is one of it, and nothing else writes the cell.
@@ -74,33 +73,44 @@ impl Publisher {
         self.live.offer(admitted.offered);
         self.metrics.set_offered(admitted.offered);
         let compiled = compile_next(set, std::mem::take(&mut self.memory), read_file);
-        let problems = [compiled.problems, self.of_files.clone()].concat();
+        let problems = [&compiled.problems[..], &self.of_files].concat();
         self.note_problems(&problems, now);
-        let services = self.resolve(&compiled.snapshot.services, compiled.services);
-        let route_limits = limits::resolve(&compiled.snapshot, &self.limits, &self.metrics);
+        let running = self.live.running();
+        // Where nothing but rules has changed, all that does not follow from rules stays.
+        let before = running.as_deref().filter(|before| Arc::ptr_eq(&before.made_from, &compiled.services));
+        let services = match before {
+            Some(before) => self.with_rules(before, &compiled.snapshot.services),
+            None => self.resolve(running.as_deref(), &compiled),
+        };
         let snapshot = &compiled.snapshot;
+        let route_limits = match before {
+            Some(before) => before.route_limits.clone(),
+            None => Arc::new(limits::resolve(snapshot, &self.limits, &self.metrics)),
+        };
         let (mirrors, metrics) = (&self.mirrors, &self.metrics);
         let reach = |service: &Arc<ServiceRuntime>| Reach {
             pools: service.pools.clone(),
             peers: service.peers.clone(),
         };
         let reach: Vec<Reach> = services.iter().map(reach).collect();
-        let shadows = Resolving { snapshot, services: &reach, mirrors, metrics }.shadows();
+        let shadows = Resolving { snapshot, services: &reach, mirrors, metrics }
+            .shadows(before.map(|before| &before.shadows));
         let generation = Arc::new(Generation {
             revision: set.revision,
             since: now,
             snapshot: compiled.snapshot,
             services,
+            made_from: compiled.services,
             trust: self.trust.clone(),
             route_limits,
             limits: self.limits.clone(),
             shadows,
             problems: self.problems.iter().map(|(problem, since)| (problem.clone(), *since)).collect(),
             counts: compiled.counts,
-            messages: compiled.messages.into(),
+            messages: compiled.messages,
         });
         self.memory = compiled.memory;
-        self.retired.extend(self.live.running());
+        self.retired.extend(running);
         self.live.replace(generation.clone());
         self.metrics.set_running(set.revision);
         self.metrics.set_problems(documents_with_problems(&problems));
@@ -115,7 +125,7 @@ impl Publisher {
     }
 
     /// The text of every document in force: what is worth keeping for a start without the source.
-    pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
+    pub fn good_texts(&self) -> &Documents {
         self.memory.good_texts()
     }
 
@@ -159,25 +169,29 @@ impl Publisher {
         }
     }
 
-    fn resolve(&self, plans: &[ServicePlan], compiled: Vec<CompiledService>) -> Box<[Arc<ServiceRuntime>]> {
-        let before = self.live.running();
+    /// The services of before, each with the rules it has now.
+    fn with_rules(&self, before: &Generation, plans: &[Arc<ServicePlan>]) -> Box<[Arc<ServiceRuntime>]> {
+        let known = before.snapshot.services.iter().zip(&before.services);
+        let services = plans.iter().zip(known).map(|(plan, (old, runtime))| match Arc::ptr_eq(plan, old) {
+            true => runtime.clone(),
+            false => Arc::new(runtime.with_rules(old, plan, &self.metrics)),
+        });
+        services.collect()
+    }
+
+    fn resolve(&self, before: Option<&Generation>, compiled: &Compiled) -> Box<[Arc<ServiceRuntime>]> {
         let before: HashMap<&Name, (&ServicePlan, &ServiceRuntime)> = before
             .iter()
-            .flat_map(|generation| generation.snapshot.services.iter().zip(generation.services.iter()))
-            .map(|(plan, runtime)| (&plan.name, (plan, &**runtime)))
+            .flat_map(|generation| generation.snapshot.services.iter().zip(&generation.services))
+            .map(|(plan, runtime)| (&plan.name, (&**plan, &**runtime)))
             .collect();
-        let (specs, transports): (Vec<ServiceSpec>, Vec<_>) =
-            compiled.into_iter().map(|service| (service.spec, service.transport)).unzip();
-        let pools = self.registry.build(&specs);
-        plans
-            .iter()
-            .zip(pools)
-            .zip(transports)
-            .map(|((plan, pools), transport)| {
-                let old = before.get(&plan.name).copied();
-                Arc::new(ServiceRuntime::resolve(plan, pools, &transport, &self.metrics, old))
-            })
-            .collect()
+        let pools = self.registry.build(compiled.services.iter().map(|service| &service.spec));
+        let services = compiled.snapshot.services.iter().zip(pools).zip(compiled.services.iter());
+        let services = services.map(|((plan, pools), CompiledService { transport, .. })| {
+            let old = before.get(&plan.name).copied();
+            Arc::new(ServiceRuntime::resolve(plan, pools, transport, &self.metrics, old))
+        });
+        services.collect()
     }
 }
 
@@ -198,6 +212,8 @@ fn documents_with_problems(problems: &[Problem]) -> BTreeMap<&'static str, usize
 
 #[cfg(test)]
 mod tests {
+    use graygate_rules::documents::DocumentId;
+
     use super::*;
 
     #[test]

@@ -64,10 +64,10 @@ impl Registry {
     ///
     /// A service whose spec did not change keeps its pools; of a changed one every pool whose
     /// members stayed keeps its turn. State that nothing references any more is dropped.
-    pub fn build(&self, specs: &[ServiceSpec]) -> Vec<Arc<ServicePools>> {
+    pub fn build<'s>(&self, specs: impl IntoIterator<Item = &'s ServiceSpec>) -> Vec<Arc<ServicePools>> {
         let mut known = self.known.lock();
         let built: Vec<_> = specs
-            .iter()
+            .into_iter()
             .map(|spec| match known.latest.get(&spec.name) {
                 Some(latest) if latest.spec == *spec => latest.clone(),
                 _ => Arc::new(known.assemble(spec, self.seed)),

@@ -3,7 +3,7 @@
 use crate::documents::DocumentId;
 use crate::vocab::Problem;
 
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Findings(Vec<Problem>);
 
 /// What is found in one document.
@@ -20,6 +20,11 @@ impl Findings {
     /// Adds problems that say themselves where they are.
     pub fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
         self.0.extend(problems);
+    }
+
+    /// Takes in what another found.
+    pub fn join(&mut self, other: Findings) {
+        self.0.extend(other.0);
     }
 
     /// All of them in the order of their documents, each once.

@@ -51,6 +51,11 @@ impl Lists {
         Lists { built: RefCell::new(built), sizes, are_as_before }
     }
 
+    /// The lists of the last compile, where none of their parts has changed.
+    pub fn as_before(Memory(built): Memory) -> Lists {
+        Lists { built: RefCell::new(built), sizes: Vec::new(), are_as_before: true }
+    }
+
     /// The list's texts; `None` when there is no such list.
     pub fn values(&self, name: &str) -> Option<Arc<ValueSet>> {
         Some(self.built.borrow().get(name)?.values.clone())

@@ -1,10 +1,10 @@
 //! What one compile leaves to the next: each stage's own memory, side by side.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::last::Last;
 use super::{index, lists, parse, plan, tls};
-use crate::documents::{Document, DocumentId, Kind, Raw};
+use crate::documents::{Document, DocumentId, Documents, Kind, Raw};
 
 /// The stages' memories: what did not change is neither read nor made again, and broken documents keep their last good
 /// version.
@@ -15,6 +15,8 @@ pub struct Memory {
     pub(super) plans: plan::Memory,
     pub(super) indexes: index::Memory,
     pub(super) files: tls::Memory,
+    /// What it all came to; `None` before the first compile.
+    pub(super) last: Option<Last>,
 }
 
 impl Memory {
@@ -29,7 +31,7 @@ impl Memory {
     }
 
     /// The text of every document in force: what a cache should hold.
-    pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
+    pub fn good_texts(&self) -> &Documents {
         self.parsed.good_texts()
     }
 

@@ -4,6 +4,7 @@
 //! Only what is certain is said. Notes are no problems: nothing is held back, and no exit status follows from them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::decide::{Condition, RuleId, RulePlan, ServicePlan, Snapshot, reached};
 use crate::vocab::{DocumentId, Kind, Name, Problem};
@@ -45,11 +46,14 @@ pub fn notes_on(snapshot: &Snapshot, now: i128, documents: &[&DocumentId]) -> Ve
     told(never, snapshot.services.iter().filter(|service| of_kind(Kind::Service, &service.name)))
 }
 
-fn told<'s>(never: BTreeMap<&Name, Never>, services: impl Iterator<Item = &'s ServicePlan>) -> Vec<Problem> {
+fn told<'s>(
+    never: BTreeMap<&Name, Never>,
+    services: impl Iterator<Item = &'s Arc<ServicePlan>>,
+) -> Vec<Problem> {
     // A rule of several services may be hidden in one and needed in another.
     let useless = never.into_iter().filter(|(_, found)| found.services == found.never);
     let useless = useless.map(|(name, found)| note(Kind::Rule, name.as_str(), found.reason));
-    useless.chain(services.filter_map(one_by_one)).collect()
+    useless.chain(services.filter_map(|service| one_by_one(service))).collect()
 }
 
 #[derive(Default)]

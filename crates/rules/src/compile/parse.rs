@@ -9,13 +9,21 @@ use std::sync::{Arc, OnceLock};
 
 use super::findings::Findings;
 use super::resolved::Resolved;
-use crate::documents::{self, Document, DocumentId, DocumentSet, Kind, Raw};
+use crate::documents::{self, Document, DocumentId, DocumentSet, Documents, Kind, Raw};
 use crate::vocab::Problem;
 
 /// The documents of the last compile: unchanged ones are not read again, broken ones keep their last good version.
 #[derive(Clone, Default, Debug)]
 pub struct Memory {
     documents: BTreeMap<DocumentId, Entry>,
+    /// The text of every document in force.
+    good: Documents,
+}
+
+/// One document before and after its text was another.
+pub struct Taken {
+    pub before: Option<Arc<Document>>,
+    pub now: Option<Arc<Document>>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +66,9 @@ impl Memory {
             let in_force = Some(Parsed::of(&raw, document, None));
             Some((id, Entry { seen: Some(raw), problems: Arc::new([]), in_force }))
         });
-        Memory { documents: entries.collect() }
+        let mut memory = Memory { documents: entries.collect(), good: Documents::default() };
+        memory.gather_good();
+        memory
     }
 
     /// The documents of a kind that are in force.
@@ -75,13 +85,46 @@ impl Memory {
         rules.filter_map(|(_, entry)| entry.in_force.as_mut())
     }
 
+    /// A document in force.
+    pub fn get(&self, id: &DocumentId) -> Option<&Parsed> {
+        self.documents.get(id)?.in_force.as_ref()
+    }
+
+    /// What is wrong with the text that was last seen of a document.
+    pub fn problems_of(&self, id: &DocumentId) -> &[Problem] {
+        self.documents.get(id).map_or(&[], |entry| &entry.problems)
+    }
+
     /// The text of every document in force: what a cache should hold.
-    pub fn good_texts(&self) -> BTreeMap<DocumentId, Arc<Raw>> {
-        let texts = self
-            .documents
-            .iter()
-            .filter_map(|(id, entry)| Some((id.clone(), entry.in_force.as_ref()?.raw.clone())));
-        texts.collect()
+    pub fn good_texts(&self) -> &Documents {
+        &self.good
+    }
+
+    fn gather_good(&mut self) {
+        let texts = self.documents.iter();
+        let texts = texts.filter_map(|(id, entry)| Some((id.clone(), entry.in_force.as_ref()?.raw.clone())));
+        self.good = texts.collect();
+    }
+
+    /// Goes on with another text of one document, or without it.
+    pub fn take(&mut self, id: &DocumentId, raw: Option<&Arc<Raw>>) -> Taken {
+        let document = |entry: &Entry| Some(entry.in_force.as_ref()?.document.clone());
+        let before = self.documents.get(id).and_then(document);
+        let Some(raw) = raw else {
+            self.documents.remove(id);
+            self.good.remove(id);
+            return Taken { before, now: None };
+        };
+        match self.documents.get_mut(id) {
+            Some(entry) if entry.is_of(raw) => return Taken { now: before.clone(), before },
+            Some(entry) => *entry = Entry::read(id, raw, entry.in_force.take()),
+            None => drop(self.documents.insert(id.clone(), Entry::read(id, raw, None))),
+        }
+        let entry = self.documents.get(id);
+        if let Some(in_force) = entry.and_then(|entry| entry.in_force.as_ref()) {
+            self.good.insert(id.clone(), in_force.raw.clone());
+        }
+        Taken { before, now: entry.and_then(document) }
     }
 
     /// Goes on with a new set; what did not change is neither read nor copied. Returns how many are in force.
@@ -92,6 +135,7 @@ impl Memory {
             let problem = held_back(ambiguity.clone(), in_force.is_some());
             self.documents.insert(id.clone(), Entry { seen: None, problems: Arc::new([problem]), in_force });
         }
+        self.gather_good();
         findings.extend(set.strays.iter().cloned());
         let mut counts = Kind::ALL.map(|kind| (kind, 0));
         for (id, entry) in &self.documents {

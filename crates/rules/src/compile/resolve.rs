@@ -14,7 +14,6 @@ use super::lists::Lists;
 use super::parse::{self, Order, Parsed};
 use super::resolved::Resolved;
 use super::route::NO_SHADOW;
-use super::services::Services;
 use crate::decide::Indexed;
 use crate::documents::{Document, DocumentId, Kind, Rule};
 use crate::vocab::Name;
@@ -28,7 +27,7 @@ pub struct ResolvedRule<'m> {
     pub is_new: bool,
     /// Why it takes no part; it is listed in explanations all the same.
     pub inert: Option<String>,
-    priority: i32,
+    pub priority: i32,
 }
 
 impl<'m> ResolvedRule<'m> {
@@ -45,13 +44,7 @@ fn rule(parsed: &Parsed) -> Option<&Rule> {
 }
 
 /// All rules, higher priority first, then by name in byte order.
-pub fn rules<'m>(
-    parsed: &'m parse::Memory,
-    services: &Services<'_>,
-    lists: &Lists,
-    findings: &mut Findings,
-) -> Vec<ResolvedRule<'m>> {
-    let mut resolver = Resolver { services, lists, findings };
+pub fn rules<'m>(parsed: &'m parse::Memory, mut resolver: Resolver<'_>) -> Vec<ResolvedRule<'m>> {
     let rules = parsed.in_force(Kind::Rule);
     let mut rules: Vec<_> = rules.filter_map(|(id, found)| resolver.rule(id, found)).collect();
     // Stable, and they come in the order of their names.
@@ -79,14 +72,14 @@ fn is_current(resolved: &Resolved, now: &Lists) -> bool {
 }
 
 /// What rules refer to, and where it is reported that something is missing.
-struct Resolver<'a> {
-    services: &'a Services<'a>,
-    lists: &'a Lists,
-    findings: &'a mut Findings,
+pub struct Resolver<'a> {
+    pub has_service: &'a dyn Fn(&Name) -> bool,
+    pub lists: &'a Lists,
+    pub findings: &'a mut Findings,
 }
 
 impl Resolver<'_> {
-    fn rule<'m>(&mut self, id: &DocumentId, parsed: &'m Parsed) -> Option<ResolvedRule<'m>> {
+    pub fn rule<'m>(&mut self, id: &DocumentId, parsed: &'m Parsed) -> Option<ResolvedRule<'m>> {
         let Order { priority, names_services, has_mirror } = parsed.order?;
         let services = if names_services { rule(parsed)?.services.as_deref() } else { None };
         let mut dangling = self.missing_services(services);
@@ -109,12 +102,12 @@ impl Resolver<'_> {
     /// What is wrong with a mirror; the rule decides all the same.
     fn missing_shadow(&self, rule: &Rule) -> Option<String> {
         let service = &rule.mirror.as_ref()?.service;
-        (!self.services.has(service)).then(|| format!("the service `{service}` does not exist"))
+        (!(self.has_service)(service)).then(|| format!("the service `{service}` does not exist"))
     }
 
     fn missing_services(&self, services: Option<&[Name]>) -> Vec<Dangling> {
         let named = services.into_iter().flatten().enumerate();
-        let missing = named.filter(|(_, service)| !self.services.has(service));
+        let missing = named.filter(|(_, service)| !(self.has_service)(service));
         let dangling = missing.map(|(i, service)| Dangling {
             field: format!("services[{i}]"),
             message: format!("the service `{service}` does not exist"),

@@ -20,7 +20,7 @@ pub(super) const NO_SHADOW: &str = "nothing is copied until then";
 
 /// What routes refer to.
 pub struct Referred<'a> {
-    pub services: &'a [ServicePlan],
+    pub services: &'a [Arc<ServicePlan>],
     pub lists: &'a Lists,
 }
 
@@ -119,7 +119,7 @@ impl Referred<'_> {
                 return None;
             }
         };
-        let service = service.and_then(|at| Some((at, self.services.get(at)?)));
+        let service = service.and_then(|at| Some((at, &**self.services.get(at)?)));
         Some(RoutePlan {
             name,
             methods: route.methods.clone().map(Into::into),

@@ -9,17 +9,16 @@ use foldhash::fast::FixedState;
 use http::HeaderValue;
 
 use super::assets;
-use super::findings::Findings;
 use super::index::Indexes;
 use super::plan::{self, Planned};
 use super::resolve::ResolvedRule;
 use super::services::{ServiceParts, Services};
 use super::tls::TlsFiles;
 use super::versions::VersionTable;
-use crate::decide::{self, RELEASE, RuleIndex, RulePlan, ServicePlan, VersionId, VersionPlan};
+use crate::decide::{self, RELEASE, RuleId, RuleIndex, RulePlan, ServicePlan, VersionId, VersionPlan};
 use crate::documents::{Balance, HealthCheck, HealthCheckKind, Rule, Service};
 use crate::spec::{self, Check, HealthSpec, InstanceSpec, ServiceSpec, Transport, VersionSpec};
-use crate::vocab::{Attribute, Name, Timeouts};
+use crate::vocab::{Attribute, Chunks, Name, Timeouts};
 
 /// What the pools are asked for, and how bytes reach a service's instances.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ pub struct CompiledService {
 
 /// Both halves of the compiled services, in the same order, and what the next compile may use again.
 pub struct Plans {
-    pub snapshot: Vec<ServicePlan>,
+    pub snapshot: Vec<Arc<ServicePlan>>,
     pub services: Vec<CompiledService>,
     pub planned: plan::Memory,
 }
@@ -40,7 +39,6 @@ pub struct Carried<'c, 'f> {
     pub plans: plan::Memory,
     pub indexes: &'c mut Indexes,
     pub files: &'c mut TlsFiles<'f>,
-    pub findings: &'c mut Findings,
 }
 
 pub fn build(services: &Services<'_>, rules: &[ResolvedRule<'_>], mut carried: Carried<'_, '_>) -> Plans {
@@ -48,7 +46,7 @@ pub fn build(services: &Services<'_>, rules: &[ResolvedRule<'_>], mut carried: C
     let mut by_service = by_service(rules);
     for (name, parts) in services.iter() {
         let own = by_service.remove(name).unwrap_or_else(|| general(rules).collect());
-        let transport = carried.files.transport(name, parts, carried.findings);
+        let transport = carried.files.transport(parts.id, parts.service);
         let before = carried.plans.remove(name).unwrap_or_default();
         let collect =
             |rules: &mut dyn Iterator<Item = &Rule>, known| VersionTable::collect(parts, rules, known);
@@ -56,7 +54,7 @@ pub fn build(services: &Services<'_>, rules: &[ResolvedRule<'_>], mut carried: C
         let index = carried.indexes.of(name, &rules);
         let named = NamedService { name, parts, versions: &planned.versions };
         plans.services.push(CompiledService { spec: named.spec(&transport), transport });
-        plans.snapshot.push(named.plan(rules, index));
+        plans.snapshot.push(Arc::new(named.plan(rules, index)));
         plans.planned.insert(name.clone(), planned);
     }
     plans
@@ -93,6 +91,12 @@ fn general<'r, 'm>(rules: &'r [ResolvedRule<'m>]) -> impl Iterator<Item = &'r Re
     rules.iter().filter(|rule| rule.services.is_none())
 }
 
+/// The rules whose requests are copied.
+fn mirrors(rules: &Chunks<Arc<RulePlan>>) -> Box<[RuleId]> {
+    let mirrors = rules.iter().enumerate().filter(|(_, rule)| rule.mirror.is_some());
+    mirrors.map(|(id, _)| id).collect()
+}
+
 /// A service with the numbers of its versions.
 struct NamedService<'s> {
     name: &'s Name,
@@ -101,7 +105,7 @@ struct NamedService<'s> {
 }
 
 impl NamedService<'_> {
-    fn plan(&self, rules: Box<[Arc<RulePlan>]>, index: Arc<RuleIndex>) -> ServicePlan {
+    fn plan(&self, rules: Chunks<Arc<RulePlan>>, index: Arc<RuleIndex>) -> ServicePlan {
         let service = self.parts.service;
         let issue_cookie = service.issue_cookie.as_ref();
         let pin = service.pin.as_ref();
@@ -113,6 +117,7 @@ impl NamedService<'_> {
             pin: pin.map(|pin| decide::Pin { attribute: pin.attribute.clone(), tag: pin.tag.clone() }),
             versions: self.versions.iter().map(|version| self.version_plan(version)).collect(),
             index,
+            mirrors: mirrors(&rules),
             rules,
             timeouts: service.timeouts.over(Timeouts::default()),
             retries: service.retries,

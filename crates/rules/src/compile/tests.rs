@@ -8,7 +8,6 @@ mod services;
 mod splits;
 mod targets;
 
-use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -33,9 +32,8 @@ fn set(documents: &[(&str, &str)]) -> DocumentSet {
         true => Raw::list(text),
         false => Raw::yaml(text),
     };
-    let documents: BTreeMap<_, _> =
-        documents.iter().map(|(name, text)| (id(name), Arc::new(raw(name, text)))).collect();
-    DocumentSet { documents, ..DocumentSet::default() }
+    let documents = documents.iter().map(|(name, text)| (id(name), Arc::new(raw(name, text))));
+    DocumentSet { documents: documents.collect(), ..DocumentSet::default() }
 }
 
 fn compiled(documents: &[(&str, &str)]) -> Compiled {
@@ -167,7 +165,7 @@ impl Ask {
 fn said(compiled: &Compiled, routed: &Routed<'_>, choice: Choice) -> String {
     let service = compiled.snapshot.service(choice.service).unwrap();
     let version = choice.version.map_or("?".into(), |id| service.version(id).unwrap().word.to_string());
-    let rule = choice.rule.map_or(String::new(), |id| format!(":{}", service.rules[id].name));
+    let rule = choice.rule.map_or(String::new(), |id| format!(":{}", service.rules.get(id).unwrap().name));
     let bucket = choice.bucket.map_or(String::new(), |bucket| format!("@{}", bucket.number()));
     format!("{} {} {version} {}{rule}{bucket}", routed.route.name, service.name, choice.reason)
 }

@@ -7,16 +7,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::findings::{DocumentFindings, Findings};
-use super::services::ServiceParts;
-use crate::documents::{Protocol, Tls};
+use crate::documents::{DocumentId, Protocol, Service, Tls};
 use crate::spec::{Authorities, Identity, IdentityPart, TlsSpec, Transport, Wire};
-use crate::vocab::Name;
+use crate::vocab::Label;
 
 /// Reads a file that a document names, such as the authorities of an upstream: IO comes in from the edge.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
 
 /// What was last read well, by service.
-pub type Memory = BTreeMap<Name, Read>;
+pub type Memory = BTreeMap<Label, Read>;
 
 /// What was read well for one service.
 #[derive(Clone, Default, Debug)]
@@ -31,24 +30,27 @@ pub struct TlsFiles<'a> {
     before: Memory,
     /// For the next compile.
     pub good: Memory,
+    pub findings: Findings,
 }
 
 impl<'a> TlsFiles<'a> {
     pub fn new(read_file: ReadFile<'a>, before: Memory) -> TlsFiles<'a> {
-        TlsFiles { read_file, before, good: Memory::new() }
+        TlsFiles { read_file, before, good: Memory::new(), findings: Findings::default() }
     }
 
-    pub fn transport(&mut self, name: &Name, parts: &ServiceParts<'_>, findings: &mut Findings) -> Transport {
-        let wire = match parts.service.protocol {
+    pub fn transport(&mut self, id: &DocumentId, service: &Service) -> Transport {
+        let wire = match service.protocol {
             Protocol::Http1 => Wire::Http1,
             Protocol::H2 | Protocol::H2c => Wire::Http2,
         };
-        let tls = parts.service.tls.as_ref().map(|tls| self.tls(name, tls, findings.of(parts.id)));
+        let mut findings = std::mem::take(&mut self.findings);
+        let tls = service.tls.as_ref().map(|tls| self.tls(id, tls, findings.of(id)));
+        self.findings = findings;
         Transport { wire, tls }
     }
 
-    fn tls(&mut self, name: &Name, tls: &Tls, mut findings: DocumentFindings<'_>) -> TlsSpec {
-        let last = self.before.remove(name).unwrap_or_default();
+    fn tls(&mut self, id: &DocumentId, tls: &Tls, mut findings: DocumentFindings<'_>) -> TlsSpec {
+        let last = self.before.remove(&id.name).unwrap_or_default();
         let mut read = Read::default();
         let mut say = |field: &str, message: String, is_kept: bool, otherwise: &str| {
             let help = if is_kept { "what was read last stays in force" } else { otherwise };
@@ -70,7 +72,7 @@ impl<'a> TlsFiles<'a> {
             });
             read.identity.clone().unwrap_or_else(Identity::none)
         });
-        self.good.insert(name.clone(), read);
+        self.good.insert(id.name.clone(), read);
         TlsSpec { server_name: tls.server_name.clone().unwrap_or_default(), ca, identity, verify: tls.verify }
     }
 

@@ -55,6 +55,14 @@ impl VersionTable {
         self.0.get(id)
     }
 
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn has(&self, version: &Name) -> bool {
+        self.0.contains(version)
+    }
+
     pub fn id(&self, version: &Name) -> VersionId {
         // Every version was collected; an unknown one could only be `release`.
         self.0.iter().position(|known| known == version).unwrap_or(RELEASE)

@@ -5,7 +5,7 @@ use super::request::Request;
 use super::rule::VersionId;
 
 /// What a service says of the files that its pages name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AssetsPlan {
     pub paths: Box<[PathMatch]>,
     /// Statuses that say a version does not have the file.

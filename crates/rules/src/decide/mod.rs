@@ -41,7 +41,10 @@ pub use places::{BadPlaces, Places};
 pub use request::{Request, Seen, cookies, decode_parameter, parameters, without_parameter};
 pub use rewrite::{BadTarget, Edit, Groups, Rewritten, apply, edits, location, rewrite};
 pub use route::{PathRewrite, Redirect, RoutePlan, Routed, Routes, ServiceTarget, Target};
-pub use rule::{Outcome, RELEASE, RulePlan, Standing, VersionId, index_from, index_rules, reached};
+pub use rule::{
+    Outcome, RELEASE, RuleEdit, RulePlan, Standing, VersionId, index_edited, index_from, index_rules,
+    is_closed, reached,
+};
 pub use service::{Choice, IssueCookie, Pin, ServiceId, ServicePlan, VersionPlan, first_value};
 pub use snapshot::{Decision, Snapshot};
 pub use tester::Tester;

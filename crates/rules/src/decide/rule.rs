@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::condition::Remainder;
-use super::index::{Indexed, PatternSets, RuleIndex, RuleKey, Scratch};
+use super::index::{Edit, Indexed, PatternSets, RuleId, RuleIndex, RuleKey, Scratch};
 use super::request::{Seen, Values};
-use crate::vocab::{Attribute, Mirror, Name, Share};
+use crate::vocab::{Attribute, Chunks, Mirror, Name, Share};
 
 /// Index into [`ServicePlan::versions`](super::ServicePlan::versions).
 pub type VersionId = usize;
@@ -147,6 +147,16 @@ impl RulePlan {
         (self.matches(seen, values), because)
     }
 
+    /// Whether an index sees the same in both.
+    fn is_asked_like(&self, other: &RulePlan) -> bool {
+        let is_same_key = match (self.key(), other.key()) {
+            (RuleKey::Out, RuleKey::Out) | (RuleKey::Open, RuleKey::Open) => true,
+            (RuleKey::When(own), RuleKey::When(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        };
+        is_same_key && self.always_matches() == other.always_matches()
+    }
+
     /// What an index looks at of it.
     fn key(&self) -> RuleKey<&Arc<Indexed>> {
         match (&self.standing, &self.when) {
@@ -157,28 +167,116 @@ impl RulePlan {
     }
 }
 
+/// One rule that is another now, by its place at that moment; `before` is `None` where it is new, `now` where it is gone.
+#[derive(Clone, Debug)]
+pub struct RuleEdit {
+    pub at: RuleId,
+    pub before: Option<Arc<RulePlan>>,
+    pub now: Option<Arc<RulePlan>>,
+}
+
+impl RuleEdit {
+    /// Whether an index sees the same in both.
+    pub fn looks_like(&self, other: &RuleEdit) -> bool {
+        let alike = |own: &Option<Arc<RulePlan>>, other: &Option<Arc<RulePlan>>| match (own, other) {
+            (Some(own), Some(other)) => own.is_asked_like(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        self.at == other.at && alike(&self.before, &other.before) && alike(&self.now, &other.now)
+    }
+
+    /// Whether an index need not know.
+    fn is_unseen(&self) -> bool {
+        self.before.as_ref().zip(self.now.as_ref()).is_some_and(|(before, now)| before.is_asked_like(now))
+    }
+
+    fn always_matches(&self) -> bool {
+        self.before.iter().chain(&self.now).any(|rule| rule.always_matches())
+    }
+
+    fn shown(&self) -> Edit<'_> {
+        let now = self.now.as_ref().map(|rule| rule.key());
+        match (&self.before, now) {
+            (None, now) => Edit::Insert(self.at, now.unwrap_or(RuleKey::Out)),
+            (Some(_), Some(now)) => Edit::Replace(self.at, now),
+            (Some(_), None) => Edit::Remove(self.at),
+        }
+    }
+}
+
 /// How many rules can be reached: behind one that always matches, none is asked.
-pub fn reached(rules: &[Arc<RulePlan>]) -> usize {
-    rules.iter().position(|rule| rule.always_matches()).map_or(rules.len(), |at| at + 1)
+pub fn reached<'r>(rules: impl IntoIterator<Item = &'r Arc<RulePlan>>) -> usize {
+    index_keys(rules).len()
 }
 
 /// An index of rules in the order they are asked.
-pub fn index_rules(rules: &[Arc<RulePlan>], sets: &mut PatternSets) -> RuleIndex {
+pub fn index_rules<'r>(
+    rules: impl IntoIterator<Item = &'r Arc<RulePlan>>,
+    sets: &mut PatternSets,
+) -> RuleIndex {
     RuleIndex::build(&index_keys(rules), sets)
 }
 
 /// The index of these rules, from known ones as far as they go; see [`RuleIndex::next`].
 pub fn index_from<'k>(
     known: impl Iterator<Item = &'k Arc<RuleIndex>> + Clone,
-    rules: &[Arc<RulePlan>],
+    rules: &Chunks<Arc<RulePlan>>,
     sets: &mut PatternSets,
 ) -> Arc<RuleIndex> {
     RuleIndex::next(known, &index_keys(rules), sets)
 }
 
+/// What edits make of the index of these rules, one after the other; `None` where it is to be made from the rules as
+/// they are then.
+pub fn index_edited(
+    known: &Arc<RuleIndex>,
+    rules: &Chunks<Arc<RulePlan>>,
+    edits: &[RuleEdit],
+    sets: &mut PatternSets,
+) -> Option<Arc<RuleIndex>> {
+    known.edited(&shown(known, rules, edits)?, sets)
+}
+
+/// Whether the last rule of an index always matches: what stands behind it is in no index.
+pub fn is_closed(index: &RuleIndex, rules: &Chunks<Arc<RulePlan>>) -> bool {
+    let last = index.count().checked_sub(1).and_then(|last| rules.get(last));
+    last.is_some_and(|last| last.always_matches())
+}
+
+/// What the index of these rules has to know of edits.
+pub(super) fn shown<'e>(
+    known: &RuleIndex,
+    rules: &Chunks<Arc<RulePlan>>,
+    edits: &'e [RuleEdit],
+) -> Option<Vec<Edit<'e>>> {
+    let mut count = known.count();
+    let hides = is_closed(known, rules);
+    let mut shown = Vec::new();
+    for edit in edits {
+        if edit.is_unseen() || (hides && edit.at >= count) {
+            continue;
+        }
+        if edit.always_matches() {
+            return None;
+        }
+        count = count + usize::from(edit.now.is_some()) - usize::from(edit.before.is_some());
+        shown.push(edit.shown());
+    }
+    Some(shown)
+}
+
 /// What an index looks at of the rules that can be reached.
-pub(super) fn index_keys(rules: &[Arc<RulePlan>]) -> Vec<RuleKey<&Arc<Indexed>>> {
-    rules.iter().take(reached(rules)).map(|rule| rule.key()).collect()
+pub(super) fn index_keys<'r>(
+    rules: impl IntoIterator<Item = &'r Arc<RulePlan>>,
+) -> Vec<RuleKey<&'r Arc<Indexed>>> {
+    let mut keys = Vec::new();
+    for rule in rules {
+        keys.push(rule.key());
+        if rule.always_matches() {
+            break;
+        }
+    }
+    keys
 }
 
 #[cfg(test)]

@@ -13,12 +13,12 @@ use super::bucket::bucket;
 use super::index::{RuleId, RuleIndex, Scratch};
 use super::request::{Request, Seen, Values};
 use super::rule::{Outcome, RELEASE, RulePlan, VersionId};
-use crate::vocab::{Attribute, Bucket, Failures, Label, Limit, Name, Reason, Timeouts};
+use crate::vocab::{Attribute, Bucket, Chunks, Failures, Label, Limit, Name, Reason, Timeouts};
 
 /// Index into [`Snapshot::services`](super::Snapshot::services).
 pub type ServiceId = usize;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServicePlan {
     pub name: Name,
     /// The first one present is the identity.
@@ -28,7 +28,9 @@ pub struct ServicePlan {
     /// Every version that rules, aliases, fallbacks or instances of this service name; `release` first.
     pub versions: Box<[VersionPlan]>,
     /// In the order they are asked.
-    pub rules: Box<[Arc<RulePlan>]>,
+    pub rules: Chunks<Arc<RulePlan>>,
+    /// Those of them whose requests are copied. Ascending.
+    pub mirrors: Box<[RuleId]>,
     /// Finds the first of `rules` that matches.
     pub index: Arc<RuleIndex>,
     pub timeouts: Timeouts,
@@ -56,7 +58,7 @@ pub struct Pin {
     pub tag: Label,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct VersionPlan {
     pub word: Name,
     /// Itself, then its fallbacks in order.
@@ -114,6 +116,16 @@ impl ServicePlan {
     /// The request as this service's conditions see it.
     pub fn sees<'r>(&'r self, request: &'r Request<'r>) -> Seen<'r> {
         Seen { request, hidden: self.hidden(request) }
+    }
+
+    /// The same service with other rules.
+    pub fn with_rules(
+        &self,
+        rules: Chunks<Arc<RulePlan>>,
+        mirrors: Box<[RuleId]>,
+        index: Arc<RuleIndex>,
+    ) -> ServicePlan {
+        ServicePlan { rules, mirrors, index, ..self.clone() }
     }
 
     pub(super) fn choose(

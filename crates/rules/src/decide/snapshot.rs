@@ -3,16 +3,20 @@
 //! Answers: which version of which service gets this request, and why? Owns [`Snapshot`], [`decide`](Snapshot::decide)
 //! and its result. It allocates nothing, reads no clock and never looks at which instances are alive.
 
+use std::sync::Arc;
+
 use super::index::Scratch;
 use super::request::Request;
 use super::route::{Routed, Routes, ServiceTarget, Target};
 use super::service::{Choice, Search, ServiceId, ServicePlan};
 use crate::vocab::Name;
 
-#[derive(Default, Debug)]
+/// Cheap to clone: what a change leaves alone is shared with the snapshot before.
+#[derive(Clone, Default, Debug)]
 pub struct Snapshot {
-    pub routes: Routes,
-    pub services: Box<[ServicePlan]>,
+    pub routes: Arc<Routes>,
+    /// In the order of their names.
+    pub services: Box<[Arc<ServicePlan>]>,
 }
 
 /// What was decided for a request.
@@ -27,7 +31,7 @@ pub enum Decision<'s> {
 
 impl Snapshot {
     pub fn service(&self, id: ServiceId) -> Option<&ServicePlan> {
-        self.services.get(id)
+        self.services.get(id).map(|service| &**service)
     }
 
     /// Whether any service gives identities to clients, so that the caller need not draw one for nothing.

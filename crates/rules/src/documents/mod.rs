@@ -39,7 +39,7 @@ pub use rule::{Outcome, Rule};
 pub use service::{
     Balance, Fallback, HealthCheck, HealthCheckKind, IssueCookie, Outlier, Pin, Protocol, Service, Tls,
 };
-pub use set::{Body, DocumentSet, Format, Raw};
+pub use set::{Body, Difference, DocumentSet, Documents, Format, Raw};
 
 use crate::vocab::Problem;
 pub use crate::vocab::{DocumentId, Kind};

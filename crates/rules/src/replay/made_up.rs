@@ -45,7 +45,7 @@ impl Crowd {
     fn of(service: &Name, both: [&Snapshot; 2]) -> Crowd {
         let mut hashed: Vec<Attribute> = Vec::new();
         let plans = both.iter().filter_map(|side| side.services.iter().find(|plan| plan.name == *service));
-        for attribute in plans.flat_map(hashed_by) {
+        for attribute in plans.flat_map(|plan| hashed_by(plan)) {
             if !hashed.contains(attribute) {
                 hashed.push(attribute.clone());
             }

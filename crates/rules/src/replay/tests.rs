@@ -20,7 +20,7 @@ fn snapshot(more: &[(&str, &str)]) -> Snapshot {
         .chain(more)
         .map(|(name, text)| (DocumentId::parse(name).unwrap(), Arc::new(Raw::yaml(*text))))
         .collect();
-    let set = DocumentSet { documents, ..DocumentSet::default() };
+    let set = DocumentSet { documents: documents.into(), ..DocumentSet::default() };
     let compiled = compile(&set, &Memory::default(), &|_| Err(std::io::ErrorKind::NotFound.into()));
     assert_eq!(compiled.problems, [], "{more:?}");
     compiled.snapshot

@@ -5,6 +5,7 @@
 
 mod address;
 mod attribute;
+mod chunks;
 mod decimal;
 mod edits;
 mod failures;
@@ -20,6 +21,7 @@ mod timeouts;
 
 pub use address::{canonical_net, read_address};
 pub use attribute::{Attribute, GeoField};
+pub use chunks::{Chunks, Dealt, Derived};
 pub use decimal::{Comparison, Decimal};
 pub use edits::HeaderEdits;
 pub use failures::{Failures, GRPC_STATUS, StatusMatch};

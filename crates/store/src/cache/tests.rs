@@ -13,7 +13,7 @@ fn good(revision: Revision, bodies: &[(&str, &str)]) -> Good {
         let body = (*body).into();
         (id, Arc::new(Raw { body, format }))
     });
-    Good { revision, documents: Arc::new(documents.collect()) }
+    Good { revision, documents: documents.collect() }
 }
 
 fn sample() -> Good {
@@ -46,7 +46,7 @@ fn files(cache: &Cache) -> Vec<String> {
 fn what_was_stored_is_loaded() {
     let (_root, cache) = stored(&sample());
     let set = cache.load().unwrap().unwrap();
-    assert_eq!((set.revision, &set.documents), (812, &*sample().documents));
+    assert_eq!((set.revision, &set.documents), (812, &sample().documents));
     assert!(set.strays.is_empty() && set.ambiguous.is_empty());
     fs::write(cache.directory.join(".documents.cache.4711"), "half").unwrap();
     assert!(cache.load().unwrap().is_some());

@@ -40,7 +40,7 @@ fn a_directory_is_read_completely() {
         names(&set),
         ["routes/portal", "rules/a", "lists/pilot", "lists/pilot/p1", "instances/patient/p"]
     );
-    assert_eq!(set.documents[&id("rules/a")].format, Format::Json);
+    assert_eq!(set.documents.get(&id("rules/a")).unwrap().format, Format::Json);
     let strays: Vec<_> = set.strays.iter().map(|p| p.document()).collect();
     assert_eq!(strays, ["readme.md", "rule/x.yaml"]);
     assert!(set.ambiguous.is_empty());
@@ -109,7 +109,7 @@ fn unchanged_files_keep_their_body_and_racy_ones_are_read_again() {
     let x = id("rules/x");
     let mut body = |later: u64| {
         let now = SystemTime::now() + Duration::from_secs(later);
-        scanner.scan(now).unwrap().set.documents[&x].clone()
+        scanner.scan(now).unwrap().set.documents.get(&x).unwrap().clone()
     };
     let first = body(0);
     assert!(Arc::ptr_eq(&first, &body(0)), "equal bytes keep the body");
@@ -142,7 +142,7 @@ fn a_change_is_believed_once_two_walks_agree() {
         let scan = scanner.scan(SystemTime::now()).unwrap();
         let again = follower.consider(scan, Instant::now());
         let set = seen.borrow().as_ref().unwrap().set.clone();
-        (again, set.revision, String::from_utf8(set.documents[&list].body.to_vec()).unwrap())
+        (again, set.revision, String::from_utf8(set.documents.get(&list).unwrap().body.to_vec()).unwrap())
     };
     let told = |again, revision, text: &str| (again, revision, text.to_owned());
     assert_eq!(walk("a\n"), told(true, 1, "a\n"), "the first set has nothing to lose");

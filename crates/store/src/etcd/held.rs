@@ -6,7 +6,7 @@
 use super::keyspace::{Prefix, Slot, format};
 use crate::fingerprint::Fingerprint;
 use crate::strays::capped;
-use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
+use graygate_rules::documents::{DocumentSet, Documents, Raw};
 use graygate_rules::vocab::{Problem, Revision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(super) struct Held {
     /// The store's revision the documents are of: of the listing, then of the newest event of their watch.
     revision: i64,
     revisions: BTreeMap<Vec<u8>, i64>,
-    documents: BTreeMap<DocumentId, Arc<Raw>>,
+    documents: Documents,
     strays: BTreeMap<Vec<u8>, Problem>,
     fingerprint: Fingerprint,
 }
@@ -51,7 +51,7 @@ impl Held {
             prefix,
             revision: 0,
             revisions: BTreeMap::new(),
-            documents: BTreeMap::new(),
+            documents: Documents::default(),
             strays: BTreeMap::new(),
             fingerprint: Fingerprint::default(),
         }
@@ -170,6 +170,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use graygate_rules::documents::DocumentId;
 
     fn listing(revision: i64, keys: &[(&str, i64, &str)]) -> Listing {
         let keys = keys.iter().map(|(key, mod_revision, value)| Listed {
@@ -240,7 +241,7 @@ mod tests {
         assert_eq!(told(&held), ["rules/a=\"1\"", "rules/b=\"new\"", "/g/strange"]);
         let after = held.set().documents;
         let a = DocumentId::parse("rules/a").unwrap();
-        assert!(Arc::ptr_eq(&before[&a], &after[&a]));
+        assert!(Arc::ptr_eq(before.get(&a).unwrap(), after.get(&a).unwrap()));
         assert_eq!(held.bytes(), 4);
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Owns: what forbids it beyond the table of states, and what is worth knowing before. Never: who may start it.
 
+use std::sync::Arc;
+
 use graygate_judge::plan::{Progress, State};
 use graygate_rules::compile::notes;
 use graygate_rules::decide::ServicePlan;
@@ -142,7 +144,7 @@ fn beside_rules(view: &View, spec: &Spec) -> Result<Vec<String>> {
     }
     let next = view.with(&changes);
     let prefix = plan_rules(&spec.name);
-    let concerned = |plan: &&ServicePlan| spec.services.iter().any(|name| plan.name.as_str() == name);
+    let concerned = |plan: &&Arc<ServicePlan>| spec.services.iter().any(|name| plan.name.as_str() == name);
     for plan in next.compiled.snapshot.services.iter().filter(concerned) {
         let is_own = |name: &str| name.starts_with(&prefix);
         let before = plan.rules.iter().take_while(|rule| !is_own(rule.name.as_str()));

@@ -29,7 +29,7 @@ fn a_missing_shadow_changes_nothing_but_copies() {
 #[test]
 fn a_changed_mirror_of_a_rule_is_taken_up() {
     let shadow = |compiled: &Compiled| {
-        let rule = &compiled.snapshot.services[0].rules[0];
+        let rule = &compiled.snapshot.services[0].rules.get(0).unwrap();
         rule.mirror.as_ref().map(|mirror| mirror.service.to_string())
     };
     let services = [ROUTE, ("services/s", "{}"), ("services/t", "{}")];

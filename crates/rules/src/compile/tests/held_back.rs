@@ -18,10 +18,10 @@ fn a_broken_document_leaves_its_last_good_version_in_force() {
         assert_eq!(third.problems, second.problems);
         // The text in force is the good one, and what a cache would hold brings it back.
         let texts = third.memory.good_texts();
-        assert_eq!(&*texts[&id("rules/a")].body, b"version: gray");
+        assert_eq!(&*texts.get(&id("rules/a")).unwrap().body, b"version: gray");
         let restarted = compile(
             &set(&[ROUTE, SERVICE, ("rules/a", broken)]),
-            &Memory::from_good(texts.into_iter().filter(|(id, _)| *id != super::id("rules/0"))),
+            &Memory::from_good(texts.clone().into_iter().filter(|(id, _)| *id != super::id("rules/0"))),
             &no_file,
         );
         assert_eq!(get("h/").verdict(&restarted), "r s gray rule:a");
@@ -323,6 +323,11 @@ fn a_rule_waits_while_a_service_it_names_is_gone() {
     let gone = then(&there, &without);
     let back = then(&gone, &with);
     for (compiled, expected) in [(&there, true), (&gone, false), (&back, true), (&then(&back, &with), true)] {
-        assert_eq!(compiled.snapshot.services[0].rules[0].is_active(), expected, "{:?}", compiled.problems);
+        assert_eq!(
+            compiled.snapshot.services[0].rules.get(0).unwrap().is_active(),
+            expected,
+            "{:?}",
+            compiled.problems
+        );
     }
 }

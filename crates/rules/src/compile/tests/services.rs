@@ -98,7 +98,7 @@ fn every_version_that_is_named_is_collected() {
     );
     assert_eq!(words(1), ["release", "elsewhere", "shared"]);
     // The two halves of a service have the same versions in the same order.
-    for (plan, service) in compiled.snapshot.services.iter().zip(&compiled.services) {
+    for (plan, service) in compiled.snapshot.services.iter().zip(compiled.services.iter()) {
         let plan: Vec<_> = plan.versions.iter().map(|one| (one.word.clone(), one.chain.to_vec())).collect();
         let spec: Vec<_> =
             service.spec.versions.iter().map(|one| (one.word.clone(), one.chain.clone())).collect();

@@ -18,7 +18,7 @@ mod table;
 mod ways;
 mod words;
 
-pub use overlay::{RuleId, RuleIndex};
+pub use overlay::{Edit, RuleId, RuleIndex};
 pub use patterns::PatternSets;
 pub(super) use routes::RouteIndex;
 pub use scratch::Scratch;

@@ -35,6 +35,7 @@ const STALE: usize = 64;
 const MOST_CHANGES: usize = 512;
 /// Patterns of an overlay in one set, about: each change builds a set of them again.
 const PATTERNS_IN_OVERLAY_SET: usize = 32;
+const LIMITS: Limits = Limits { few_rules: FEW_RULES, most: MOST_CHANGES };
 /// A rule of the base that stands nowhere any more.
 const GONE: u32 = u32::MAX;
 
@@ -72,6 +73,31 @@ struct Overlay {
     count: usize,
 }
 
+/// A change of one rule, by its place at that moment.
+#[derive(Clone, Copy, Debug)]
+pub enum Edit<'r> {
+    Replace(RuleId, KeyOf<'r>),
+    Insert(RuleId, KeyOf<'r>),
+    Remove(RuleId),
+}
+
+/// An index under edits: everything of it but the overlay's table.
+struct Draft {
+    base: Arc<Base>,
+    base_rules: Vec<u32>,
+    gone: usize,
+    /// The overlay's, in the order they are asked.
+    own: Vec<Own>,
+    count: usize,
+}
+
+/// A rule of the overlay.
+struct Own {
+    at: u32,
+    before: Rank,
+    key: RuleKey,
+}
+
 /// When an index is built again.
 #[derive(Clone, Copy)]
 struct Limits {
@@ -94,8 +120,30 @@ impl RuleIndex {
         rules: &[KeyOf<'_>],
         sets: &mut PatternSets,
     ) -> Arc<RuleIndex> {
-        let limits = Limits { few_rules: FEW_RULES, most: MOST_CHANGES };
-        RuleIndex::next_within(limits, known, rules, sets)
+        RuleIndex::next_within(LIMITS, known, rules, sets)
+    }
+
+    /// What edits make of it, one after the other, without a look at any other rule; `None` where it is to be made from
+    /// all of them.
+    pub fn edited(self: &Arc<Self>, edits: &[Edit<'_>], sets: &mut PatternSets) -> Option<Arc<RuleIndex>> {
+        self.edited_within(LIMITS, edits, sets)
+    }
+
+    fn edited_within(
+        self: &Arc<Self>,
+        limits: Limits,
+        edits: &[Edit<'_>],
+        sets: &mut PatternSets,
+    ) -> Option<Arc<RuleIndex>> {
+        if edits.is_empty() {
+            return Some(self.clone());
+        }
+        if self.count().min(self.base.active) < limits.few_rules {
+            return None;
+        }
+        let mut draft = Draft::of(self);
+        edits.iter().for_each(|edit| draft.apply(edit));
+        draft.into_index(limits, sets).map(Arc::new)
     }
 
     fn next_within<'k>(
@@ -145,7 +193,7 @@ impl RuleIndex {
     }
 
     /// How many rules there are, with those that take no part.
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.overlay.as_ref().map_or(self.base.table.keys().len(), |overlay| overlay.count)
     }
 
@@ -339,6 +387,141 @@ impl Overlay {
     }
 }
 
+impl Draft {
+    fn of(index: &RuleIndex) -> Draft {
+        let base = index.base.clone();
+        let Some(overlay) = &index.overlay else {
+            let keys = (0..).zip(base.table.keys());
+            let base_rules = keys.map(|(rank, key)| if key.is_active() { rank } else { GONE }).collect();
+            let count = base.table.keys().len();
+            return Draft { base, base_rules, gone: 0, own: Vec::new(), count };
+        };
+        let own = overlay.rules.iter().zip(&overlay.before).zip(overlay.table.keys());
+        let own = own.map(|((at, before), key)| Own { at: *at, before: *before, key: key.clone() });
+        Draft {
+            base_rules: overlay.base_rules.to_vec(),
+            gone: overlay.gone,
+            own: own.collect(),
+            count: overlay.count,
+            base,
+        }
+    }
+
+    fn apply(&mut self, edit: &Edit<'_>) {
+        // Every rule is a document in memory, so their number stays far below what a u32 counts.
+        let place = |at: &RuleId| u32::try_from(*at).unwrap_or(GONE);
+        match edit {
+            Edit::Replace(at, key) => {
+                self.take_out(place(at));
+                self.put_in(place(at), *key);
+            }
+            Edit::Insert(at, key) => {
+                let at = place(at);
+                self.shift(at, 1);
+                self.count += 1;
+                self.put_in(at, *key);
+            }
+            Edit::Remove(at) => {
+                let at = place(at);
+                self.take_out(at);
+                self.shift(at, u32::MAX);
+                self.count = self.count.saturating_sub(1);
+            }
+        }
+    }
+
+    fn take_out(&mut self, at: u32) {
+        let rank = self.first_behind(at);
+        let there = self.base_rules.get_mut(rank..).unwrap_or_default();
+        match there.iter_mut().find(|id| **id != GONE).filter(|id| **id == at) {
+            Some(id) => {
+                *id = GONE;
+                self.gone += 1;
+            }
+            None => self.own.retain(|own| own.at != at),
+        }
+    }
+
+    /// Nothing stands at this place.
+    fn put_in(&mut self, at: u32, key: KeyOf<'_>) {
+        if !key.is_active() {
+            return;
+        }
+        let before = self.first_behind(at);
+        if let Some(rank) = self.rank_of_old(&key, before) {
+            self.put_back(at, rank);
+            return;
+        }
+        let place = self.own.partition_point(|own| own.at < at);
+        let before = Rank::try_from(before).unwrap_or(Rank::MAX);
+        self.own.insert(place, Own { at, before, key: key.shared() });
+    }
+
+    /// The rank of a condition that is in the base and stands nowhere, if it fits there: `before` is the first rank of
+    /// those behind it.
+    fn rank_of_old(&self, key: &KeyOf<'_>, before: usize) -> Option<Rank> {
+        let RuleKey::When(when) = key else { return None };
+        let rank = *self.base.ranks.get(&address(when))?;
+        let at = rank as usize;
+        let between = self.base_rules.get(at.min(before)..before.max(at + 1))?;
+        between.iter().all(|id| *id == GONE).then_some(rank)
+    }
+
+    /// Lets a rule of the base stand again. Those of the overlay that looked past its rank see it in its place.
+    fn put_back(&mut self, at: u32, rank: Rank) {
+        if let Some(id) = self.base_rules.get_mut(rank as usize) {
+            *id = at;
+            self.gone = self.gone.saturating_sub(1);
+        }
+        for own in &mut self.own {
+            own.before = if own.at > at { own.before.max(rank + 1) } else { own.before.min(rank) };
+        }
+    }
+
+    /// The first rank of the base whose rule stands at this place or behind it; those that are gone may stand in between.
+    fn first_behind(&self, at: u32) -> usize {
+        let (mut low, mut high) = (0, self.base_rules.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            let standing = self.base_rules.get(middle..high).unwrap_or_default();
+            match (middle..).zip(standing).find(|(_, id)| **id != GONE) {
+                Some((rank, id)) if *id < at => low = rank + 1,
+                _ => high = middle,
+            }
+        }
+        low
+    }
+
+    /// Moves all rules that stand at this place or behind it; steps wrap, so that one may lead back.
+    fn shift(&mut self, at: u32, step: u32) {
+        let behind = self.first_behind(at);
+        for id in self.base_rules.get_mut(behind..).unwrap_or_default() {
+            *id = if *id == GONE { GONE } else { id.wrapping_add(step) };
+        }
+        for own in self.own.iter_mut().filter(|own| own.at >= at) {
+            own.at = own.at.wrapping_add(step);
+        }
+    }
+
+    fn into_index(self, limits: Limits, sets: &mut PatternSets) -> Option<RuleIndex> {
+        if self.gone.max(self.own.len()) > limits.most.min(self.base.active / 2) {
+            return None;
+        }
+        let (rules, before) = self.own.iter().map(|own| (own.at, own.before)).unzip::<_, _, Vec<_>, Vec<_>>();
+        let mut sets = Sets { patterns: sets, in_set: PATTERNS_IN_OVERLAY_SET };
+        let keys = self.own.into_iter().map(|own| own.key).collect();
+        let overlay = Overlay {
+            table: RuleTable::build(keys, Some(&self.base.table), &mut sets),
+            base_rules: self.base_rules.into(),
+            gone: self.gone,
+            rules: rules.into(),
+            before: before.into(),
+            count: self.count,
+        };
+        Some(RuleIndex { base: self.base, overlay: Some(overlay) })
+    }
+}
+
 /// Where a condition is in memory.
 fn address(when: &Arc<Indexed>) -> usize {
     Arc::as_ptr(when).addr()
@@ -384,8 +567,10 @@ mod tests {
     use crate::decide::path::Path;
     use crate::decide::pattern::Pattern;
     use crate::decide::request::Request;
-    use crate::decide::rule::{Outcome, RulePlan, Standing, index_keys, index_rules, reached};
-    use crate::vocab::{Attribute, Name};
+    use crate::decide::rule::{
+        Outcome, RuleEdit, RulePlan, Standing, index_keys, index_rules, reached, shown,
+    };
+    use crate::vocab::{Attribute, Chunks, Name};
 
     const SEEDS: u64 = 100;
 
@@ -473,6 +658,53 @@ mod tests {
                 // Two rules with the same condition in memory are none of the compiler's making.
                 15 if self.below(4) == 0 => rules.insert(to, Arc::new(again(&rules[from]))),
                 _ => {}
+            }
+        }
+
+        /// One edit; `old` keeps rules that were taken out, of which some come back.
+        fn edit_one(&mut self, rules: &mut Vec<Arc<RulePlan>>, old: &mut Vec<Arc<RulePlan>>) -> RuleEdit {
+            let at = self.below(rules.len());
+            let known = |rules: &[Arc<RulePlan>], rule: &RulePlan| {
+                let same = |a: &Arc<Indexed>, b: &Arc<Indexed>| Arc::ptr_eq(a, b);
+                rules
+                    .iter()
+                    .any(|other| other.when.as_ref().zip(rule.when.as_ref()).is_some_and(|(a, b)| same(a, b)))
+            };
+            let came_back = old[self.below(old.len())].clone();
+            let new = match self.below(3) {
+                // No condition is there twice: the compiler makes each rule's own.
+                0 if !known(rules, &came_back) => came_back,
+                _ => Arc::new(self.rule()),
+            };
+            match self.below(8) {
+                0 | 1 => {
+                    rules.insert(at, new.clone());
+                    RuleEdit { at, before: None, now: Some(new) }
+                }
+                2 | 3 if rules.len() > 3 => {
+                    let gone = rules.remove(at);
+                    old.push(gone.clone());
+                    RuleEdit { at, before: Some(gone), now: None }
+                }
+                4..7 => {
+                    let before = rules[at].clone();
+                    let now = Arc::new(RulePlan {
+                        name: before.name.clone(),
+                        standing: if self.below(2) == 0 { Standing::Disabled } else { Standing::Active },
+                        starts: before.starts,
+                        ends: None,
+                        when: before.when.clone(),
+                        outcome: Outcome::Version(1),
+                        mirror: None,
+                    });
+                    rules[at] = now.clone();
+                    RuleEdit { at, before: Some(before), now: Some(now) }
+                }
+                _ => {
+                    let before = std::mem::replace(&mut rules[at], new.clone());
+                    old.push(before.clone());
+                    RuleEdit { at, before: Some(before), now: Some(new) }
+                }
             }
         }
 
@@ -577,6 +809,42 @@ mod tests {
         let Met { overlay, overlay_first, base_first, same, whole, gone, hidden } = met;
         let least = [overlay, overlay_first, base_first, same, whole, gone, hidden].into_iter().min();
         assert!(least > Some(SEEDS as usize), "{met:?}");
+    }
+
+    /// Edits made to an index, rule by rule, against one that is made of all rules, and asked against one rule after
+    /// another.
+    #[test]
+    fn edits_of_an_index_decide_in_the_rules_order() {
+        let (mut met, mut edited, mut back) = (Met::default(), 0, 0);
+        for seed in 0..SEEDS / 4 {
+            let mut dice = Dice(seed);
+            let limits = Limits { few_rules: dice.below(6), most: [2, 6, 1_000][dice.below(3)] };
+            let mut rules: Vec<_> = (0..4 + dice.below(30)).map(|_| Arc::new(dice.rule())).collect();
+            let mut sets = PatternSets::default();
+            let mut index = Arc::new(index_rules(&rules, &mut sets));
+            let mut old = vec![rules[0].clone()];
+            for _ in 0..60 {
+                let before: Chunks<Arc<RulePlan>> = rules.iter().cloned().collect();
+                let edits: Vec<RuleEdit> =
+                    (0..1 + dice.below(3)).map(|_| dice.edit_one(&mut rules, &mut old)).collect();
+                let shown = shown(&index, &before, &edits);
+                let next = shown.and_then(|shown| index.edited_within(limits, &shown, &mut sets));
+                edited += usize::from(next.is_some());
+                let gone = |index: &RuleIndex| index.overlay.as_ref().map_or(0, |overlay| overlay.gone);
+                back += usize::from(next.as_ref().is_some_and(|next| gone(next) < gone(&index)));
+                index = next.unwrap_or_else(|| {
+                    RuleIndex::next_within(limits, [&index].into_iter(), &index_keys(&rules), &mut sets)
+                });
+                assert!(index.is_of(&index_keys(&rules)), "{edits:?}");
+                assert_eq!(index.count(), reached(&rules));
+                assert!(index.renewed(&mut sets).is_of(&index_keys(&rules)));
+                for _ in 0..4 {
+                    ask(&index, &rules, &mut dice, &mut met);
+                }
+            }
+        }
+        let least = [met.overlay, met.overlay_first, met.base_first, edited].into_iter().min();
+        assert!(least > Some(SEEDS as usize) && back > 5, "{met:?} {edited} {back}");
     }
 
     #[test]

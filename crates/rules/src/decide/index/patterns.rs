@@ -24,6 +24,9 @@ const SET_SIZE_LIMIT: usize = 32 << 20;
 /// With 1 MiB a set of 125 patterns over user agents kept starting again (`loadtest/results/pattern-cache.md`).
 const SET_CACHE: usize = 8 << 20;
 
+/// How many sets and patterns may wait to be forgotten.
+const SPARE: usize = 256;
+
 /// Patterns that are searched together.
 #[derive(Debug)]
 pub struct PatternGroup {
@@ -97,6 +100,18 @@ type TextsOf = HashMap<Box<str>, Arc<Texts>, FixedState>;
 pub type Grouped<'t> = (Arc<PatternGroup>, Vec<&'t [Rank]>);
 
 impl PatternSets {
+    /// As many sets or patterns asked for since the last turn as are kept, and some: much of it may be of no use any
+    /// more.
+    pub fn has_grown(&self) -> bool {
+        self.used.len() > self.kept.len() + SPARE || self.used_texts.len() > self.kept_texts.len() + SPARE
+    }
+
+    /// Begins again with all that is there: what is asked for from now on is what the next turn leaves.
+    pub fn begin(&mut self) {
+        self.kept.append(&mut self.used);
+        self.kept_texts.extend(self.used_texts.drain());
+    }
+
     /// Forgets what was not asked for since the last call.
     pub fn turn(&mut self) {
         self.kept = std::mem::take(&mut self.used);

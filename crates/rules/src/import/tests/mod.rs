@@ -45,7 +45,7 @@ pub fn running(imported: &Imported) -> Snapshot {
         .iter()
         .map(|(id, text)| (id.clone(), Arc::new(Raw::yaml(text.as_str()))))
         .collect();
-    let set = DocumentSet { documents, ..DocumentSet::default() };
+    let set = DocumentSet { documents: documents.into(), ..DocumentSet::default() };
     let compiled = compile(&set, &Memory::default(), &|_| Err(std::io::ErrorKind::NotFound.into()));
     let shown: Vec<_> = compiled.problems.iter().map(|problem| problem.to_string()).collect();
     assert!(shown.is_empty(), "{shown:#?}\n{}", written(imported));
