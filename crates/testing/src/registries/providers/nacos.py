@@ -36,9 +36,8 @@ async def main():
     builder = builder.log_dir(where).cache_dir(where)
     if len(sys.argv) > 6:
         builder = builder.username(sys.argv[6]).password(sys.argv[7])
-    naming = await patiently(lambda: NacosNamingService.create_naming_service(builder.build()))
 
-    async def register(metadata, weight=1.0):
+    async def register(naming, metadata, weight=1.0):
         await naming.register_instance(
             request=RegisterInstanceParam(
                 service_name=service, group_name="DEFAULT_GROUP", ip=ip, port=int(port), weight=weight,
@@ -46,7 +45,17 @@ async def main():
             )
         )
 
-    await patiently(lambda: register(metadata))
+    async def begin():
+        """A client that was refused once may ask no more: each try has its own."""
+        naming = await NacosNamingService.create_naming_service(builder.build())
+        try:
+            await register(naming, metadata)
+        except Exception:
+            await naming.shutdown()
+            raise
+        return naming
+
+    naming = await patiently(begin)
     print("registered", flush=True)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -59,9 +68,9 @@ async def main():
                 )
             )
         elif command == "register":
-            await register(rest or metadata)
+            await register(naming, rest or metadata)
         elif command == "weight":
-            await register(metadata, float(rest))
+            await register(naming, metadata, float(rest))
         print("done", flush=True)
 
 
