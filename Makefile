@@ -33,7 +33,7 @@ demo: cargo build-tools ## build, then run the proxy with sample documents and t
 	$(CARGO) run --locked -- demo
 
 # Most tests wait for something most of the time: more of them at once than there are processors.
-test: export RUST_TEST_THREADS ?= 4
+test: export RUST_TEST_THREADS ?= 5
 test: cargo build-tools test-tools registry-tools provider-tools message-tools ## run every test
 	$(CARGO) test --locked --no-fail-fast
 
