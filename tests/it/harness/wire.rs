@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Nothing here takes longer, however busy the machine is.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A message as it came: the first line, the headers in their order and case, the body without its framing.
 #[derive(Clone, Debug, Default)]
