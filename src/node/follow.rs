@@ -8,8 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -24,7 +22,7 @@ use graygate_rules::spec::MessageGroup;
 use graygate_rules::vocab::{Counting, Revision};
 use graygate_store::cache::{Cache, Good};
 use graygate_store::fleet::Report;
-use graygate_store::{Fingerprint, SourceStatus, Update};
+use graygate_store::{Fingerprint, SourceStatus, Update, behind_requests};
 
 /// How long a start waits for the source before it runs what the cache holds.
 const CACHE_WAIT: Duration = Duration::from_millis(500);
@@ -36,8 +34,6 @@ const REST_NOTICED: Duration = Duration::from_millis(10);
 /// Compiles that take longer rest for as long as they took, so that requests keep half of a processor, but no longer
 /// than this.
 const REST_LIMIT: Duration = Duration::from_millis(100);
-/// How far behind requests compiles stand, as `nice` counts: where both want one processor, requests get nine tenths of it.
-const NICENESS: i32 = 10;
 
 /// Who this proxy is in its fleet.
 #[derive(Clone, Debug)]
@@ -218,16 +214,6 @@ pub struct Place {
     pub member: Member,
     pub cache: Option<Cache>,
     pub outlets: Outlets,
-}
-
-/// Computes on a thread that waits for no sockets, and that gives way to those which do where processors are short: a
-/// change may take a few milliseconds more, a request may not.
-fn behind_requests<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    tokio::task::spawn_blocking(|| {
-        // On Linux the priority is the thread's own. Where it stays as it was, so does everything.
-        let _ = setpriority_process(Some(gettid()), NICENESS);
-        work()
-    })
 }
 
 /// What publishing needs, moved to where it may block and back.

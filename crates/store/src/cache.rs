@@ -8,6 +8,7 @@
 //! The file: `graygate-cache 1`, a line with checksum and length, then the payload: a line with revision, count and
 //! origin, and for each document a line with its format, length and identity, its bytes, and a line's end.
 
+use super::behind::behind_requests;
 use super::update::{Shutdown, ended};
 use graygate_rules::documents::{DocumentId, DocumentSet, Documents, Format, Raw};
 use graygate_rules::vocab::Revision;
@@ -158,7 +159,7 @@ impl Cache {
 }
 
 /// Stores the newest of what is handed over, one at a time and with pauses, until the shutdown; what came last
-/// before it is still stored. Runs beside the request threads: writing happens on the blocking pool.
+/// before it is still stored. Requests go before the writing.
 pub async fn keep(cache: Cache, mut good: watch::Receiver<Option<Good>>, shutdown: Shutdown) {
     let (mut ending, mut failing) = (false, false);
     while !ending {
@@ -172,7 +173,7 @@ pub async fn keep(cache: Cache, mut good: watch::Receiver<Option<Good>>, shutdow
         let Some(newest) = newest else { continue };
         let began = Instant::now();
         let writer = cache.clone();
-        let stored = tokio::task::spawn_blocking(move || writer.store(&newest)).await;
+        let stored = behind_requests(move || writer.store(&newest)).await;
         tell(stored, &mut failing);
         let pause = PAUSE.max(began.elapsed() * PAUSE_SHARE);
         let _ = tokio::time::timeout(pause, ended(shutdown.clone())).await;

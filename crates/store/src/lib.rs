@@ -7,6 +7,7 @@
 //! the last [`Update`] simply stays the last. Start at [`Source`] and [`Update`], then
 //! `directory` or `etcd`.
 
+mod behind;
 pub mod board;
 pub mod cache;
 pub mod commit;
@@ -22,6 +23,7 @@ mod strays;
 mod update;
 mod written;
 
+pub use behind::behind_requests;
 pub use fingerprint::Fingerprint;
 pub use source::Source;
 pub use status::{SourceKind, SourceStatus};

@@ -17,6 +17,9 @@ use graygate_rules::decide::{ServicePlan, Trust};
 use graygate_rules::documents::{Documents, Kind};
 use graygate_rules::vocab::{Name, Place, Problem};
 
+/// Between two looks for series that nothing holds any more: each is a walk over all of them, and every rule has one.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
 /// Compiles and publishes. There is one of it, and nothing else writes the cell.
 pub struct Publisher {
     live: Arc<Live>,
@@ -32,6 +35,8 @@ pub struct Publisher {
     /// Generations that ran before. A request may hold one longer than this does; as long as it does, this holds it
     /// too, so that taking ten thousand rules apart is never left to a request.
     retired: Vec<Arc<Generation>>,
+    /// When series were last looked through.
+    swept: Option<Instant>,
 }
 
 impl Publisher {
@@ -47,6 +52,7 @@ impl Publisher {
             mirrors: Mirrors::default(),
             problems: BTreeMap::new(),
             retired: Vec::new(),
+            swept: None,
         }
     }
 
@@ -141,7 +147,10 @@ impl Publisher {
     /// After a change runs: how long it took from being seen. Clears away what is not used any more.
     pub fn applied(&mut self, took: Duration, now: Instant) {
         self.metrics.applied(took);
-        self.metrics.sweep(now);
+        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_EVERY) {
+            self.metrics.sweep(now);
+            self.swept = Some(now);
+        }
         self.limits.sweep();
         self.mirrors.sweep();
         // A handle that nothing else holds cannot be taken up again.

@@ -243,7 +243,7 @@ impl Metrics {
         self.0.apply.observe(duration);
     }
 
-    /// Forgets series whose handles were not held for a while; to be called after every publish.
+    /// Forgets series whose handles were not held for a while; to be called now and then after a publish.
     pub fn sweep(&self, now: Instant) {
         self.0.registry.sweep(now);
     }
