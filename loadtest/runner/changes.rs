@@ -1,11 +1,12 @@
 //! How long a change takes to decide its first request, here by a put into etcd, elsewhere by a reload; and latency and
-//! failures while 100 rules a second change, beside the same load without changes, in turns.
+//! failures while 100 rules a second change, beside the same load without changes and with the same writes to keys that
+//! no proxy reads, in turns: what those cost is etcd's.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -34,6 +35,8 @@ const RELOAD_PAUSE: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_secs(6);
 /// The rule that changes, and the request that sees it.
 const RULE: &str = "/graygate/rules/hospital-00000";
+/// A key that no proxy reads.
+const ELSEWHERE: &str = "/elsewhere/rules/hospital-00000";
 const ASKED: &str = "x-hospital: h00000\r\n";
 
 pub const WAITS: &str = "\n| from a change to the first request it decides | p50 ms | p99 ms | slowest ms | of |\n|---|--:|--:|--:|--:|\n";
@@ -131,7 +134,48 @@ fn rule(version: &str) -> String {
     )
 }
 
-/// Calm and changing rounds in turn; returns what a request costs in calm ones.
+/// Rounds of one kind.
+struct Turns {
+    what: &'static str,
+    /// What is written meanwhile.
+    key: Option<&'static str>,
+    figures: Vec<Figures>,
+    written: u64,
+}
+
+impl Turns {
+    fn new(what: &'static str, key: Option<&'static str>) -> Turns {
+        Turns { what, key, figures: Vec::new(), written: 0 }
+    }
+
+    fn row(&self, seconds: u32) -> String {
+        let of = |value: fn(&Figures) -> f64| median_of(&self.figures, value);
+        format!(
+            "| {} | {:.0} | {:.1} | {:.2} | {:.2} | {:.2} | {} | {} |\n",
+            self.what,
+            of(|figures| figures.per_second),
+            of(|figures| figures.micros),
+            of(|figures| figures.latency[0]),
+            of(|figures| figures.latency[1]),
+            of(|figures| figures.latency[2]),
+            self.figures.iter().map(|figures| figures.failed).sum::<u64>(),
+            self.written / (self.figures.len() as u64 * u64::from(seconds)).max(1)
+        )
+    }
+
+    /// Its p99 beside that of the turn before, round by round.
+    fn beside(&self, before: &Turns) -> String {
+        let pairs = self.figures.iter().zip(&before.figures);
+        let mut ratios: Vec<f64> = pairs.map(|(own, other)| own.latency[1] / other.latency[1]).collect();
+        let [least, middle, most] = percentiles(&mut ratios, [0.0, 0.5, 1.0]);
+        format!(
+            "\np99 where {} beside where {}: **{middle:.2}** (median; {least:.2} to {most:.2})\n",
+            self.what, before.what
+        )
+    }
+}
+
+/// Rounds of each kind in turn; returns what a request costs in calm ones.
 fn under_load(
     arguments: &Arguments,
     stage: &Stage,
@@ -143,59 +187,51 @@ fn under_load(
     fs::write(&script, workload::script(&workload.requests()))?;
     let load = arguments.load(SECONDS);
     load.warming().wrk(stage, &script, running)?;
-    let (mut calm, mut changing) = (Vec::new(), Vec::new());
-    let (made, ends) = (AtomicU64::new(0), AtomicBool::new(false));
+    let mut turns = [
+        Turns::new("nothing changes", None),
+        Turns::new("other keys of etcd change", Some(ELSEWHERE)),
+        Turns::new("rules change", Some(RULE)),
+    ];
+    let ends = AtomicBool::new(false);
     for round in 0..arguments.rounds(ROUNDS) {
-        calm.push(load.wrk(stage, &script, running)?);
-        ends.store(false, Ordering::Relaxed);
-        let figures = std::thread::scope(|scope| {
-            let putting = scope.spawn(|| store.wait(put_until(store, &ends, &made)));
-            let figures = load.wrk(stage, &script, running);
-            ends.store(true, Ordering::Relaxed);
-            putting.join().ok().context("the changing thread died")??;
-            figures
-        })?;
-        changing.push(figures);
+        for turn in &mut turns {
+            ends.store(false, Ordering::Relaxed);
+            let figures = std::thread::scope(|scope| {
+                let key = turn.key;
+                let writing = key.map(|key| scope.spawn(|| store.wait(put_until(store, key, &ends))));
+                let figures = load.wrk(stage, &script, running);
+                ends.store(true, Ordering::Relaxed);
+                if let Some(writing) = writing {
+                    turn.written += writing.join().ok().context("the writing thread died")??;
+                }
+                figures
+            })?;
+            turn.figures.push(figures);
+        }
         eprintln!("changes: round {} of {} done", round + 1, arguments.rounds(ROUNDS));
     }
-    let seconds = calm.len() as u64 * u64::from(load.seconds);
-    let mut row = |what: &str, figures: &[Figures], made: u64| {
-        let of = |value: fn(&Figures) -> f64| median_of(figures, value);
-        let _ = writeln!(
-            text,
-            "| {what} | {:.0} | {:.1} | {:.2} | {:.2} | {:.2} | {} | {} |",
-            of(|figures| figures.per_second),
-            of(|figures| figures.micros),
-            of(|figures| figures.latency[0]),
-            of(|figures| figures.latency[1]),
-            of(|figures| figures.latency[2]),
-            figures.iter().map(|figures| figures.failed).sum::<u64>(),
-            made / seconds.max(1)
-        );
-    };
-    row("nothing changes", &calm, 0);
-    row("rules change", &changing, made.load(Ordering::Relaxed));
-    let mut ratios: Vec<f64> =
-        changing.iter().zip(&calm).map(|(changing, calm)| changing.latency[1] / calm.latency[1]).collect();
-    let [least, middle, most] = percentiles(&mut ratios, [0.0, 0.5, 1.0]);
-    let _ = writeln!(
-        text,
-        "\np99 of a changing round beside that of the calm one before it: **{middle:.2}** (median; {least:.2} to {most:.2})"
-    );
-    Ok(median_of(&calm, |figures| figures.micros))
+    let [calm, elsewhere, changing] = &turns;
+    for turn in &turns {
+        text.push_str(&turn.row(load.seconds));
+    }
+    for pair in [(elsewhere, calm), (changing, elsewhere), (changing, calm)] {
+        text.push_str(&pair.0.beside(pair.1));
+    }
+    Ok(median_of(&calm.figures, |figures| figures.micros))
 }
 
-async fn put_until(store: &Store, ends: &AtomicBool, made: &AtomicU64) -> Result<()> {
-    let (mut pace, mut client) = (tokio::time::interval(PACE), store.client.clone());
+/// Puts rules until it is to end; how many it were.
+async fn put_until(store: &Store, key: &str, ends: &AtomicBool) -> Result<u64> {
+    let (mut pace, mut client, mut made) = (tokio::time::interval(PACE), store.client.clone(), 0);
     for version in VERSIONS.iter().cycle() {
         if ends.load(Ordering::Relaxed) {
             break;
         }
         pace.tick().await;
-        client.put(RULE, rule(version), None).await?;
-        made.fetch_add(1, Ordering::Relaxed);
+        client.put(key, rule(version), None).await?;
+        made += 1;
     }
-    Ok(())
+    Ok(made)
 }
 
 /// How long each change took until a request was decided by it, in milliseconds. A change says which request sees it, by
