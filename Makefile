@@ -41,8 +41,9 @@ lint: cargo build-tools ## check the format and the lints; warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
+# With the examples the same features are on as for `make lint`, and nothing that others wrote is checked a second time.
 doc: cargo build-tools ## build the documentation of the code; warnings are errors
-	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --document-private-items --lib --examples
 
 # Advisories need a database from the network: `cargo deny check advisories`.
 deny: cargo deny-tools ## check licences, sources and versions of what is linked in

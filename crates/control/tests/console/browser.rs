@@ -23,6 +23,24 @@ pub struct Browser {
     origin: String,
 }
 
+/// What a page is held against.
+#[derive(Clone, Copy)]
+pub enum Rules {
+    /// WCAG 2.2, levels A and AA, and what is good practice beside.
+    All,
+    /// Whether texts stand out from what is behind them.
+    Colours,
+}
+
+impl Rules {
+    fn of_axe(self) -> &'static str {
+        match self {
+            Rules::All => "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']",
+            Rules::Colours => "['color-contrast']",
+        }
+    }
+}
+
 impl Browser {
     /// Opens a browser for the pages of an origin.
     pub async fn open(origin: &str) -> Browser {
@@ -134,10 +152,11 @@ impl Browser {
     }
 
     /// What axe-core finds on the page as it is now.
-    pub async fn axe(&self) -> Vec<String> {
+    pub async fn axe(&self, rules: Rules) -> Vec<String> {
+        let rules = rules.of_axe();
         let script = format!(
             "{}\nconst done = arguments[arguments.length - 1];\
-             axe.run(document, {{resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}})\
+             axe.run(document, {{resultTypes: ['violations'], runOnly: {rules}}})\
              .then((found) => done(found.violations.map((each) => `${{each.id}}: ${{each.help}}: ${{each.nodes.slice(0, 3).map((node) => node.html + ' ' + (node.any[0]?.message ?? '')).join(' | ')}}`)),\
              (error) => done(['axe failed: ' + error]))",
             axe_source()

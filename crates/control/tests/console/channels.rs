@@ -3,7 +3,7 @@
 use graygate_control::people::Role;
 use thirtyfour::prelude::*;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, Rules};
 use crate::stage::Stage;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +31,7 @@ async fn a_channel_is_tested_from_its_page_and_the_log_says_what_became_of_it() 
         rows.contains("delivered") && rows.contains("failed") && rows.contains("cannot be reached"),
         "{rows}"
     );
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
     // A column is put away and another one made wider, and this browser keeps both; by keys alone.
     browser.click("section .columns summary").await;
     browser.until("document.querySelectorAll('section .columns li').length === 6").await;
@@ -39,7 +39,7 @@ async fn a_channel_is_tested_from_its_page_and_the_log_says_what_became_of_it() 
     let range =
         browser.driver.find(By::Css("section .columns li:nth-child(2) input[type=range]")).await.unwrap();
     range.send_keys(Key::End.value().to_string()).await.unwrap();
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
     browser.go("/channels").await;
     browser
         .until("getComputedStyle(document.querySelector('#log-table th:nth-child(5)')).display === 'none'")
@@ -53,7 +53,7 @@ async fn a_channel_is_tested_from_its_page_and_the_log_says_what_became_of_it() 
     browser.go("/channels?lang=zh").await;
     let rows = browser.text("main").await;
     assert!(rows.contains("投递记录") && rows.contains("已送达") && rows.contains("未送达"), "{rows}");
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
     browser.is_content(&[]).await;
 
     let cookie = crate::plain::sign_in(&stage, "wang").await;

@@ -3,7 +3,7 @@
 use graygate_control::people::Role;
 use thirtyfour::prelude::*;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, Rules};
 use crate::stage::Stage;
 
 const RULE: &str = "/documents/rules/30-share";
@@ -50,7 +50,7 @@ async fn edits_of_two_people_are_put_together_or_shown_to_both() {
         shown.contains("+split: {gray: 40}") && shown.contains("+priority: -20"),
         "both differences are shown: {shown}"
     );
-    assert_eq!(wang.axe().await, Vec::<String>::new());
+    assert_eq!(wang.axe(Rules::All).await, Vec::<String>::new());
     save(&wang).await;
     wang.until("document.querySelector('.flash')?.innerText.includes('Saved')").await;
     let text = std::fs::read_to_string(stage.file("rules/30-share.yaml")).unwrap();
@@ -102,6 +102,6 @@ async fn problems_stand_at_their_place_and_nothing_is_saved() {
     browser.click(".places button").await;
     let chosen = browser.run("const field = document.getElementById('text'); return field.value.slice(field.selectionStart, field.selectionEnd)").await;
     assert_eq!(chosen, "split: {gray: 120}");
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
     browser.is_content(&[]).await;
 }

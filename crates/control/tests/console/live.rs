@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use graygate_control::people::Role;
 use serde_json::json;
 
-use crate::browser::{Browser, PATIENCE};
+use crate::browser::{Browser, PATIENCE, Rules};
 use crate::proxy::Proxy;
 use crate::stage::Stage;
 
@@ -137,7 +137,7 @@ async fn charts_of_a_service_move_with_every_second() {
     browser
         .until("/gray: [1-9][0-9.]* %/.test(document.querySelector('#course-errors-d').textContent)")
         .await;
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
     browser.go("/services/patient?lang=zh").await;
     browser.until("document.querySelector('#course-errors-t')?.textContent === '错误率'").await;
     browser.is_content(&[]).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use graygate_control::people::Role;
 use thirtyfour::prelude::*;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, Rules};
 use crate::stage::Stage;
 
 /// Moves the focus by Tab until it is where it is wanted, as a person without a mouse does.
@@ -52,11 +52,11 @@ async fn a_whole_life_by_the_keyboard_alone() {
     browser.press(Key::Enter.value().to_string()).await;
     browser.until("document.querySelector('#checked') && document.querySelector('#text').value.includes('share: 25')").await;
     assert!(browser.text("#checked").await.contains("Who would move, step by step"));
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
     press(&browser, "save").await;
     browser.until("location.pathname === '/plans/patient-8'").await;
     state(&browser, "draft").await;
-    let found = browser.axe().await;
+    let found = browser.axe(Rules::All).await;
     assert!(found.is_empty(), "{found:#?}");
 
     press(&browser, "start").await;
@@ -80,7 +80,7 @@ async fn a_whole_life_by_the_keyboard_alone() {
     press(&browser, "advance").await;
     browser.until("document.querySelector('.verdict')?.innerText.includes('step 2 of 4')").await;
     assert!(browser.text("#plan-steps .now").await.contains("5.0 %"));
-    let found = browser.axe().await;
+    let found = browser.axe(Rules::All).await;
     assert!(found.is_empty(), "{found:#?}");
 
     // To complete takes the name, typed; the browser asks for it.
@@ -176,7 +176,7 @@ async fn evidence_countdown_and_verdict_move_until_the_plan_rolls_back_by_itself
         words.contains("5.0 % of patient gets gray: step 1 of 2") && words.contains("requests were judged"),
         "{words}"
     );
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
     stage.proxy.said.errors.store(30, Ordering::Relaxed);
     state(&browser, "rolled back").await;
     browser.until("document.querySelector('#plan-evidence li.bad')?.innerText.includes('regression')").await;
@@ -203,7 +203,7 @@ async fn the_copy_that_counts_stands_beside_the_edited_document_and_unsaved_chan
     browser.until("document.querySelector('#plan-state .diff')?.innerText.includes('share: 50')").await;
     let shown = browser.text("#plan-state").await;
     assert!(shown.contains("edited meanwhile") && shown.contains("The running copy counts"), "{shown}");
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
 
     let asks = "const leaving = new Event('beforeunload', {cancelable: true}); dispatchEvent(leaving); return leaving.defaultPrevented";
     browser.go("/documents/rules/20-pilots").await;

@@ -3,7 +3,7 @@
 use graygate_control::people::Role;
 use thirtyfour::prelude::*;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, Rules};
 use crate::plain::{send, sign_in};
 use crate::stage::Stage;
 
@@ -48,7 +48,7 @@ async fn a_log_is_replayed_against_the_text_in_the_editor() {
     assert!(moved.contains("patient") && moved.contains("release") && moved.contains("gray"), "{moved}");
     let example = browser.text("#checked table.examples tbody tr").await;
     assert!(example.contains("GET gray.example.com/patient/") && example.contains("30-share"), "{example}");
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
 
     // Its own page takes all of it over.
     browser.click("#editor button[value=replay]").await;
@@ -57,7 +57,7 @@ async fn a_log_is_replayed_against_the_text_in_the_editor() {
     assert!(browser.text("#checked").await.contains("40 of 40 requests of the log"));
     browser.click("#replay button[value=more]").await;
     browser.until("document.getElementById('document-1')").await;
-    assert_eq!(browser.axe().await, Vec::<String>::new());
+    assert_eq!(browser.axe(Rules::All).await, Vec::<String>::new());
     browser.go("/why").await;
     browser.click("a[href$='/replay']").await;
     browser.until("document.querySelector('#replay')").await;
