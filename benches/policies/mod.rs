@@ -133,7 +133,7 @@ pub fn request<'a>(host: &'a str, path: &'a str, headers: &'a HeaderMap) -> Requ
         port: None,
         path: graygate_rules::decide::Path { view: path, upstream: path },
         query: None,
-        headers,
+        fields: headers.into(),
         client: "203.0.113.7".parse().unwrap(),
         pins_trusted: false,
         inherited: None,

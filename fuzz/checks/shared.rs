@@ -54,7 +54,7 @@ pub fn agree(compiled: &Compiled, ask: &Ask) {
         port: None,
         path: Path { view: path, upstream: path },
         query: ask.query.as_deref().map(str::as_bytes),
-        headers: &ask.headers,
+        fields: (&ask.headers).into(),
         client: ask.client,
         pins_trusted: ask.trusted,
         inherited: None,

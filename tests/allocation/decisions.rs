@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use graygate_rules::compile::{Compiled, Memory, compile};
-use graygate_rules::decide::{Decision, PathBuffer, Request, Scratch};
+use graygate_rules::decide::{Decision, Field, Fields, PathBuffer, Request, Scratch};
 use graygate_rules::documents::{DocumentId, DocumentSet, Raw};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -153,7 +153,7 @@ fn check(compiled: &Compiled, what: &str) {
         port: None,
         path,
         query: Some(b"x=1&full+name=Li%20Wei&y=%zz"),
-        headers: &headers,
+        fields: (&headers).into(),
         client: "2001:db8::1".parse().unwrap(),
         pins_trusted: false,
         inherited: None,
@@ -162,12 +162,20 @@ fn check(compiled: &Compiled, what: &str) {
         places: None,
         fresh_identity: Some("fresh"),
     };
-    let unknown = Request { headers: &HeaderMap::new(), ..request };
+    let line =
+        |(name, value)| Field { name: AsRef::<[u8]>::as_ref(name), value: HeaderValue::as_bytes(value) };
+    let lines: Vec<Field<'_>> = headers.iter().map(line).collect();
+    let of_lines = Request { fields: Fields::Lines(&lines), ..request };
+    let unknown = Request { fields: Fields::Lines(&[]), ..request };
     let inherited = Request { inherited: Some("gray"), ..request };
     let lost = Request { host: "elsewhere", method: "POST", ..request };
-    for (name, request) in
-        [("known", request), ("without identity", unknown), ("inherited", inherited), ("elsewhere", lost)]
-    {
+    for (name, request) in [
+        ("known", request),
+        ("in lines", of_lines),
+        ("without identity", unknown),
+        ("inherited", inherited),
+        ("elsewhere", lost),
+    ] {
         let mut decided = 0;
         let mut decide = || {
             if let Decision::Version(_, choice) = compiled.snapshot.decide(&request, &mut scratch) {
@@ -200,7 +208,7 @@ fn a_state_of_a_pattern_is_built_once() {
                 port: None,
                 path,
                 query: None,
-                headers: &headers,
+                fields: (&headers).into(),
                 client: "10.0.0.1".parse().unwrap(),
                 pins_trusted: false,
                 inherited: None,

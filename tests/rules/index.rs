@@ -226,7 +226,7 @@ fn both(compiled: &Compiled, ask: &Ask, scratch: &mut Scratch) -> [String; 2] {
         port: None,
         path: Path { view: &ask.path, upstream: &ask.path },
         query: Some(query.as_bytes()),
-        headers: &headers,
+        fields: (&headers).into(),
         client: ask.client.parse().unwrap(),
         pins_trusted: ask.trusted,
         inherited: None,

@@ -39,7 +39,7 @@ fn version(places: Option<&Arc<Places>>, condition: &str, client: &str) -> Strin
         authority: None,
         path: b"/",
         query: None,
-        headers: &headers,
+        fields: (&headers).into(),
         peer: Peer { address: proxy, scheme: "http", trusted: false },
         version: Version::HTTP_11,
         now: 0,

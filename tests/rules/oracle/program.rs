@@ -33,7 +33,7 @@ fn asked<T>(ask: &Ask, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         port: host.port,
         path,
         query: ask.query.as_deref().map(str::as_bytes),
-        headers: &ask.headers,
+        fields: (&ask.headers).into(),
         client: ask.client,
         pins_trusted: ask.trusted,
         inherited: ask.inherited.as_deref(),

@@ -165,7 +165,7 @@ impl Audiences {
                 authority: Some(HOST.as_bytes()),
                 path: b"/",
                 query: None,
-                headers: &headers,
+                fields: (&headers).into(),
                 peer: Peer { address: asker.address, scheme: "http", trusted: false },
                 version: Version::HTTP_11,
                 now,

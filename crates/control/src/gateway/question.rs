@@ -74,7 +74,7 @@ pub fn decide(compiled: &Compiled, hospital: &Hospital, question: &Question, now
         authority: domain.map(str::as_bytes),
         path: question.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/").as_bytes(),
         query: None,
-        headers: &headers,
+        fields: (&headers).into(),
         peer: Peer { address: [127, 0, 0, 1].into(), scheme: "http", trusted: false },
         // Only a request of this version may name no host, and a question may.
         version: Version::HTTP_10,

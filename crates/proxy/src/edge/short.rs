@@ -3,15 +3,13 @@
 //! Answers: what may be served without the framework's pipeline, and what does the pipeline get with what is known
 //! already? Owns the agreement between a connection's loop and the room that serves plain requests. Never: decides, or IO.
 
-use std::cell::RefCell;
-
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 use pingora::server::ShutdownWatch;
 
 use super::client_stream::ClientStream;
 use super::connection_state::Handed;
-use super::head::Lines;
+use super::head::{Lines, Span};
 
 /// Serves plain requests in the framework's place.
 pub trait ShortPath: Send + Sync + 'static {
@@ -36,39 +34,9 @@ pub enum Served {
 
 /// A plain request, every byte of which is here.
 pub struct PlainRequest {
-    /// Fields of heads made of it share them.
+    /// Values that are kept share them.
     bytes: Bytes,
     pub lines: Lines,
-}
-
-/// Names of fields that a thread has met; clients send the same few, and each would be read again.
-const NAMES: usize = 256;
-/// Longest name that is remembered: clients choose them.
-const NAME_LIMIT: usize = 64;
-
-thread_local! {
-    static MET: RefCell<Vec<Option<HeaderName>>> = RefCell::new(vec![None; NAMES]);
-}
-
-/// A field's name out of its bytes, in any case.
-fn named(bytes: &[u8]) -> Option<HeaderName> {
-    if bytes.len() > NAME_LIMIT {
-        return HeaderName::from_bytes(bytes).ok();
-    }
-    // Names of one length mostly differ in one of these letters; two that do not only take turns.
-    let letter = |at: usize| bytes.get(at).map_or(0, |byte| usize::from(byte | 0x20));
-    let half = bytes.len() / 2;
-    let letters = [letter(0), letter(half), letter(half + 1), letter(bytes.len().wrapping_sub(1))];
-    let place = letters.iter().fold(bytes.len(), |sum, letter| sum.wrapping_mul(31).wrapping_add(*letter));
-    MET.with_borrow_mut(|met| {
-        let met = met.get_mut(place % NAMES)?;
-        if let Some(name) = met.as_ref().filter(|name| name.as_str().as_bytes().eq_ignore_ascii_case(bytes)) {
-            return Some(name.clone());
-        }
-        let name = HeaderName::from_bytes(bytes).ok()?;
-        *met = Some(name.clone());
-        Some(name)
-    })
 }
 
 impl PlainRequest {
@@ -105,16 +73,9 @@ impl PlainRequest {
         Some(line.value.within(&self.bytes))
     }
 
-    /// The fields as decisions read them; `None` where the library has no room for what they say. There is room for
-    /// `more` of them.
-    pub fn fields(&self, more: usize) -> Option<HeaderMap> {
-        let mut fields = HeaderMap::with_capacity(self.lines.fields.len() + more);
-        for line in &self.lines.fields {
-            let name = named(line.name.within(&self.bytes))?;
-            let value = HeaderValue::from_maybe_shared(self.bytes.slice(line.value.range())).ok()?;
-            fields.append(name, value);
-        }
-        Some(fields)
+    /// A part that is a field's value, which shares the request's bytes.
+    pub fn share(&self, value: Span) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(self.bytes.slice(value.range())).ok()
     }
 }
 

@@ -3,8 +3,17 @@
 //! Answers: what does a client say, and what is its upstream to be told instead? The framework has a head of its own; the
 //! short path's says what differs from the bytes that came. Never: which edits are made.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderName, HeaderValue, Version};
 use pingora::http::RequestHeader;
+use smallvec::SmallVec;
+
+use graygate_rules::decide::{Field, Fields};
+
+/// Fields of most requests.
+const USUAL_FIELDS: usize = 24;
+
+/// Where a head that is no map lists its fields.
+pub type Room<'h> = SmallVec<[Field<'h>; USUAL_FIELDS]>;
 
 /// A head that can be read and edited.
 pub trait RequestHead {
@@ -18,17 +27,17 @@ pub trait RequestHead {
 
     fn version(&self) -> Version;
 
-    /// All edits so far show in [`RequestHead::fields`].
-    fn settle(&mut self);
-
-    /// All fields, the edits up to the last [`RequestHead::settle`] made.
-    fn fields(&self) -> &HeaderMap;
+    /// All fields, every edit made.
+    fn fields<'h: 'b, 'b>(&'h self, room: &'b mut Room<'h>) -> Fields<'b>;
 
     /// A field's values, every edit made.
-    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue>;
+    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]>;
 
     /// The first of a field's values, every edit made.
-    fn value(&self, name: &HeaderName) -> Option<&HeaderValue>;
+    fn value(&self, name: &HeaderName) -> Option<&[u8]>;
+
+    /// The same, as a value of its own.
+    fn shared(&self, name: &HeaderName) -> Option<HeaderValue>;
 
     /// Sets a field to one value.
     fn set(&mut self, name: HeaderName, value: HeaderValue);
@@ -56,18 +65,20 @@ impl RequestHead for RequestHeader {
         self.version
     }
 
-    fn settle(&mut self) {}
-
-    fn fields(&self) -> &HeaderMap {
-        &self.headers
+    fn fields<'h: 'b, 'b>(&'h self, _: &'b mut Room<'h>) -> Fields<'b> {
+        Fields::Map(&self.headers)
     }
 
-    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
-        self.headers.get_all(name).iter()
+    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 
-    fn value(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.headers.get(name)
+    fn value(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.headers.get(name).map(HeaderValue::as_bytes)
+    }
+
+    fn shared(&self, name: &HeaderName) -> Option<HeaderValue> {
+        self.headers.get(name).cloned()
     }
 
     fn set(&mut self, name: HeaderName, value: HeaderValue) {

@@ -11,7 +11,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use super::context::Passage;
-use super::head::RequestHead;
+use super::head::{RequestHead, Room};
 use super::settings::{RespondVersion, Settings};
 use super::trace;
 use crate::edge::connection;
@@ -48,7 +48,7 @@ impl Sender {
 /// Makes of the client's request what the upstream gets, but for its target.
 pub fn edit_request(settings: &Settings, sender: &Sender, request: &mut impl RequestHead, passage: &Passage) {
     remove_hidden(passage, request);
-    let client_host = request.value(&header::HOST).cloned();
+    let client_host = request.shared(&header::HOST);
     if let Some(trace) = &passage.admission.trace {
         trace::set(request, trace.clone());
     }
@@ -70,10 +70,8 @@ pub fn edit_request(settings: &Settings, sender: &Sender, request: &mut impl Req
     }
     request.set(settings.trust.version_header.clone(), passage.word.clone());
     if settings.trust.baggage {
-        request.settle();
-        if let Some(edit) = set_baggage(request.fields(), passage.word.to_str().ok()) {
-            run(&edit, request);
-        }
+        let edit = set_baggage(request.fields(&mut Room::new()), passage.word.to_str().ok());
+        edit.iter().for_each(|edit| run(edit, request));
     }
 }
 
@@ -97,11 +95,11 @@ pub fn copy_request(settings: &Settings, request: &RequestHeader, passage: &mut 
     }
     copy.insert_header(settings.trust.version_header.clone(), told.word.clone())?;
     if settings.trust.baggage
-        && let Some(edit) = set_baggage(&copy.headers, told.word.to_str().ok())
+        && let Some(edit) = set_baggage((&copy.headers).into(), told.word.to_str().ok())
     {
         run(&edit, &mut copy);
     }
-    copy.insert_header(MIRROR_HEADER, HeaderValue::from_static("1"))?;
+    copy.insert_header(MIRROR_HEADER.clone(), HeaderValue::from_static("1"))?;
     let length = request.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
     copying.begin(copy, length);
@@ -135,7 +133,7 @@ fn forward(
 ) {
     let own_for = peer.map_or_else(|| Some(HeaderValue::from_static("")), written);
     let own_via = if request.version() == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
-    let kept_host = request.value(&FORWARDED_HOST).filter(|_| admitted.forwarded_trusted).cloned();
+    let kept_host = admitted.forwarded_trusted.then(|| request.shared(&FORWARDED_HOST)).flatten();
     let lines = [
         (FORWARDED_FOR, own_for.and_then(|own| joined(request, admitted, &FORWARDED_FOR, own))),
         (header::VIA, joined(request, admitted, &header::VIA, own_via)),
@@ -161,7 +159,7 @@ fn joined(
         return Some(own);
     }
     let before = request.values(name).filter(|line| !line.is_empty());
-    let mut all: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
+    let mut all: Vec<&[u8]> = before.collect();
     all.push(own.as_bytes());
     HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
 }
@@ -289,10 +287,8 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
 fn remove_hidden(passage: &Passage, request: &mut impl RequestHead) {
     let trusted = passage.admission.admitted.version_trusted;
     let Some(pin) = passage.plan().and_then(|plan| plan.pin.as_ref()).filter(|_| !trusted) else { return };
-    request.settle();
-    if let Some(edit) = remove_attribute(&pin.attribute, request.fields()) {
-        run(&edit, request);
-    }
+    let edit = remove_attribute(&pin.attribute, request.fields(&mut Room::new()));
+    edit.iter().for_each(|edit| run(edit, request));
 }
 
 /// Runs one edit on a request's head.

@@ -9,11 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use pingora::proxy::Session;
 
 use super::context::{AdmittedRequest, Answered, Begun, BodyCount, Context, Passage, Rewritten, Stage};
-use super::head::RequestHead;
+use super::head::{RequestHead, Room};
 use super::headers::run;
 use super::observed::{self, GRPC};
 use super::peer::pick;
@@ -26,8 +26,9 @@ use crate::mirror::Copying;
 use crate::observe::{Observer, Sighting};
 use crate::pools::Walk;
 use graygate_rules::decide::{
-    self, Admission, Arrival, Choice, CookieChange, Decision, Groups, Overrides, Path, Peer, Request,
-    RouteId, Routed, Scratch, Seen, ServicePlan, Target, edits, hash, location, rewrite, without_parameter,
+    self, Admission, Arrival, Choice, CookieChange, Decision, Fields, Groups, Overrides, Path, Peer, Request,
+    RouteId, Routed, Scratch, Seen, ServicePlan, Target, edits, hash, location, rewrite, text,
+    without_parameter,
 };
 use graygate_rules::vocab::{Attribute, ErrorReason, Label, Reason, Share, Timeouts};
 
@@ -42,6 +43,8 @@ pub enum Verdict {
     Error(ErrorReason),
 }
 
+/// How long a gRPC client waits.
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Rolls of the dice that says which requests are copied.
 const BUCKETS: u16 = Share::ALL.hundredths();
 
@@ -68,7 +71,7 @@ impl Intake<'_> {
     /// picked.
     pub fn take_in(&self, head: &mut impl RequestHead, peer: Peer, context: &mut Context) -> Verdict {
         let request_id = trace::request_id(head);
-        let trace = trace::fresh(head.fields(), trace::draw);
+        let trace = trace::fresh(&*head, trace::draw);
         let asked = Asked { head: &*head, peer, request_id, trace, begun: context.begun };
         // A defect costs this request a 500 and nothing else.
         let decided = catch_unwind(AssertUnwindSafe(|| {
@@ -88,14 +91,15 @@ impl Intake<'_> {
         let fresh = draws.then(|| format!("{:032x}", rand::random::<u128>()));
         let Asked { head, peer, request_id, trace, begun } = asked;
         let target = target(head.target());
-        let headers = head.fields();
-        let beside = head.authority().filter(|_| !headers.contains_key(header::HOST));
+        let mut room = Room::new();
+        let fields = head.fields(&mut room);
+        let beside = head.authority().filter(|_| !fields.contains(&header::HOST));
         let arrival = Arrival {
             method: head.method(),
             authority: target.authority.or(beside),
             path: target.path,
             query: target.query,
-            headers,
+            fields,
             peer,
             version: head.version(),
             now: time::OffsetDateTime::from(begun.time).unix_timestamp_nanos(),
@@ -111,7 +115,7 @@ impl Intake<'_> {
             admission,
             generation,
             authority: target.authority,
-            length: declared_length(headers),
+            length: declared_length(fields),
             overrides: &trust.overrides,
             body_limit: self.settings.limits.body.0,
             observer: self.observer,
@@ -136,9 +140,9 @@ struct Asked<'r, H> {
 }
 
 /// The declared length of the body; the framing was checked before.
-fn declared_length(headers: &HeaderMap) -> u64 {
-    let length = headers.get(header::CONTENT_LENGTH);
-    length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
+fn declared_length(fields: Fields<'_>) -> u64 {
+    let length = fields.first(&header::CONTENT_LENGTH);
+    length.and_then(|value| text(value)?.parse().ok()).unwrap_or(0)
 }
 
 /// Makes of a head that was read again what it was when it was decided.
@@ -323,7 +327,7 @@ impl Found<'_> {
         let is_user = pin.is_none() && !self.undecided.admission.admitted.mirrored;
         let observed = if is_user { self.sighting(plan, scratch) } else { None };
         let in_flight = runtime.version(choice.version).begin();
-        let deadline = deadline(request.headers);
+        let deadline = deadline(request.fields);
         let target = self.target(plan.hidden(request), rewritten.path.as_deref());
         let host = host.and_then(|host| HeaderValue::from_bytes(host).ok());
         let limit = self.routed.route.max_body.unwrap_or(self.undecided.body_limit);
@@ -370,8 +374,7 @@ impl Found<'_> {
         let is_mirrored =
             self.routed.route.mirror.is_some() || rule.is_some_and(|rule| rule.mirror.is_some());
         let is_copy = || self.undecided.admission.admitted.mirrored;
-        let switches =
-            || self.request.headers.contains_key(header::UPGRADE) || self.request.method == "CONNECT";
+        let switches = || self.request.fields.contains(&header::UPGRADE) || self.request.method == "CONNECT";
         if !is_mirrored || is_copy() || switches() {
             return None;
         }
@@ -406,9 +409,10 @@ impl Found<'_> {
 }
 
 /// How long a gRPC client waits for its whole call.
-fn deadline(headers: &HeaderMap) -> Option<Duration> {
-    let is_grpc = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC));
-    headers.get("grpc-timeout").filter(|_| is_grpc).and_then(|text| grpc_timeout(text.to_str().ok()?))
+fn deadline(fields: Fields<'_>) -> Option<Duration> {
+    let is_grpc = fields.first(&header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with(GRPC));
+    let timeout = is_grpc.then(|| fields.first(&GRPC_TIMEOUT)).flatten()?;
+    grpc_timeout(text(timeout)?)
 }
 
 /// A client's own deadline is a further bound: no answer is awaited behind it.
@@ -453,12 +457,12 @@ mod tests {
             assert_eq!(grpc_timeout(text), expected, "{text}");
         }
         let timeouts = Timeouts::default();
-        let mut headers = HeaderMap::new();
+        let mut headers = http::HeaderMap::new();
         headers.insert("grpc-timeout", HeaderValue::from_static("1m"));
-        assert_eq!(bounded(timeouts, deadline(&headers)).request, timeouts.request, "no gRPC");
+        assert_eq!(bounded(timeouts, deadline((&headers).into())).request, timeouts.request, "no gRPC");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
-        assert_eq!(bounded(timeouts, deadline(&headers)).request, Duration::from_millis(1));
+        assert_eq!(bounded(timeouts, deadline((&headers).into())).request, Duration::from_millis(1));
         headers.insert("grpc-timeout", HeaderValue::from_static("99999999H"));
-        assert_eq!(bounded(timeouts, deadline(&headers)).request, timeouts.request);
+        assert_eq!(bounded(timeouts, deadline((&headers).into())).request, timeouts.request);
     }
 }

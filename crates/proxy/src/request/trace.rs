@@ -2,15 +2,16 @@
 
 use std::cell::RefCell;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, make_rng};
 
 use super::head::RequestHead;
+use graygate_rules::decide::text;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A whole `traceparent` of version 00; later ones may go on behind it.
@@ -26,8 +27,8 @@ pub fn draw() -> u128 {
 
 /// A context for a request that comes without a good one; `None` leaves what it has alone. It is not sampled: nothing
 /// records here, and a service that does decides for itself.
-pub fn fresh(headers: &HeaderMap, draw: impl Fn() -> u128) -> Option<HeaderValue> {
-    if is_good(headers) {
+pub fn fresh(head: &impl RequestHead, draw: impl Fn() -> u128) -> Option<HeaderValue> {
+    if is_good(head) {
         return None;
     }
     // All zeros would be no context.
@@ -38,24 +39,23 @@ pub fn fresh(headers: &HeaderMap, draw: impl Fn() -> u128) -> Option<HeaderValue
 /// Gives the upstream's request its context. The `tracestate` belongs to its `traceparent`, and goes with a bad one.
 pub fn set(request: &mut impl RequestHead, context: HeaderValue) {
     request.remove(&TRACESTATE);
-    request.set(TRACEPARENT, context);
+    request.set(TRACEPARENT.clone(), context);
 }
 
 /// The request's id, made where it has none, so that rules can hash it and the upstream can log it.
 pub fn request_id(request: &mut impl RequestHead) -> HeaderValue {
-    if let Some(id) = request.value(&REQUEST_ID).filter(|id| !id.is_empty()) {
-        return id.clone();
+    if let Some(id) = request.shared(&REQUEST_ID).filter(|id| !id.is_empty()) {
+        return id;
     }
     let id = hex::<32>(draw());
     let id = HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("none"));
     request.set(REQUEST_ID, id.clone());
-    request.settle();
     id
 }
 
 /// Gives a request the id it was decided with.
 pub fn set_request_id(request: &mut impl RequestHead, id: &HeaderValue) {
-    if request.value(&REQUEST_ID).is_none_or(HeaderValue::is_empty) {
+    if request.value(&REQUEST_ID).is_none_or(<[u8]>::is_empty) {
         request.set(REQUEST_ID, id.clone());
     }
 }
@@ -83,10 +83,10 @@ fn eight_digits(number: u32) -> [u8; 8] {
     (digits + 0x3030_3030_3030_3030 + above_nine * LETTERS).to_be_bytes()
 }
 
-fn is_good(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(&TRACEPARENT).iter();
+fn is_good(head: &impl RequestHead) -> bool {
+    let mut lines = head.values(&TRACEPARENT);
     match (lines.next(), lines.next()) {
-        (Some(line), None) => line.to_str().is_ok_and(is_context),
+        (Some(line), None) => text(line).is_some_and(is_context),
         _ => false,
     }
 }
@@ -151,10 +151,10 @@ mod tests {
         for (lines, kept) in [(&[GOOD][..], true), (&[], false), (&["x"], false), (&[GOOD, GOOD], false)] {
             let mut request = RequestHeader::build("GET", b"/", None).unwrap();
             for line in lines {
-                request.append_header(TRACEPARENT, *line).unwrap();
+                request.append_header(&TRACEPARENT, *line).unwrap();
             }
             request.insert_header(TRACESTATE, "a=b").unwrap();
-            if let Some(context) = fresh(&request.headers, || 1) {
+            if let Some(context) = fresh(&request, || 1) {
                 set(&mut request, context);
             }
             let fresh = format!("00-{:032x}-{:016x}-00", 1, 1);

@@ -118,7 +118,7 @@ impl Ask {
             port: host.port,
             path: buffer.normalise(&self.path).unwrap(),
             query: self.query.as_deref(),
-            headers: &self.headers,
+            fields: (&self.headers).into(),
             client: self.client.parse().unwrap(),
             pins_trusted: self.trusted,
             inherited: self.inherited,

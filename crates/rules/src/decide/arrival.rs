@@ -6,6 +6,7 @@
 
 use http::{HeaderMap, HeaderValue, Version, header};
 
+use super::fields::Fields;
 use super::path::{BadPath, PathBuffer, normalise_host};
 use super::request::Request;
 use super::rewrite::apply;
@@ -21,7 +22,7 @@ pub struct Arrival<'a> {
     pub path: &'a [u8],
     /// Without the question mark.
     pub query: Option<&'a [u8]>,
-    pub headers: &'a HeaderMap,
+    pub fields: Fields<'a>,
     pub peer: Peer,
     pub version: Version,
     /// Nanoseconds since 1970.
@@ -62,10 +63,10 @@ pub struct Buffers {
 }
 
 impl<'a> Arrival<'a> {
-    /// Settles what is believed, hides what is not, and normalises host and path. The headers that arrived stay as they
+    /// Settles what is believed, hides what is not, and normalises host and path. The fields that arrived stay as they
     /// are: the caller that sends them on has to run [`Admitted::edits`] on them.
     pub fn admit(self, trust: &'a Trust, buffers: &'a mut Buffers) -> Admission<'a> {
-        let admitted = trust.believe(self.peer, self.headers);
+        let admitted = trust.believe(self.peer, self.fields);
         let request = self.normalise(&admitted, trust, buffers);
         Admission { admitted, request }
     }
@@ -77,17 +78,17 @@ impl<'a> Arrival<'a> {
         buffers: &'a mut Buffers,
     ) -> Result<Request<'a>, BadArrival> {
         let Buffers { path, host, headers, inherited, word } = buffers;
-        // Of the headers as they arrived: what is decided about no longer has the word.
-        let tester = trust.overrides.tester(self.headers, self.now, word);
-        let headers = if admitted.edits.is_empty() {
-            self.headers
+        // Of the fields as they arrived: what is decided about no longer has the word.
+        let tester = trust.overrides.tester(self.fields, self.now, word);
+        let fields = if admitted.edits.is_empty() {
+            self.fields
         } else {
-            headers.clone_from(self.headers);
+            self.fields.copy_to(headers);
             apply(&admitted.edits, headers);
-            headers
+            Fields::from(&*headers)
         };
         *inherited = admitted.inherited.clone();
-        let named = self.authority.or_else(|| headers.get(header::HOST).map(HeaderValue::as_bytes));
+        let named = self.authority.or_else(|| fields.first(&header::HOST));
         let host = normalise_host(named.unwrap_or_default(), host).ok_or(BadArrival::Host)?;
         let path = path.normalise(self.path)?;
         if host.name.is_empty() && self.version != Version::HTTP_10 {
@@ -100,7 +101,7 @@ impl<'a> Arrival<'a> {
             port: host.port,
             path,
             query: self.query,
-            headers,
+            fields,
             client: admitted.client,
             pins_trusted: admitted.version_trusted,
             inherited: inherited.as_ref().and_then(|version| version.to_str().ok()),
@@ -117,7 +118,7 @@ mod tests {
     use http::HeaderName;
 
     use super::*;
-    use crate::decide::Overrides;
+    use crate::decide::{Overrides, text};
     use crate::vocab::canonical_net;
 
     fn trust() -> Trust {
@@ -142,7 +143,7 @@ mod tests {
             authority: None,
             path: b"/a//b",
             query: None,
-            headers,
+            fields: headers.into(),
             peer: peer(address),
             version: Version::HTTP_11,
             now: 0,
@@ -193,12 +194,14 @@ mod tests {
             assert_eq!(request.inherited, inherited, "{address}");
             assert_eq!(request.pins_trusted, inherited.is_some(), "{address}");
             assert_eq!(request.path.view, "/a/b", "{address}");
-            let seen = |name| request.headers.get(name).map(|value| value.to_str().unwrap());
+            let seen = |name| request.fields.first(&HeaderName::from_static(name)).and_then(text);
             assert_eq!((seen("x-gray-version"), seen("baggage")), (version, Some(baggage)), "{address}");
             // What is sent on and what was decided about are the same headers.
             let mut sent = headers.clone();
             apply(&admitted.edits, &mut sent);
-            assert_eq!(&sent, request.headers, "{address}");
+            let mut seen = HeaderMap::new();
+            request.fields.copy_to(&mut seen);
+            assert_eq!(sent, seen, "{address}");
         }
     }
 

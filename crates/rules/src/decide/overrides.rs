@@ -8,9 +8,10 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, header};
+use http::header;
 use ring::hmac;
 
+use super::fields::Fields;
 use super::request::{Request, cookies, decode_parameter, parameters, without_parameter};
 use super::tester::Tester;
 use crate::vocab::{Attribute, Name};
@@ -123,19 +124,19 @@ impl Overrides {
     }
 
     /// The word that a request's cookie carries, if it holds at this moment, in nanoseconds since 1970.
-    pub fn tester<'b>(&self, headers: &HeaderMap, now: i128, buffer: &'b mut Vec<u8>) -> Option<Tester<'b>> {
-        if self.keys.is_empty() || !headers.contains_key(header::COOKIE) {
+    pub fn tester<'b>(&self, fields: Fields<'_>, now: i128, buffer: &'b mut Vec<u8>) -> Option<Tester<'b>> {
+        if self.keys.is_empty() || !fields.contains(&header::COOKIE) {
             return None;
         }
-        let words = cookies(headers).filter(|(name, _)| *name == OVERRIDE_COOKIE.as_bytes());
+        let words = cookies(fields).filter(|(name, _)| *name == OVERRIDE_COOKIE.as_bytes());
         let mut words = words.map(|(_, word)| word);
         let length = words.find_map(|word| self.verified(word, now, buffer))?;
         Tester::read(std::str::from_utf8(buffer.get(..length)?).ok()?)
     }
 
     /// Whether the cookie is there, so that it has to be kept from the upstream.
-    pub fn is_carried(&self, headers: &HeaderMap) -> bool {
-        !self.keys.is_empty() && cookies(headers).any(|(name, _)| name == OVERRIDE_COOKIE.as_bytes())
+    pub fn is_carried(&self, fields: Fields<'_>) -> bool {
+        !self.keys.is_empty() && cookies(fields).any(|(name, _)| name == OVERRIDE_COOKIE.as_bytes())
     }
 
     pub fn attribute() -> Attribute {
@@ -204,6 +205,7 @@ mod tests {
 
     use super::*;
     use crate::decide::Path;
+    use http::HeaderMap;
 
     const OLD: &str = "an old key that still counts";
     const NEW: &str = "the key that signs from now on";
@@ -225,7 +227,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("cookie", HeaderValue::from_str(cookie).unwrap());
         let mut buffer = Vec::new();
-        let tester = overrides.tester(&headers, i128::from(now) * NANOS, &mut buffer)?;
+        let tester = overrides.tester((&headers).into(), i128::from(now) * NANOS, &mut buffer)?;
         Some((tester.version.into(), tester.holder.into(), tester.expires))
     }
 
@@ -301,7 +303,7 @@ mod tests {
             port: Some(8443),
             path: Path { view: "/用户", upstream: "/%E7%94%A8%E6%88%B7" },
             query: Some(query.as_bytes()),
-            headers: &headers,
+            fields: (&headers).into(),
             client: std::net::Ipv4Addr::LOCALHOST.into(),
             pins_trusted: false,
             inherited: None,

@@ -3,14 +3,15 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use http::{HeaderMap, header};
+use http::{HeaderName, header};
 
+use super::fields::Fields;
 use super::path::Path;
 use super::places::Places;
 use super::tester::Tester;
 use crate::vocab::Attribute;
 
-/// A request as the decision sees it. Everything untrusted was taken out of `headers` before.
+/// A request as the decision sees it. Everything untrusted was taken out of `fields` before.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub method: &'a str,
@@ -22,7 +23,7 @@ pub struct Request<'a> {
     pub path: Path<'a>,
     /// As it came, without the question mark.
     pub query: Option<&'a [u8]>,
-    pub headers: &'a HeaderMap,
+    pub fields: Fields<'a>,
     /// The client's address, canonical.
     pub client: IpAddr,
     /// Whether the peer may set pins.
@@ -82,11 +83,9 @@ fn any_value(
 ) -> bool {
     let folded = &mut values.folded;
     match attribute {
-        Attribute::Header(name) => {
-            request.headers.get_all(name).iter().any(|value| test(value.as_bytes(), folded))
-        }
+        Attribute::Header(name) => request.fields.values(name).any(|value| test(value, folded)),
         Attribute::Cookie(name) => {
-            cookies(request.headers).any(|(found, value)| found == name.as_bytes() && test(value, folded))
+            cookies(request.fields).any(|(found, value)| found == name.as_bytes() && test(value, folded))
         }
         Attribute::Query(name) => parameters(request.query).any(|(found, value)| {
             decode_parameter(found, &mut values.name);
@@ -114,15 +113,14 @@ fn any_value(
 }
 
 /// The cookies of all `Cookie` headers; HTTP/2 clients send one header a cookie.
-pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b';')).filter_map(
-        |pair| {
-            let pair = pair.trim_ascii();
-            let equals = pair.iter().position(|b| *b == b'=')?;
-            let (name, value) = pair.split_at_checked(equals)?;
-            Some((name.trim_ascii(), value.get(1..)?.trim_ascii()))
-        },
-    )
+pub fn cookies<'r>(fields: Fields<'r>) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
+    static COOKIE: HeaderName = header::COOKIE;
+    fields.values(&COOKIE).flat_map(|line| line.split(|b| *b == b';')).filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        let equals = pair.iter().position(|b| *b == b'=')?;
+        let (name, value) = pair.split_at_checked(equals)?;
+        Some((name.trim_ascii(), value.get(1..)?.trim_ascii()))
+    })
 }
 
 /// Names and values of a query, still encoded; a parameter without `=` has empty text.
@@ -179,6 +177,8 @@ pub fn without_parameter(query: &str, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("cookie", "a=1; b=\"x\";c = d ;flag".parse().unwrap());
         headers.append("cookie", "a=2".parse().unwrap());
-        let found: Vec<_> = cookies(&headers)
+        let found: Vec<_> = cookies((&headers).into())
             .map(|(n, v)| format!("{}={}", String::from_utf8_lossy(n), String::from_utf8_lossy(v)))
             .collect();
         assert_eq!(found, ["a=1", "b=\"x\"", "c=d", "a=2"]);

@@ -6,8 +6,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
+use smallvec::SmallVec;
 
+use super::fields::{Fields, text};
 use super::list::NetworkSet;
 use super::overrides::Overrides;
 use super::places::Places;
@@ -15,17 +17,19 @@ use super::request::cookies;
 use super::rewrite::Edit;
 use crate::vocab::{Attribute, Name, read_address};
 
-const FORWARDED_FOR: &str = "x-forwarded-for";
-const FORWARDED_PROTO: &str = "x-forwarded-proto";
-const BAGGAGE: &str = "baggage";
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// Says that a request is the copy of another one.
-pub const MIRROR_HEADER: &str = "x-graygate-mirror";
+pub static MIRROR_HEADER: HeaderName = HeaderName::from_static("x-graygate-mirror");
 /// The member of W3C baggage that carries the version.
 const BAGGAGE_MEMBER: &str = "gray.version";
 
 /// What applications would believe of a request's way, beside `X-Forwarded-*`.
 const OF_THE_WAY: [&str; 4] = ["forwarded", "x-real-ip", "x-original-url", "x-rewrite-url"];
 const FORWARDED: &str = "x-forwarded-";
+/// Longest name that is looked at without room of its own.
+const SHORT: usize = 64;
 /// Of these the proxy says itself what is true.
 const SET_ANYWAY: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
 
@@ -82,54 +86,61 @@ pub struct Peer {
 
 impl Trust {
     /// Reads what a trusted peer says, and lists what of an untrusted one's words has to be removed.
-    pub(super) fn believe(&self, peer: Peer, headers: &HeaderMap) -> Admitted {
+    pub(super) fn believe(&self, peer: Peer, fields: Fields<'_>) -> Admitted {
         let address = peer.address.to_canonical();
         let forwarded_trusted = peer.trusted || self.forwarded.contains(address);
         let version_trusted = peer.trusted || self.version.contains(address);
         let (client, scheme) = match forwarded_trusted {
-            true => (self.client(address, headers), forwarded_scheme(headers).unwrap_or(peer.scheme)),
+            true => (self.client(address, fields), forwarded_scheme(fields).unwrap_or(peer.scheme)),
             false => (address, peer.scheme),
         };
-        // Nearly every name is none that says anything of a request's way.
-        let may_mislead = match has_one_spelling(self.version_header.as_str()) {
-            true => {
-                |name: &&HeaderName| name.as_str().starts_with(['x', 'f']) || !has_one_spelling(name.as_str())
-            }
-            false => |_: &&HeaderName| true,
-        };
-        let lies = headers
-            .keys()
-            .filter(may_mislead)
-            .filter(|name| self.misleads(name, forwarded_trusted, version_trusted));
-        let mut edits: Vec<Edit> = lies.cloned().map(Edit::Remove).collect();
+        let mut edits = self.lies(fields, forwarded_trusted, version_trusted);
         // The word is for this proxy; an upstream would only write it into a log.
-        if self.overrides.is_carried(headers) {
-            edits.extend(remove_attribute(&Overrides::attribute(), headers));
+        if self.overrides.is_carried(fields) {
+            edits.extend(remove_attribute(&Overrides::attribute(), fields));
         }
         let inherited = match version_trusted {
-            true => self.inherit(headers, &mut edits),
+            true => self.inherit(fields, &mut edits),
             false => {
-                if headers.contains_key(&self.version_header) {
+                if fields.contains(&self.version_header) {
                     edits.push(Edit::Remove(self.version_header.clone()));
                 }
-                edits.extend(set_baggage(headers, None));
+                edits.extend(set_baggage(fields, None));
                 None
             }
         };
-        let mirrored = version_trusted && headers.contains_key(MIRROR_HEADER);
+        let mirrored = version_trusted && fields.contains(&MIRROR_HEADER);
         Admitted { client, scheme, forwarded_trusted, version_trusted, mirrored, inherited, edits }
     }
 
-    /// Whether an application behind would believe what an untrusted peer says in this header. Many read `_` as `-`:
-    /// what is another spelling to us is the same header to them.
-    fn misleads(&self, name: &HeaderName, forwarded_trusted: bool, version_trusted: bool) -> bool {
-        let name = name.as_str();
+    /// Takes away every field that misleads.
+    fn lies(&self, fields: Fields<'_>, forwarded_trusted: bool, version_trusted: bool) -> Vec<Edit> {
+        let has_one = has_one_spelling(self.version_header.as_str().as_bytes());
+        // Nearly every name is none that says anything of a request's way.
+        let may_mislead = |name: &[u8]| {
+            !has_one || matches!(name, [b'x' | b'X' | b'f' | b'F', ..]) || !has_one_spelling(name)
+        };
+        let mut edits = Vec::new();
+        for name in fields.names().filter(|name| may_mislead(name)) {
+            let lower: SmallVec<[u8; SHORT]> = name.iter().map(u8::to_ascii_lowercase).collect();
+            let is_lie = std::str::from_utf8(&lower)
+                .is_ok_and(|name| self.misleads(name, forwarded_trusted, version_trusted));
+            if let Some(Ok(name)) = is_lie.then(|| HeaderName::from_bytes(&lower)) {
+                edits.push(Edit::Remove(name));
+            }
+        }
+        edits
+    }
+
+    /// Whether an application behind would believe what an untrusted peer says in the header of this name, in lower case.
+    /// Many read `_` as `-`: what is another spelling to us is the same header to them.
+    fn misleads(&self, name: &str, forwarded_trusted: bool, version_trusted: bool) -> bool {
         let is_of_the_way = |name: &str| name.starts_with(FORWARDED) || OF_THE_WAY.contains(&name);
         let version = self.version_header.as_str();
         if name == MIRROR_HEADER {
             return !version_trusted;
         }
-        if has_one_spelling(name) && has_one_spelling(version) {
+        if has_one_spelling(name.as_bytes()) && has_one_spelling(version.as_bytes()) {
             return !forwarded_trusted && is_of_the_way(name) && !SET_ANYWAY.contains(&name);
         }
         let read = name.replace('_', "-");
@@ -140,9 +151,9 @@ impl Trust {
     }
 
     /// The right-most address that is not a trusted proxy. What is no address ends the walk.
-    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    fn client(&self, peer: IpAddr, fields: Fields<'_>) -> IpAddr {
         let mut client = peer;
-        let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+        let lines: Vec<&[u8]> = fields.values(&FORWARDED_FOR).collect();
         for hop in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
             let Some(address) = std::str::from_utf8(hop).ok().and_then(read_address) else { break };
             client = address;
@@ -153,40 +164,40 @@ impl Trust {
         client
     }
 
-    fn inherit(&self, headers: &HeaderMap, edits: &mut Vec<Edit>) -> Option<HeaderValue> {
-        let mut written = headers.get_all(&self.version_header).iter();
+    fn inherit(&self, fields: Fields<'_>, edits: &mut Vec<Edit>) -> Option<HeaderValue> {
+        let mut written = fields.values(&self.version_header);
         let first = written.next();
-        let is_name = |value: &&HeaderValue| value.to_str().is_ok_and(Name::is_name);
-        match first.filter(is_name) {
+        let is_name = |value: &&[u8]| text(value).is_some_and(Name::is_name);
+        match first.filter(is_name).and_then(|value| HeaderValue::from_bytes(value).ok()) {
             Some(version) => {
                 if written.next().is_some() {
                     edits.push(Edit::Set(self.version_header.clone(), version.clone()));
                 }
-                Some(version.clone())
+                Some(version)
             }
             None => {
                 edits.extend(first.map(|_| Edit::Remove(self.version_header.clone())));
-                let member = self.baggage.then(|| baggage_version(headers)).flatten()?;
+                let member = self.baggage.then(|| baggage_version(fields)).flatten()?;
                 HeaderValue::from_str(&member).ok()
             }
         }
     }
 }
 
-fn forwarded_scheme(headers: &HeaderMap) -> Option<&'static str> {
-    let line = headers.get(FORWARDED_PROTO)?.to_str().ok()?;
+fn forwarded_scheme(fields: Fields<'_>) -> Option<&'static str> {
+    let line = text(fields.first(&FORWARDED_PROTO)?)?;
     let first = line.split(',').next()?.trim();
     ["http", "https"].into_iter().find(|scheme| first.eq_ignore_ascii_case(scheme))
 }
 
 /// The members of all baggage headers that are ones by W3C's grammar: what is none, others may read in other ways.
-fn baggage_members(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    written_members(headers).filter(|member| is_member(member))
+fn baggage_members<'r>(fields: Fields<'r>) -> impl Iterator<Item = &'r str> {
+    written_members(fields).filter(|member| is_member(member))
 }
 
 /// Whatever stands between commas; what no text is, is no member either.
-fn written_members(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(BAGGAGE).iter().map(|line| line.to_str().unwrap_or("\0"));
+fn written_members<'r>(fields: Fields<'r>) -> impl Iterator<Item = &'r str> {
+    let lines = fields.values(&BAGGAGE).map(|line| text(line).unwrap_or("\0"));
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())
 }
 
@@ -207,28 +218,28 @@ fn is_version_member(member: &str) -> bool {
     member.split('=').next().is_some_and(|key| key.trim() == BAGGAGE_MEMBER)
 }
 
-fn baggage_version(headers: &HeaderMap) -> Option<String> {
-    let member = baggage_members(headers).find(|member| is_version_member(member))?;
+fn baggage_version(fields: Fields<'_>) -> Option<String> {
+    let member = baggage_members(fields).find(|member| is_version_member(member))?;
     let value = member.split_once('=')?.1.split(';').next()?.trim();
     let value = percent_encoding::percent_decode_str(value).decode_utf8().ok()?;
     Name::is_name(&value).then(|| value.into_owned())
 }
 
 /// The edit that makes `version` the only version member of the baggage; `None` removes it. Other members stay.
-pub fn set_baggage(headers: &HeaderMap, version: Option<&str>) -> Option<Edit> {
+pub fn set_baggage(fields: Fields<'_>, version: Option<&str>) -> Option<Edit> {
     let own = version.map(|version| [BAGGAGE_MEMBER, "=", version].concat());
     let stays = |member: &str| is_member(member) && !is_version_member(member);
-    if own.is_none() && written_members(headers).all(stays) {
+    if own.is_none() && written_members(fields).all(stays) {
         return None;
     }
-    let kept = baggage_members(headers).filter(|member| !is_version_member(member));
+    let kept = baggage_members(fields).filter(|member| !is_version_member(member));
     let line = kept.chain(own.as_deref()).collect::<Vec<_>>().join(",");
-    Some(set_or_remove(HeaderName::from_static(BAGGAGE), line.as_bytes()))
+    Some(set_or_remove(BAGGAGE.clone(), line.as_bytes()))
 }
 
 /// Whether a name has nothing in it that many read in two ways.
-fn has_one_spelling(name: &str) -> bool {
-    !name.as_bytes().contains(&b'_')
+fn has_one_spelling(name: &[u8]) -> bool {
+    !name.contains(&b'_')
 }
 
 fn set_or_remove(name: HeaderName, value: &[u8]) -> Edit {
@@ -239,11 +250,11 @@ fn set_or_remove(name: HeaderName, value: &[u8]) -> Edit {
 }
 
 /// The edit that removes an attribute a request must not have: a pin from an untrusted client.
-pub fn remove_attribute(attribute: &Attribute, headers: &HeaderMap) -> Option<Edit> {
+pub fn remove_attribute(attribute: &Attribute, fields: Fields<'_>) -> Option<Edit> {
     match attribute {
-        Attribute::Header(name) => headers.contains_key(name).then(|| Edit::Remove(name.clone())),
-        Attribute::Cookie(name) if cookies(headers).any(|(found, _)| found == name.as_bytes()) => {
-            let kept: Vec<Vec<u8>> = cookies(headers)
+        Attribute::Header(name) => fields.contains(name).then(|| Edit::Remove(name.clone())),
+        Attribute::Cookie(name) if cookies(fields).any(|(found, _)| found == name.as_bytes()) => {
+            let kept: Vec<Vec<u8>> = cookies(fields)
                 .filter(|(found, _)| *found != name.as_bytes())
                 .map(|(found, value)| [found, b"=", value].concat())
                 .collect();
@@ -259,6 +270,7 @@ mod tests {
     use crate::decide::apply;
     use crate::decide::without_parameter;
     use crate::vocab::canonical_net;
+    use http::HeaderMap;
 
     fn trust(baggage: bool) -> Trust {
         let nets = |text: &str| text.split(' ').filter_map(canonical_net).collect();
@@ -300,7 +312,7 @@ mod tests {
             ("2001:db8::1", vec!["1.2.3.4"], "1.2.3.4"),
         ] {
             let lines: Vec<_> = forwarded.iter().map(|line| ("x-forwarded-for", *line)).collect();
-            let admitted = trust(false).believe(peer(from), &headers(&lines));
+            let admitted = trust(false).believe(peer(from), (&headers(&lines)).into());
             assert_eq!(admitted.client.to_string(), expected, "{from} {forwarded:?}");
         }
     }
@@ -327,7 +339,7 @@ mod tests {
             ("1.1.1.1", true, vec![("baggage", "gray.version=a")], None, None),
         ] {
             let mut headers = headers(&lines);
-            let admitted = trust(baggage).believe(peer(from), &headers);
+            let admitted = trust(baggage).believe(peer(from), (&headers).into());
             apply(&admitted.edits, &mut headers);
             assert_eq!(admitted.inherited(), expected, "{from} {lines:?}");
             let left: Vec<_> = headers.get_all("x-gray-version").iter().collect();
@@ -356,7 +368,7 @@ mod tests {
         ] {
             let lines: Vec<_> = lines.into_iter().map(|line| ("baggage", line)).collect();
             let mut headers = headers(&lines);
-            apply(set_baggage(&headers, version).as_slice(), &mut headers);
+            apply(set_baggage((&headers).into(), version).as_slice(), &mut headers);
             assert_eq!(show(&headers), expected);
         }
     }
@@ -389,7 +401,7 @@ mod tests {
         ] {
             let mut headers = headers(&all);
             let trust = Trust { version: canonical_net(versions).into_iter().collect(), ..trust(false) };
-            apply(&trust.believe(peer(from), &headers).edits, &mut headers);
+            apply(&trust.believe(peer(from), (&headers).into()).edits, &mut headers);
             assert_eq!(headers.len(), kept, "{from} {versions}: {headers:?}");
             assert!(other.iter().all(|(name, value)| headers[*name] == *value));
         }
@@ -397,7 +409,7 @@ mod tests {
         let underscored =
             Trust { version_header: HeaderName::from_static("application_version"), ..trust(false) };
         let mut headers = headers(&[("application-version", "forged"), ("application_versions", "x")]);
-        apply(&underscored.believe(peer("1.1.1.1"), &headers).edits, &mut headers);
+        apply(&underscored.believe(peer("1.1.1.1"), (&headers).into()).edits, &mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["application_versions"]);
     }
 
@@ -409,7 +421,8 @@ mod tests {
             ("10.0.0.1", "ftp", "http"),
             ("1.1.1.1", "https", "http"),
         ] {
-            let admitted = trust(false).believe(peer(from), &headers(&[("x-forwarded-proto", proto)]));
+            let admitted =
+                trust(false).believe(peer(from), (&headers(&[("x-forwarded-proto", proto)])).into());
             assert_eq!(admitted.scheme, expected, "{from} {proto}");
         }
     }
@@ -418,7 +431,7 @@ mod tests {
     fn pins_are_removed_where_they_stand() {
         let mut with_cookies = headers(&[("cookie", "a=1; dev=li; b=2"), ("x-dev", "li")]);
         let mut remove = |attribute: &str| {
-            let edit = remove_attribute(&Attribute::parse(attribute).unwrap(), &with_cookies);
+            let edit = remove_attribute(&Attribute::parse(attribute).unwrap(), (&with_cookies).into());
             apply(edit.as_slice(), &mut with_cookies);
         };
         remove("cookie:dev");

@@ -103,7 +103,7 @@ impl Explainer<'_> {
             authority: url.host.map(str::as_bytes),
             path: url.path.as_bytes(),
             query: url.query.map(str::as_bytes),
-            headers: &headers,
+            fields: (&headers).into(),
             peer: Peer { address: asked.address, scheme: url.scheme, trusted: asked.trusted },
             // A question may leave the host out, which only this version allows.
             version: http::Version::HTTP_10,

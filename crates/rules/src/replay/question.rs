@@ -64,7 +64,7 @@ impl Question {
             authority: Some(self.host.as_bytes()).filter(|host| !host.is_empty()),
             path: self.path.as_bytes(),
             query: self.query.as_deref().map(str::as_bytes),
-            headers: &self.headers,
+            fields: (&self.headers).into(),
             peer: Peer { address: self.client, scheme: "http", trusted: false },
             // The log does not tell the protocol, and what it kept was a request: the oldest refuses least.
             version: Version::HTTP_10,

@@ -217,7 +217,7 @@ impl<'e> Exchange<'e> {
     ) -> Result<Option<Box<Error>>> {
         let head = match head.take() {
             Some(head) => head,
-            None => read_again(request, &self.context)?,
+            None => read_again(request, &self.context),
         };
         self.write_request(request, head)?;
         let passage = self.context.routed()?;
@@ -418,9 +418,8 @@ fn told(head: &Head) -> Told {
 }
 
 /// The client's head once more, as it was decided on.
-fn read_again<'r>(request: &'r PlainRequest, context: &Context) -> Result<PlainHead<'r>> {
-    let unreadable = || Error::explain(ErrorType::InternalError, "a request cannot be read again");
-    let mut head = PlainHead::of(request).ok_or_else(unreadable)?;
+fn read_again<'r>(request: &'r PlainRequest, context: &Context) -> PlainHead<'r> {
+    let mut head = PlainHead::of(request);
     intake::admit_again(&mut head, context);
-    Ok(head)
+    head
 }

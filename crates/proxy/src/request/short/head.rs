@@ -4,11 +4,12 @@
 //! same few fields, which only have to be written. Never: which edits are made.
 
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderName, HeaderValue, Version, header};
 
 use super::lines::{write_field, write_line};
-use crate::edge::PlainRequest;
-use crate::request::head::RequestHead;
+use crate::edge::{Line, PlainRequest};
+use crate::request::head::{RequestHead, Room};
+use graygate_rules::decide::{Field, Fields};
 
 /// Fields of a client's connection, which an upstream is not told.
 const CLIENTS_OWN: [HeaderName; 7] = [
@@ -26,8 +27,6 @@ const USUAL_CHANGES: usize = 10;
 /// One head.
 pub struct PlainHead<'r> {
     request: &'r PlainRequest,
-    /// What rules read: what came, and the changes that are settled.
-    fields: HeaderMap,
     /// In the order of their making. No field is both set and removed, or either of them twice; nothing was added to one
     /// before it was set.
     changes: Vec<Change>,
@@ -36,8 +35,6 @@ pub struct PlainHead<'r> {
 struct Change {
     name: HeaderName,
     edit: Edit,
-    /// `fields` has it.
-    is_settled: bool,
     /// It stands in the place of what came under its name.
     is_written: bool,
 }
@@ -58,11 +55,8 @@ impl Edit {
 }
 
 impl<'r> PlainHead<'r> {
-    /// `None` where the library has no room for what a field says.
-    pub fn of(request: &'r PlainRequest) -> Option<PlainHead<'r>> {
-        // The request's id is settled, and most others never are.
-        let fields = request.fields(1)?;
-        Some(PlainHead { request, fields, changes: Vec::with_capacity(USUAL_CHANGES) })
+    pub fn of(request: &'r PlainRequest) -> PlainHead<'r> {
+        PlainHead { request, changes: Vec::with_capacity(USUAL_CHANGES) }
     }
 
     /// Takes away what concerns the client's connection.
@@ -104,6 +98,21 @@ impl<'r> PlainHead<'r> {
         out.put_slice(request.body());
     }
 
+    fn came(&self) -> impl Iterator<Item = Field<'r>> {
+        let bytes = self.request.bytes();
+        let field =
+            move |line: &Line| Field { name: line.name.within(bytes), value: line.value.within(bytes) };
+        self.request.lines.fields.iter().map(field)
+    }
+
+    /// The lines that came under a name.
+    fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &'r Line> {
+        let (bytes, name) = (self.request.bytes(), name.as_str().as_bytes());
+        self.request.lines.fields.iter().filter(move |line| {
+            line.name.length() == name.len() && line.name.within(bytes).eq_ignore_ascii_case(name)
+        })
+    }
+
     fn replace(&mut self, name: HeaderName, edit: Edit) {
         if self.changes.iter().any(|change| change.name == name) {
             self.changes.retain(|change| change.name != name);
@@ -114,7 +123,7 @@ impl<'r> PlainHead<'r> {
 
 impl Change {
     fn new(name: HeaderName, edit: Edit) -> Change {
-        Change { name, edit, is_settled: false, is_written: false }
+        Change { name, edit, is_written: false }
     }
 
     fn is_replacement(&self) -> bool {
@@ -146,39 +155,36 @@ impl RequestHead for PlainHead<'_> {
         Version::HTTP_11
     }
 
-    fn settle(&mut self) {
-        for change in self.changes.iter_mut().filter(|change| !change.is_settled) {
-            change.is_settled = true;
-            match &change.edit {
-                Edit::Set(value) => _ = self.fields.insert(&change.name, value.clone()),
-                Edit::Remove => _ = self.fields.remove(&change.name),
-                Edit::Add(value) => _ = self.fields.append(&change.name, value.clone()),
-            }
-        }
-    }
-
-    fn fields(&self) -> &HeaderMap {
-        &self.fields
-    }
-
-    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
-        let of_name = move |change: &&Change| change.name == *name;
-        let replacement = self.changes.iter().filter(of_name).find(|change| change.is_replacement());
-        let came = replacement.is_none().then(|| self.fields.get_all(name).iter());
-        let own = replacement.and_then(|change| change.edit.value());
-        let added = self.changes.iter().filter(of_name).filter(move |change| {
-            // One that is settled is among those that came.
-            !change.is_replacement() && (replacement.is_some() || !change.is_settled)
+    fn fields<'h: 'b, 'b>(&'h self, room: &'b mut Room<'h>) -> Fields<'b> {
+        let came = self.came().filter(|field| !self.changes.iter().any(|change| change.replaces(field.name)));
+        room.extend(came);
+        let own = self.changes.iter().filter_map(|change| {
+            Some(Field { name: change.name.as_str().as_bytes(), value: change.edit.value()?.as_bytes() })
         });
-        let added = added.filter_map(|change| change.edit.value());
-        own.into_iter().chain(came.into_iter().flatten()).chain(added)
+        room.extend(own);
+        Fields::Lines(room)
     }
 
-    fn value(&self, name: &HeaderName) -> Option<&HeaderValue> {
+    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        let of_name = move |change: &&Change| change.name == *name;
+        let is_replaced = self.changes.iter().filter(of_name).any(Change::is_replacement);
+        let came = self.lines(name).filter(move |_| !is_replaced).map(|line| line.value);
+        let own = self.changes.iter().filter(of_name).filter_map(|change| change.edit.value());
+        came.map(|value| value.within(self.request.bytes())).chain(own.map(HeaderValue::as_bytes))
+    }
+
+    fn value(&self, name: &HeaderName) -> Option<&[u8]> {
         if self.changes.iter().any(|change| change.name == *name) {
             return self.values(name).next();
         }
-        self.fields.get(name)
+        self.lines(name).next().map(|line| line.value.within(self.request.bytes()))
+    }
+
+    fn shared(&self, name: &HeaderName) -> Option<HeaderValue> {
+        if self.changes.iter().any(|change| change.name == *name) {
+            return self.values(name).next().and_then(|value| HeaderValue::from_bytes(value).ok());
+        }
+        self.lines(name).next().and_then(|line| self.request.share(line.value))
     }
 
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
@@ -190,9 +196,7 @@ impl RequestHead for PlainHead<'_> {
     }
 
     fn remove(&mut self, name: &HeaderName) {
-        let is_there =
-            self.fields.contains_key(name) || self.changes.iter().any(|change| change.name == *name);
-        if is_there {
+        if self.lines(name).next().is_some() || self.changes.iter().any(|change| change.name == *name) {
             self.replace(name.clone(), Edit::Remove);
         }
     }
@@ -202,6 +206,7 @@ impl RequestHead for PlainHead<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use http::HeaderMap;
     use pingora::http::RequestHeader;
     use rand::rngs::StdRng;
     use rand::{RngExt as _, SeedableRng as _};
@@ -245,7 +250,7 @@ mod tests {
         let name = HeaderName::from_static(NAMES[random.random_range(0..NAMES.len())]);
         let value = HeaderValue::from(random.random_range(10..99_u32));
         let (plain, framework) = heads;
-        match random.random_range(0..4) {
+        match random.random_range(0..3) {
             0 => {
                 plain.remove(&name);
                 framework.remove(&name);
@@ -254,7 +259,6 @@ mod tests {
                 plain.add(name.clone(), value.clone());
                 framework.add(name, value);
             }
-            2 => plain.settle(),
             _ => {
                 plain.set(name.clone(), value.clone());
                 framework.set(name, value);
@@ -267,7 +271,7 @@ mod tests {
         let request = plain_request(format!("{CAME}\r\n").as_bytes());
         let mut random = StdRng::seed_from_u64(7);
         for _ in 0..2_000 {
-            let mut plain = PlainHead::of(&request).unwrap();
+            let mut plain = PlainHead::of(&request);
             let mut framework = RequestHeader::build("GET", b"/p", None).unwrap();
             for line in &request.lines.fields {
                 let [name, value] = [line.name, line.value].map(|span| span.within(request.bytes()));
@@ -281,8 +285,9 @@ mod tests {
                     assert_eq!(plain.value(&name), framework.value(&name));
                 }
             }
-            plain.settle();
-            assert_eq!(of_map(plain.fields()), of_map(framework.fields()));
+            let mut map = HeaderMap::new();
+            plain.fields(&mut Room::new()).copy_to(&mut map);
+            assert_eq!(of_map(&map), of_map(&framework.headers));
             assert_eq!(written(plain), ("GET /to HTTP/1.1".to_owned(), of_map(&framework.headers)));
         }
     }
@@ -290,7 +295,7 @@ mod tests {
     #[test]
     fn names_stay_as_they_were_spelled_and_where_they_stood() {
         let request = plain_request(format!("{CAME}Connection: keep-alive\r\n\r\n").as_bytes());
-        let mut head = PlainHead::of(&request).unwrap();
+        let mut head = PlainHead::of(&request);
         head.strip();
         head.set(HeaderName::from_static("x-b"), HeaderValue::from_static("b"));
         head.set(HeaderName::from_static("x-a"), HeaderValue::from_static("a"));
@@ -305,11 +310,7 @@ mod tests {
         for target in ["/", "//x", "/a?b=c&d=[e]", "/{a}|b", "/?", "/a'b;c=d,e*f!$"] {
             let request = plain_request(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
             let framework = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
-            assert_eq!(
-                PlainHead::of(&request).unwrap().target(),
-                RequestHead::target(&framework),
-                "{target}"
-            );
+            assert_eq!(PlainHead::of(&request).target(), RequestHead::target(&framework), "{target}");
         }
     }
 }

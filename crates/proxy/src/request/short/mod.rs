@@ -51,9 +51,7 @@ impl ShortPath for Short {
         shutdown: &ShutdownWatch,
     ) -> Served {
         let mut context = Context::begin(Instant::now(), SystemTime::now());
-        let Some(mut head) = PlainHead::of(&request) else {
-            return Served::HandedOver(request.into_bytes(), None);
-        };
+        let mut head = PlainHead::of(&request);
         let verdict = self.gate.intake().take_in(&mut head, peer(client), &mut context);
         let end = match verdict {
             Verdict::Proxy if context.passage().is_some_and(is_short) => {

@@ -160,7 +160,8 @@ fn edited(text: &str, ask: &Ask) -> Vec<String> {
     let compiled = route(&format!("{text}\nservice: s"));
     ask.with(&compiled, |request, decision| {
         let Decision::Version(routed, _) = decision else { panic!("{decision:?}") };
-        let mut headers = request.headers.clone();
+        let mut headers = HeaderMap::new();
+        request.fields.copy_to(&mut headers);
         apply(&edits(&routed.route.request_headers, &Groups::of(&routed, request.path.view)), &mut headers);
         let shown = |(name, value): (&HeaderName, &HeaderValue)| {
             format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))

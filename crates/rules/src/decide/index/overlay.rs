@@ -745,7 +745,7 @@ mod tests {
             port: None,
             path: Path { view: &path, upstream: &path },
             query: None,
-            headers: &headers,
+            fields: (&headers).into(),
             client: "10.0.0.1".parse().unwrap(),
             pins_trusted: false,
             inherited: None,

@@ -150,7 +150,7 @@ pub fn answer(snapshot: &Snapshot, question: &str) -> String {
         authority: None,
         path: path.as_bytes(),
         query: query.map(str::as_bytes),
-        headers: &headers,
+        fields: (&headers).into(),
         peer: Peer { address, scheme, trusted: false },
         version: Version::HTTP_11,
         now: 0,
