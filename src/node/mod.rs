@@ -200,7 +200,8 @@ impl Services {
             access_log: access_log.clone(),
             observer: observer.clone(),
         };
-        let short = (settings.plain == Way::Short).then(|| short_path(&server.configuration, gate.clone()));
+        let is_short = settings.plain == Way::Short;
+        let short = is_short.then(|| Arc::new(short_path(&server.configuration, gate.clone())));
         let serving = Serving {
             app: Arc::new(http_proxy(&server.configuration, gate)),
             short,

@@ -5,6 +5,7 @@
 //! with its reason, in `docs/inside/short-path.md`. `GRAYGATE_CASES` sets how many are tried, `GRAYGATE_SEED` which.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,9 +25,9 @@ use crate::harness::strict::{App, proxy, service_at};
 
 const CASES: usize = 500;
 /// Differences that are told at once.
-const MOST_TOLD: usize = 12;
+pub const MOST_TOLD: usize = 12;
 /// Longest wait for anything: longer than the route's timeouts together.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a client sends.
 struct Request {
@@ -37,15 +38,15 @@ struct Request {
 
 /// What an upstream does with one request.
 #[derive(Clone, Debug)]
-struct Script {
-    bytes: Vec<u8>,
+pub struct Script {
+    pub bytes: Vec<u8>,
     /// Sent in two pieces, parted here.
-    parted: usize,
-    end: End,
+    pub parted: usize,
+    pub end: End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub enum End {
     Open,
     Close,
     Reset,
@@ -97,8 +98,10 @@ impl Side {
         tokio::spawn(upstream(listener, scripts.clone(), seen.clone()));
         let log_file = directory.join(format!("{way:?}.log"));
         let settings = AccessLogSettings { path: LogPath::File(log_file.clone()), sample: Share::ALL };
-        let (app, families, log) = proxy(&service_at(&address, "{eject_for: 1ms}"), way, Some(settings));
-        Side { app: Arc::new(app), families, log: log.unwrap(), log_file, scripts, seen, read: 0 }
+        let parts = proxy(&service_at(&address, "{eject_for: 1ms}"), way, Some(settings));
+        let (families, log) = (parts.families.clone(), parts.log.clone().unwrap());
+        let app = Arc::new(parts.over_http1());
+        Side { app, families, log, log_file, scripts, seen, read: 0 }
     }
 
     /// Sends the request, and one more where the connection stays.
@@ -164,7 +167,7 @@ async fn converse(mut client: DuplexStream, request: &Request, head: bool) -> (V
 }
 
 /// Answers every request by the next script; the last resort is a plain answer.
-async fn upstream(
+pub async fn upstream(
     listener: TcpListener,
     scripts: Arc<Mutex<VecDeque<Script>>>,
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -286,7 +289,7 @@ fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
 }
 
 /// A head's lines: names in lower case, in the order of names, without the time of day.
-fn normal(head: &[u8]) -> Vec<String> {
+pub fn normal(head: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(head).into_owned();
     let mut lines = text.split("\r\n").map(str::to_owned);
     let first = lines.next().unwrap_or_default();
@@ -304,13 +307,13 @@ fn is_now(line: &str) -> bool {
     line.starts_with("date: ") && !line.contains("1999")
 }
 
-fn request_of(bytes: &[u8]) -> String {
+pub fn request_of(bytes: &[u8]) -> String {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(bytes.len());
     format!("{}|{}", normal(&bytes[..end]).join("|"), bytes[end..].escape_ascii())
 }
 
 /// A line of the log without what clocks say.
-fn log_of(line: &str) -> Value {
+pub fn log_of(line: &str) -> Value {
     let mut entry: Value = serde_json::from_str(line).unwrap();
     let fields = entry.as_object_mut().unwrap();
     for clock in ["time", "duration_ms", "upstream_ms"] {
@@ -323,7 +326,7 @@ fn log_of(line: &str) -> Value {
 }
 
 /// Every sample that counts something; times are not compared.
-fn counters(families: &Registry) -> BTreeMap<String, u64> {
+pub fn counters(families: &Registry) -> BTreeMap<String, u64> {
     let text = families.render();
     let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
     let counts = samples.filter(|(name, _)| name.contains("_total") || name.contains("_count"));
@@ -331,7 +334,7 @@ fn counters(families: &Registry) -> BTreeMap<String, u64> {
 }
 
 /// What grew, by how much.
-fn grown(before: &BTreeMap<String, u64>, after: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+pub fn grown(before: &BTreeMap<String, u64>, after: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let by = |(name, value): (String, u64)| {
         let by = value - before.get(&name).unwrap_or(&0);
         (by > 0).then_some((name, by))
@@ -339,7 +342,7 @@ fn grown(before: &BTreeMap<String, u64>, after: BTreeMap<String, u64>) -> BTreeM
     after.into_iter().filter_map(by).collect()
 }
 
-fn pick<'a, T: ?Sized>(chance: &mut Chance, of: &[&'a T]) -> &'a T {
+pub fn pick<'a, T: ?Sized>(chance: &mut Chance, of: &[&'a T]) -> &'a T {
     of[chance.below(of.len())]
 }
 
@@ -415,7 +418,7 @@ fn request(chance: &mut Chance) -> Request {
 }
 
 /// What the upstream does.
-fn script(chance: &mut Chance) -> Script {
+pub fn script(chance: &mut Chance) -> Script {
     let mut bytes = Vec::new();
     if chance.below(12) == 0 {
         bytes.extend_from_slice(pick(
@@ -521,9 +524,17 @@ fn framed(chance: &mut Chance) -> (Vec<u8>, bool) {
     (text.into_bytes(), kind == 0)
 }
 
+/// What an upstream was to do, a line a request.
+pub fn told(scripts: &[Script]) -> String {
+    let told = |script: &Script| {
+        format!("{} at {} then {:?}\n", script.bytes.escape_ascii(), script.parted, script.end)
+    };
+    scripts.iter().map(told).collect()
+}
+
 /// The lines in which two outcomes differ.
-fn difference(short: &Outcome, pipeline: &Outcome) -> String {
-    let lines = |outcome: &Outcome| format!("{outcome:#?}").lines().map(str::to_owned).collect::<Vec<_>>();
+pub fn difference(short: &impl Debug, pipeline: &impl Debug) -> String {
+    let lines = |outcome: &dyn Debug| format!("{outcome:#?}").lines().map(str::to_owned).collect::<Vec<_>>();
     let (short, pipeline) = (lines(short), lines(pipeline));
     let only = |way: &str, own: &[String], other: &[String]| {
         let own = own.iter().filter(|line| !other.contains(line));
@@ -548,18 +559,8 @@ fn both_ways_end_alike() {
             let scripts: Vec<Script> = (0..1 + chance.below(3)).map(|_| script(&mut chance)).collect();
             let (one, other) = tokio::join!(short.run(&request, &scripts), pipeline.run(&request, &scripts));
             let told = || {
-                let scripts: Vec<String> = scripts
-                    .iter()
-                    .map(|script| {
-                        format!("{} at {} then {:?}", script.bytes.escape_ascii(), script.parted, script.end)
-                    })
-                    .collect();
-                format!(
-                    "case {case}: {} at {}\n{}",
-                    request.bytes.escape_ascii(),
-                    request.parted,
-                    scripts.join("\n")
-                )
+                let bytes = request.bytes.escape_ascii();
+                format!("case {case}: {bytes} at {}\n{}", request.parted, told(&scripts))
             };
             if one != other {
                 differences.push(format!("{}\n{}", told(), difference(&one, &other)));

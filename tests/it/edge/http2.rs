@@ -362,3 +362,24 @@ async fn the_end_of_the_process_waits_for_requests_under_way() {
     assert_eq!(asked.await.unwrap(), "late");
     assert!(proxy.ended().await.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_its_upstream_fails_is_decided_and_limited_once() {
+    let upstream = Upstream::scripted(|_| Act::Close).await;
+    let service = instances(&[("release", upstream.address)]) + "retries: 0\noutlier: off\n";
+    let route = "service: s\nlimit: {rate: 1/h, burst: 4}\n";
+    let proxy = Proxy::start(H2C, &[("routes/all.yaml", route), ("services/s.yaml", &service)]).await;
+    let client = client(&proxy).await;
+    for _ in 0..4 {
+        let (response, text) = ask(&client, get("/").body(()).unwrap(), "").await;
+        assert_eq!(error(&response), (502, "upstream_error"), "{text}");
+    }
+    let (response, _) = ask(&client, get("/").body(()).unwrap(), "").await;
+    assert_eq!(error(&response), (429, "rate_limited"), "and the fifth comes too early");
+    let log = proxy.logged(5).await;
+    assert!(log.iter().all(|line| line["version"] == "release"), "{log:?}");
+    let metrics = proxy.metrics().await;
+    let counted = ["graygate_decisions_total", "graygate_requests_total", "graygate_limited_total"];
+    assert_eq!(counted.map(|name| metrics.sum(name)), [5.0, 5.0, 1.0]);
+    assert_eq!(metrics.sum("graygate_requests_in_flight"), 0.0);
+}

@@ -3,6 +3,7 @@
 mod arbitrary;
 mod blocks;
 mod both_ways;
+mod both_ways_http2;
 mod certificate;
 mod framing;
 mod grpc;

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use graygate_proxy::edge::{Limits, Plain};
+use graygate_proxy::edge::{Limits, Plain, Speaks};
 use graygate_proxy::live::{Admitted, Live, Publisher};
 use graygate_proxy::metrics::Metrics;
 use graygate_proxy::observe::{Epoch, Identity, Observer};
@@ -67,7 +67,7 @@ impl World {
             let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = upstream.local_addr().unwrap();
             tokio::spawn(serve(upstream, record.clone()));
-            proxy(&service_at(&address.to_string(), "off"), way, None).0
+            proxy(&service_at(&address.to_string(), "off"), way, None).over_http1()
         });
         World { runtime, app: Arc::new(app), record }
     }
@@ -123,8 +123,23 @@ pub fn service_at(upstream: &str, outlier: &str) -> String {
 /// What is under test.
 pub type App = Plain<HttpProxy<Gate>, Short>;
 
-/// A proxy with one route to one service, and its metrics.
-pub fn proxy(service: &str, way: Way, log: Option<AccessLogSettings>) -> (App, Families, Option<AccessLog>) {
+/// What a proxy is made of.
+pub struct Parts {
+    pub pipeline: HttpProxy<Gate>,
+    pub short: Option<Short>,
+    /// Its metrics.
+    pub families: Families,
+    pub log: Option<AccessLog>,
+}
+
+impl Parts {
+    pub fn over_http1(self) -> App {
+        Plain::new(self.pipeline, self.short, Speaks::Http1)
+    }
+}
+
+/// A proxy with one route to one service.
+pub fn proxy(service: &str, way: Way, log: Option<AccessLogSettings>) -> Parts {
     let route = "{service: s, timeouts: {connect: 1s, read: 20s, request: 30s}}";
     let documents = [("services/s", Raw::yaml(service)), ("routes/r", Raw::yaml(route))];
     let read = |(id, raw): (&str, Raw)| (DocumentId::parse(id).unwrap(), Arc::new(raw));
@@ -160,7 +175,7 @@ pub fn proxy(service: &str, way: Way, log: Option<AccessLogSettings>) -> (App, F
     let gate = Gate { live, settings: Arc::new(settings), metrics, access_log: log.clone(), observer };
     let short = (way == Way::Short).then(|| Short::new(gate.clone(), TransportConnector::new(None)));
     let conf = Arc::new(ServerConf { max_retries: 4, ..ServerConf::default() });
-    (Plain::new(http_proxy(&conf, gate), short), families, log)
+    Parts { pipeline: http_proxy(&conf, gate), short, families, log }
 }
 
 /// An upstream that answers whole requests.

@@ -66,12 +66,22 @@ impl ChunkScanner {
 
     /// Looks at the next bytes. `Some`: the body ends behind so many of them; the rest is not the body's.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+        self.scan_into(bytes, |_| {})
+    }
+
+    /// The same, for who takes the body itself, without what frames it.
+    pub fn scan_into(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<Option<usize>, Malformed> {
         let mut i = 0;
         while let Some(byte) = bytes.get(i) {
             if self.at == At::Content {
                 let here = (bytes.len() - i).min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= here as u64;
                 self.content += here as u64;
+                take(bytes.get(i..i + here).unwrap_or_default());
                 i += here;
                 if self.left == 0 {
                     self.at = At::ContentReturn;
@@ -144,6 +154,24 @@ mod tests {
             }
         }
         Ok(None)
+    }
+
+    /// What the body says, when its bytes come in pieces of `size`.
+    fn content(body: &[u8], size: usize) -> Vec<u8> {
+        let (mut scanner, mut content) = (ChunkScanner::default(), Vec::new());
+        for piece in body.chunks(size) {
+            scanner.scan_into(piece, |taken| content.extend_from_slice(taken)).unwrap();
+        }
+        assert_eq!(scanner.content(), content.len() as u64);
+        content
+    }
+
+    #[test]
+    fn content_is_taken_without_its_frames() {
+        let body = b"2;a=b\r\nab\r\nA\r\n0123\r\n6789\r\n0\r\nX: y\r\n\r\n";
+        for size in [1, 2, 3, 7, 1_000] {
+            assert_eq!(content(body, size), b"ab0123\r\n6789", "pieces of {size}");
+        }
     }
 
     fn check(body: &str, expected: Result<Option<usize>, Malformed>) {

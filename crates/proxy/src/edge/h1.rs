@@ -22,17 +22,13 @@ use super::connection_state::Rest;
 use super::head::{self, Body, Complete, Head, Lines};
 use super::serving::{Serving, ending};
 use super::settings::Limits;
-use super::short::{PlainRequest, Served, ShortPath};
+use super::short::{PlainRequest, Served, ShortPath, WHOLE_BODY, WHOLE_WAIT};
 use super::waits::Alarm;
 use crate::responses::error_bytes;
 use graygate_rules::vocab::ErrorReason;
 
 /// First room for a head; most fit.
 const HEAD_ROOM: usize = 4 << 10;
-/// Longest body that a plain request is waited for with, and for how long: most follow their heads at once. One that does
-/// not is passed on as it comes, without the short path.
-const WHOLE_BODY: u64 = 64 << 10;
-const WHOLE_WAIT: Duration = Duration::from_millis(20);
 /// How long an idle connection is kept for one more request while the process ends.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// How long a refused client may take to read why.
@@ -62,7 +58,7 @@ pub async fn serve<A: HttpServerApp, S: ShortPath>(
                 return farewell(&mut stream, reason).await;
             }
             Arrived::Request { mut bytes, rest, mut ahead, lines } => {
-                let short = serving.short.as_ref().zip(lines).filter(|_| rest.is_over());
+                let short = serving.short.as_deref().zip(lines).filter(|_| rest.is_over());
                 if let Some((short, lines)) = short {
                     stream.begin_plain(std::mem::take(&mut ahead));
                     match short.serve(&mut stream, PlainRequest::new(bytes, lines), shutdown).await {
@@ -267,6 +263,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::super::client_stream::WRITE_STALL;
+    use super::super::h2_stream::H2Stream;
     use super::super::refused::Refused;
     use super::*;
 
@@ -297,6 +294,10 @@ mod tests {
             self.0.send(Way::Short(request.body().len())).unwrap();
             Served::Closed
         }
+
+        async fn serve_stream(&self, stream: H2Stream) -> Option<H2Stream> {
+            Some(stream)
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -316,7 +317,7 @@ mod tests {
             let (note, mut noted) = mpsc::unbounded_channel();
             let serving = Serving {
                 app: Arc::new(Noting(note.clone())),
-                short: Some(Noting(note)),
+                short: Some(Arc::new(Noting(note))),
                 limits: Limits::default(),
                 refused: Arc::new(Refused::unreported()),
             };

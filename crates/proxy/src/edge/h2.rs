@@ -2,7 +2,7 @@
 //!
 //! Answers: which stream becomes a request, and how long does a connection stay without one? Owns the limits on
 //! streams, header lists and control frames, refuses what could be read in two ways, and joins what HTTP/2 cuts apart.
-//! Never: routing.
+//! A plain request is served by the short path, every other one by the framework. Never: routing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,8 +26,10 @@ use tokio::time::timeout;
 use super::client_stream::{ClientStream, WRITE_STALL};
 use super::h2_stream::{Client, H2Stream};
 use super::mended::REFUSED;
+use super::plain_stream::is_plain;
 use super::serving::{Serving, ending};
 use super::settings::Limits;
+use super::short::ShortPath;
 use crate::responses::{error_header, grpc_error_header, is_grpc};
 use graygate_rules::vocab::ErrorReason;
 
@@ -100,7 +102,7 @@ impl Drop for Active {
 }
 
 /// Serves a connection until it ends, is idle for too long, or the process ends.
-pub async fn serve<A: HttpServerApp + Send + Sync + 'static, S>(
+pub async fn serve<A: HttpServerApp + Send + Sync + 'static, S: ShortPath>(
     serving: &Serving<A, S>,
     stream: Box<ClientStream>,
     shutdown: &ShutdownWatch,
@@ -148,19 +150,35 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, S>(
         if malformed >= MALFORMED {
             return;
         }
-        let (app, shutdown, active) = (serving.app.clone(), shutdown.clone(), streams.begin());
+        let (app, short) = (serving.app.clone(), serving.short.clone());
+        let (shutdown, active) = (shutdown.clone(), streams.begin());
         tokio::spawn(async move {
             let _active = active;
             match admitted {
-                Ok(()) => {
-                    let session = ServerSession::new_custom(Box::new(stream));
-                    app.process_new_http(session, &shutdown).await;
-                }
+                Ok(()) => answer(stream, short.as_deref(), &app, &shutdown).await,
                 // A client that is gone does not miss the answer.
                 Err(reason) => drop(refuse(stream, reason).await),
             }
         });
     }
+}
+
+/// Serves a request: without the framework where that will do.
+async fn answer<A: HttpServerApp + Send + Sync + 'static, S: ShortPath>(
+    mut stream: H2Stream,
+    short: Option<&S>,
+    app: &Arc<A>,
+    shutdown: &ShutdownWatch,
+) {
+    if let Some(short) = short
+        && is_plain(&mut stream).await
+    {
+        match short.serve_stream(stream).await {
+            Some(unserved) => stream = unserved,
+            None => return,
+        }
+    }
+    app.process_new_http(ServerSession::new_custom(Box::new(stream)), shutdown).await;
 }
 
 /// A request as the framework will see it, and whether it gets there.
@@ -232,4 +250,129 @@ fn join_cookies(request: &mut RequestHeader) -> Result<(), ErrorReason> {
     let pieces: Vec<&[u8]> = crumbs.iter().map(HeaderValue::as_bytes).collect();
     let joined = HeaderValue::from_bytes(&pieces.join(&b"; "[..])).map_err(|_| ErrorReason::BadRequest)?;
     request.insert_header(header::COOKIE, joined).map_err(|_| ErrorReason::Internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use pingora::apps::ReusedHttpStream;
+    use tokio::io::duplex;
+    use tokio::sync::{mpsc, watch};
+
+    use super::super::refused::Refused;
+    use super::super::short::{PlainRequest, Served, WHOLE_BODY, WHOLE_WAIT};
+    use super::*;
+
+    /// Which way a request went, with so much of its body.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Way {
+        Short(usize),
+        Pipeline(usize),
+    }
+
+    /// Notes every request; the short path hands back those that ask for it.
+    struct Noting(mpsc::UnboundedSender<Way>);
+
+    #[async_trait]
+    impl HttpServerApp for Noting {
+        async fn process_new_http(
+            self: &Arc<Self>,
+            mut session: ServerSession,
+            _: &ShutdownWatch,
+        ) -> Option<ReusedHttpStream> {
+            let mut length = 0;
+            while let Ok(Some(piece)) = session.read_request_body().await {
+                length += piece.len();
+            }
+            self.0.send(Way::Pipeline(length)).unwrap();
+            None
+        }
+    }
+
+    impl ShortPath for Noting {
+        async fn serve(&self, _: &mut ClientStream, _: PlainRequest, _: &ShutdownWatch) -> Served {
+            Served::Closed
+        }
+
+        async fn serve_stream(&self, stream: H2Stream) -> Option<H2Stream> {
+            if stream.req_header().headers.contains_key("x-back") {
+                return Some(stream);
+            }
+            self.0.send(Way::Short(stream.ahead().iter().map(Bytes::len).sum())).unwrap();
+            None
+        }
+    }
+
+    /// A request whose body comes in these pieces, each soon, or late, behind the one before; which way it goes.
+    async fn way(fields: &[(&str, &str)], pieces: &[(&str, &[u8])]) -> Way {
+        let (note, mut noted) = mpsc::unbounded_channel();
+        let serving = Serving {
+            app: Arc::new(Noting(note.clone())),
+            short: Some(Arc::new(Noting(note))),
+            limits: Limits::default(),
+            refused: Arc::new(Refused::unreported()),
+        };
+        let (own, client) = duplex(1 << 20);
+        let (_running, shutdown) = watch::channel(false);
+        let stream = ClientStream::open(Box::new(own), WRITE_STALL);
+        let ask = async {
+            let (client, connection) = h2::client::handshake(client).await.unwrap();
+            tokio::spawn(connection);
+            let head = fields
+                .iter()
+                .fold(Request::post("http://a/"), |head, (name, value)| head.header(*name, *value));
+            let mut client = client.ready().await.unwrap();
+            let (_response, mut sender) =
+                client.send_request(head.body(()).unwrap(), pieces.is_empty()).unwrap();
+            for (at, (when, piece)) in pieces.iter().enumerate() {
+                tokio::time::sleep(if *when == "late" { 2 * WHOLE_WAIT } else { WHOLE_WAIT / 8 }).await;
+                // Who serves it may have ended the stream.
+                let _ = sender.send_data(Bytes::copy_from_slice(piece), at + 1 == pieces.len());
+            }
+            noted.recv().await.unwrap()
+        };
+        tokio::select! {
+            way = ask => way,
+            () = serve(&serving, stream, &shutdown) => panic!("the connection ended"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn plain_requests_go_the_short_path() {
+        let quarter = vec![b'x'; WHOLE_BODY as usize / 4];
+        let (most, more) = (WHOLE_BODY.to_string(), (WHOLE_BODY + 1).to_string());
+        let length = |length| vec![("content-length", length)];
+        for (fields, pieces, expected) in [
+            (vec![], vec![], Way::Short(0)),
+            (length("0"), vec![], Way::Short(0)),
+            (vec![("te", "trailers"), ("accept", "*/*")], vec![], Way::Short(0)),
+            (length("4"), vec![("soon", &b"abcd"[..])], Way::Short(4)),
+            (length("4"), vec![("soon", b"a"), ("soon", b""), ("soon", b"bcd")], Way::Short(4)),
+            (length("4"), vec![("soon", b"a"), ("late", b"bcd")], Way::Pipeline(4)),
+            (length("4"), vec![("soon", b"abcdef")], Way::Pipeline(0)),
+            (length("0"), vec![("soon", b"")], Way::Pipeline(0)),
+            (vec![], vec![("soon", b"abcd")], Way::Pipeline(4)),
+            (length(&most), vec![("soon", &*quarter); 4], Way::Short(WHOLE_BODY as usize)),
+            (
+                length(&more),
+                vec![
+                    ("soon", &*quarter),
+                    ("soon", &*quarter),
+                    ("soon", &*quarter),
+                    ("soon", &*quarter),
+                    ("soon", b"x"),
+                ],
+                Way::Pipeline(WHOLE_BODY as usize + 1),
+            ),
+            (vec![("expect", "100-continue")], vec![], Way::Pipeline(0)),
+            (vec![("content-type", "application/grpc")], vec![], Way::Pipeline(0)),
+            (
+                vec![("content-length", "4"), ("x-back", "1")],
+                vec![("soon", b"ab"), ("soon", b"cd")],
+                Way::Pipeline(4),
+            ),
+        ] {
+            assert_eq!(way(&fields, &pieces).await, expected, "{fields:?}, {} pieces", pieces.len());
+        }
+    }
 }

@@ -1,13 +1,14 @@
-//! One request over HTTP/2, as the framework sees it.
+//! One request over HTTP/2, as the framework sees it, and as the short path does.
 //!
 //! Answers: how is its body read and its response written? Stands in for the framework's own stream, which waits for
 //! a client and an upstream without an end, and answers malformed requests in its own words. Never: admits or decides.
 //! The framework calls what is no HTTP/1 "custom" and leaves authorities and hop-by-hop headers of it to us: `h2`
 //! looks at both before a request gets here.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use futures_core::Stream;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, Response, header};
+use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::HttpTask;
@@ -27,6 +29,7 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::{Error, ErrorType, OrErr as _, Result};
 use tokio::time::timeout;
 
+use super::connection_state::Handed;
 use super::waits::{Waits, Watch};
 
 /// Bytes of a request's body that are held for another try, as over HTTP/1.
@@ -45,6 +48,8 @@ const CONNECTION_HEADERS: [HeaderName; 5] = [
 pub struct H2Stream {
     request: RequestHeader,
     body: RecvStream,
+    /// What was taken of the body before it is read.
+    ahead: VecDeque<Bytes>,
     respond: SendResponse<Bytes>,
     /// The response's body, once its header is written.
     sender: Option<SendStream<Bytes>>,
@@ -65,6 +70,17 @@ pub struct Client {
     pub respond: SendResponse<Bytes>,
 }
 
+/// What is known already of a request that the framework gets; an extension of its head.
+#[derive(Clone)]
+pub struct Known(Arc<Mutex<Option<Handed>>>);
+
+impl Known {
+    /// Once.
+    pub fn take(&self) -> Option<Handed> {
+        self.0.lock().take()
+    }
+}
+
 impl H2Stream {
     /// `rate` is the slowest body, bytes a second; 0: in its own time.
     pub fn new(mut request: RequestHeader, body: RecvStream, client: Client, rate: u64) -> H2Stream {
@@ -75,6 +91,7 @@ impl H2Stream {
         H2Stream {
             request,
             body,
+            ahead: VecDeque::new(),
             respond,
             sender: None,
             written: None,
@@ -89,7 +106,38 @@ impl H2Stream {
         }
     }
 
+    /// Whether the client will send nothing more, and nothing that came waits to be looked at.
+    pub fn client_has_ended(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    /// What was taken of the body by [`Self::poll_whole`].
+    pub fn ahead(&self) -> &VecDeque<Bytes> {
+        &self.ahead
+    }
+
+    /// Ready once the whole body is here, or it shows that it never will be: false. It can still be read.
+    pub fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        while !self.body.is_end_stream() {
+            let Some(Ok(piece)) = ready!(self.body.poll_data(cx)) else { return Poll::Ready(false) };
+            let _ = self.body.flow_control().release_capacity(piece.len());
+            if !piece.is_empty() {
+                self.ahead.push_back(piece);
+            }
+        }
+        Poll::Ready(true)
+    }
+
+    /// Lets the framework's hooks have what is known of the request.
+    pub fn hand(&mut self, known: Handed) {
+        self.request.extensions_mut().insert(Known(Arc::new(Mutex::new(Some(known)))));
+    }
+
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if let Some(piece) = self.ahead.pop_front() {
+            self.note_read(&piece);
+            return Poll::Ready(Ok(Some(piece)));
+        }
         // An empty frame is no piece of a body: towards HTTP/1 it would be taken for the last chunk, and the body's end
         // would then write another one.
         let piece = loop {
@@ -101,24 +149,33 @@ impl H2Stream {
             }
         };
         let piece = piece.or_err(ErrorType::ReadError, "while reading the request's body")?;
-        self.watch.waits.got(piece.len());
-        self.read += piece.len();
-        if let Some(held) = &mut self.held {
-            held.write_to_buffer(&piece);
-        }
+        self.note_read(&piece);
         // A connection that is gone needs no room.
         let _ = self.body.flow_control().release_capacity(piece.len());
         Poll::Ready(Ok(Some(piece)))
     }
 
-    /// Fails once the client has given the request up.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+    fn note_read(&mut self, piece: &Bytes) {
+        self.watch.waits.got(piece.len());
+        self.read += piece.len();
+        if let Some(held) = &mut self.held {
+            held.write_to_buffer(piece);
+        }
+    }
+
+    /// Ready once the client has given the request up.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let reset = match &mut self.sender {
             Some(sender) => sender.poll_reset(cx),
             None => self.respond.poll_reset(cx),
         };
-        match reset {
-            Poll::Ready(_) => Poll::Ready(Err(Error::explain(
+        reset.map(drop)
+    }
+
+    /// Fails once the client has given the request up.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        match self.poll_reset(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(Error::explain(
                 ErrorType::ConnectionClosed,
                 "the client gave the request up",
             ))),
@@ -131,12 +188,12 @@ impl H2Stream {
     }
 
     fn is_read_whole(&self) -> bool {
-        self.has_no_body() || self.body.is_end_stream()
+        self.has_no_body() || (self.ahead.is_empty() && self.body.is_end_stream())
     }
 
     fn has_no_body(&self) -> bool {
         let says_so = || self.request.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
-        self.read == 0 && (self.body.is_end_stream() || says_so())
+        self.read == 0 && self.ahead.is_empty() && (self.body.is_end_stream() || says_so())
     }
 
     fn write_header(&mut self, mut response: Box<ResponseHeader>, end: bool) -> Result<()> {
@@ -144,16 +201,36 @@ impl H2Stream {
         if self.has_ended || self.written.is_some() || response.status.is_informational() {
             return Ok(());
         }
-        if !response.headers.contains_key(header::DATE) {
-            response.insert_header(header::DATE, get_cached_date())?;
-        }
-        for name in CONNECTION_HEADERS {
-            response.remove_header(&name);
-        }
-        let head = Response::from_parts(response.as_owned_parts(), ());
+        settle(&mut response)?;
+        self.send_header(Response::from_parts(response.as_owned_parts(), ()), end)?;
+        self.written = Some(response);
+        Ok(())
+    }
+
+    /// Begins the response of a request that the framework never gets; its header is the final one.
+    pub fn begin_response(&mut self, mut response: ResponseHeader, end: bool) -> Result<()> {
+        settle(&mut response)?;
+        self.send_header(Response::from_parts(response.into(), ()), end)
+    }
+
+    fn send_header(&mut self, head: Response<()>, end: bool) -> Result<()> {
         let sender = self.respond.send_response(head, end);
         self.sender = Some(sender.or_err(ErrorType::WriteError, "while writing the response's header")?);
-        self.written = Some(response);
+        self.has_ended = end;
+        Ok(())
+    }
+
+    /// Writes a piece of the response's body, as fast as the client takes it.
+    pub async fn write_piece(&mut self, piece: Bytes, end: bool) -> Result<()> {
+        if piece.is_empty() && end {
+            return self.end();
+        }
+        if self.has_ended {
+            return Ok(());
+        }
+        let (length, limit) = (piece.len(), self.write_timeout.unwrap_or(Duration::MAX));
+        send(self.sender()?, piece, end, limit).await?;
+        self.sent += length;
         self.has_ended = end;
         Ok(())
     }
@@ -233,17 +310,7 @@ impl Session for H2Stream {
     }
 
     async fn write_body(&mut self, piece: Bytes, end: bool) -> Result<()> {
-        if piece.is_empty() && end {
-            return self.end();
-        }
-        if self.has_ended {
-            return Ok(());
-        }
-        let (length, limit) = (piece.len(), self.write_timeout.unwrap_or(Duration::MAX));
-        send(self.sender()?, piece, end, limit).await?;
-        self.sent += length;
-        self.has_ended = end;
-        Ok(())
+        self.write_piece(piece, end).await
     }
 
     async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
@@ -378,6 +445,17 @@ impl Session for H2Stream {
     }
 }
 
+/// Says when the response was made, and nothing of a connection.
+fn settle(response: &mut ResponseHeader) -> Result<()> {
+    if !response.headers.contains_key(header::DATE) {
+        response.insert_header(header::DATE, get_cached_date())?;
+    }
+    for name in CONNECTION_HEADERS {
+        response.remove_header(&name);
+    }
+    Ok(())
+}
+
 /// Sends a piece as fast as the client takes it; `limit` is the longest wait for a client that takes nothing.
 async fn send(sender: &mut SendStream<Bytes>, mut piece: Bytes, end: bool, limit: Duration) -> Result<()> {
     while !piece.is_empty() {
@@ -395,41 +473,39 @@ async fn send(sender: &mut SendStream<Bytes>, mut piece: Bytes, end: bool, limit
 
 type MessageReader = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
+/// A request over a connection of its own, the client's end of it, and the response it waits for.
+#[cfg(test)]
+pub async fn asked_over_h2(window: u32) -> (H2Stream, h2::client::ResponseFuture) {
+    let (own, client) = tokio::io::duplex(64 << 10);
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(window);
+    let (server, client) = tokio::join!(h2::server::handshake(own), builder.handshake::<_, Bytes>(client));
+    let (mut server, (client, connection)) = (server.unwrap(), client.unwrap());
+    tokio::spawn(connection);
+    let request = http::Request::get("http://app.test/").body(()).unwrap();
+    let (response, _) = client.ready().await.unwrap().send_request(request, true).unwrap();
+    let (request, respond) = server.accept().await.unwrap().unwrap();
+    tokio::spawn(async move { while server.accept().await.is_some() {} });
+    let (head, body) = request.into_parts();
+    let digest = Arc::new(Digest {
+        ssl_digest: None,
+        timing_digest: vec![Some(pingora::protocols::TimingDigest::default())],
+        proxy_digest: None,
+        socket_digest: None,
+    });
+    (H2Stream::new(head.into(), body, Client { digest, respond }, 0), response)
+}
+
 #[cfg(test)]
 mod tests {
-    use pingora::protocols::TimingDigest;
-    use tokio::io::duplex;
     use tokio::time::Instant;
 
     use super::*;
 
-    /// A request over a connection of its own, the client's end of it, and the response it waits for.
-    async fn asked(window: u32) -> (H2Stream, h2::client::ResponseFuture) {
-        let (own, client) = duplex(64 << 10);
-        let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(window);
-        let (server, client) =
-            tokio::join!(h2::server::handshake(own), builder.handshake::<_, Bytes>(client));
-        let (mut server, (client, connection)) = (server.unwrap(), client.unwrap());
-        tokio::spawn(connection);
-        let request = http::Request::get("http://app.test/").body(()).unwrap();
-        let (response, _) = client.ready().await.unwrap().send_request(request, true).unwrap();
-        let (request, respond) = server.accept().await.unwrap().unwrap();
-        tokio::spawn(async move { while server.accept().await.is_some() {} });
-        let (head, body) = request.into_parts();
-        let digest = Arc::new(Digest {
-            ssl_digest: None,
-            timing_digest: vec![Some(TimingDigest::default())],
-            proxy_digest: None,
-            socket_digest: None,
-        });
-        (H2Stream::new(head.into(), body, Client { digest, respond }, 0), response)
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_left() {
         const LIMIT: Duration = Duration::from_secs(60);
-        let (mut stream, response) = asked(10).await;
+        let (mut stream, response) = asked_over_h2(10).await;
         stream.set_write_timeout(Some(LIMIT));
         let header = Box::new(ResponseHeader::build(200, None).unwrap());
         stream.write_response_header(header, false).await.unwrap();
@@ -449,9 +525,18 @@ mod tests {
         assert_eq!((error.etype(), begun.elapsed()), (&ErrorType::WriteTimedout, LIMIT));
     }
 
+    #[tokio::test]
+    async fn what_is_known_of_a_request_is_told_once() {
+        let (mut stream, _response) = asked_over_h2(10).await;
+        stream.hand(Box::new(7));
+        let known = stream.request.clone().extensions.get::<Known>().unwrap().clone();
+        assert_eq!(known.take().unwrap().downcast_ref(), Some(&7));
+        assert!(stream.request.extensions.get::<Known>().unwrap().take().is_none());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_late_response_ends_the_wait() {
-        let (mut stream, _response) = asked(10).await;
+        let (mut stream, _response) = asked_over_h2(10).await;
         let due = Instant::now() + Duration::from_secs(5);
         stream.watch.waits.expect_response(due.into_std());
         let error = stream.read_body_or_idle(true).await.unwrap_err();
@@ -461,7 +546,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_leaves_ends_the_wait() {
-        let (mut stream, response) = asked(10).await;
+        let (mut stream, response) = asked_over_h2(10).await;
         drop(response);
         let error = stream.read_body_or_idle(true).await.unwrap_err();
         assert_eq!(error.etype(), &ErrorType::ConnectionClosed);

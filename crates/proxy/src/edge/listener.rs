@@ -41,6 +41,7 @@ impl Refusal {
 }
 
 /// What a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Speaks {
     Http1,
     Http2,

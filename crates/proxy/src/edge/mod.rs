@@ -2,7 +2,8 @@
 //!
 //! Answers: who may connect, what is spoken, where does a request begin and end, and for how long is anyone waited for?
 //! `accepting` hands connections to `serving_threads`, `accept` admits each, `listener` agrees on TLS and HTTP/2, `h1` and `h2` make requests of its bytes; the
-//! framework gets each as a session over `client_stream` or `h2_stream`, unless `short` says who serves it without.
+//! framework gets each as a session over `client_stream` or `h2_stream`, unless it is plain (`head` and `plain_stream` say
+//! which are) and `short` says who serves it without.
 //! `waits` bounds how long a request waits.
 //! Never: decisions, routes or upstreams. What it refuses itself it answers from `responses` and reports to `refused`.
 
@@ -27,6 +28,7 @@ mod listener;
 mod mended;
 mod open_connections;
 mod plain;
+mod plain_stream;
 mod proxy_protocol;
 mod refused;
 mod serving;
@@ -43,13 +45,16 @@ pub use certificates::HeldBack;
 pub use chunks::ChunkScanner;
 pub use client_stream::{Apart, ClientStream, WRITE_STALL};
 pub use connection_state::{ConnectionState, Handed};
+pub use h2_stream::H2Stream;
+#[cfg(test)]
+pub use h2_stream::asked_over_h2;
 pub use head::{HEADERS_LIMIT, Line, Span};
-pub use listener::CertificateSets;
+pub use listener::{CertificateSets, Speaks};
 pub use plain::Plain;
 pub use refused::Refused;
 pub use serving::Serving;
 pub use serving_threads::ServingThreads;
-pub use session::{connection, waits};
+pub use session::{connection, take_handed, waits};
 pub use settings::{Limits, Listener, Tls, TlsVersion};
 #[cfg(test)]
 pub use short::plain_request;

@@ -1,4 +1,4 @@
-//! HTTP/1 and nothing else, on connections that another listener accepted: what a whole proxy is fuzzed and tested through.
+//! One protocol and nothing else, on connections that another listener accepted: what a whole proxy is fuzzed and tested through.
 
 use std::sync::Arc;
 
@@ -8,26 +8,35 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 
 use super::client_stream::{ClientStream, WRITE_STALL};
-use super::h1;
+use super::listener::Speaks;
 use super::refused::Refused;
 use super::serving::Serving;
 use super::settings::Limits;
 use super::short::ShortPath;
+use super::{h1, h2};
 
 /// Serves connections without limits on their number, and counts no refusal.
-pub struct Plain<A, S>(Serving<A, S>);
+pub struct Plain<A, S> {
+    serving: Serving<A, S>,
+    speaks: Speaks,
+}
 
 impl<A: HttpServerApp, S: ShortPath> Plain<A, S> {
-    pub fn new(app: A, short: Option<S>) -> Plain<A, S> {
+    pub fn new(app: A, short: Option<S>, speaks: Speaks) -> Plain<A, S> {
         let refused = Arc::new(Refused::unreported());
-        Plain(Serving { app: Arc::new(app), short, limits: Limits::default(), refused })
+        let short = short.map(Arc::new);
+        Plain { serving: Serving { app: Arc::new(app), short, limits: Limits::default(), refused }, speaks }
     }
 }
 
 #[async_trait]
 impl<A: HttpServerApp + Send + Sync + 'static, S: ShortPath> ServerApp for Plain<A, S> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        h1::serve(&self.0, ClientStream::open(stream, WRITE_STALL), shutdown).await;
+        let stream = ClientStream::open(stream, WRITE_STALL);
+        match self.speaks {
+            Speaks::Http1 => h1::serve(&self.serving, stream, shutdown).await,
+            Speaks::Http2 => h2::serve(&self.serving, stream, shutdown).await,
+        }
         None
     }
 }

@@ -10,8 +10,8 @@ use super::settings::Limits;
 /// Whom requests are handed to, and what bounds them.
 pub struct Serving<A, S> {
     pub app: Arc<A>,
-    /// Who serves plain requests of HTTP/1 in the framework's place.
-    pub short: Option<S>,
+    /// Who serves plain requests in the framework's place.
+    pub short: Option<Arc<S>>,
     pub limits: Limits,
     pub refused: Arc<Refused>,
 }

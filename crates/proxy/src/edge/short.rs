@@ -3,13 +3,21 @@
 //! Answers: what may be served without the framework's pipeline, and what does the pipeline get with what is known
 //! already? Owns the agreement between a connection's loop and the room that serves plain requests. Never: decides, or IO.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use pingora::server::ShutdownWatch;
 
 use super::client_stream::ClientStream;
 use super::connection_state::Handed;
+use super::h2_stream::H2Stream;
 use super::head::{Lines, Span};
+
+/// Longest body that a plain request is waited for with, and for how long: most follow their heads at once. One that does
+/// not is passed on as it comes, without the short path.
+pub const WHOLE_BODY: u64 = 64 << 10;
+pub const WHOLE_WAIT: Duration = Duration::from_millis(20);
 
 /// Serves plain requests in the framework's place.
 pub trait ShortPath: Send + Sync + 'static {
@@ -20,6 +28,9 @@ pub trait ShortPath: Send + Sync + 'static {
         request: PlainRequest,
         shutdown: &ShutdownWatch,
     ) -> impl Future<Output = Served> + Send;
+
+    /// Serves one request over HTTP/2, which is here whole; or gives it back for the framework, with what is known of it.
+    fn serve_stream(&self, stream: H2Stream) -> impl Future<Output = Option<H2Stream>> + Send;
 }
 
 /// What became of a plain request.
@@ -84,6 +95,10 @@ pub enum NoShortPath {}
 
 impl ShortPath for NoShortPath {
     async fn serve(&self, _: &mut ClientStream, _: PlainRequest, _: &ShutdownWatch) -> Served {
+        match *self {}
+    }
+
+    async fn serve_stream(&self, _: H2Stream) -> Option<H2Stream> {
         match *self {}
     }
 }

@@ -22,7 +22,7 @@ use super::intake::{Intake, Verdict};
 use super::report::Told;
 use super::settings::Settings;
 use super::{answer, attempt, headers, intake, observed, peer, report, rescue};
-use crate::edge::{ConnectionState, WRITE_STALL, connection, waits};
+use crate::edge::{WRITE_STALL, connection, take_handed, waits};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::observe::Observer;
@@ -57,8 +57,7 @@ impl Gate {
 
     /// The verdict on a request: the one it comes with, or a new one.
     fn verdict(&self, session: &mut Session, context: &mut Context) -> Verdict {
-        let handed = connection(session).and_then(ConnectionState::take_handed);
-        if let Some(decided) = handed.and_then(|handed| handed.downcast::<Decided>().ok()) {
+        if let Some(decided) = take_handed(session).and_then(|handed| handed.downcast::<Decided>().ok()) {
             *context = decided.context;
             intake::admit_again(session.req_header_mut(), context);
             return decided.verdict;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, header};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::context::{Context, Passage};
@@ -27,7 +28,10 @@ pub struct Told<'r> {
 
 impl<'r> Told<'r> {
     pub fn of(session: &'r Session) -> Told<'r> {
-        let request = session.req_header();
+        Told::of_header(session.req_header(), session.body_bytes_sent() as u64)
+    }
+
+    pub fn of_header(request: &'r RequestHeader, bytes_out: u64) -> Told<'r> {
         let text = |name: HeaderName| request.headers.get(name).map(|value| value.as_bytes());
         Told {
             method: request.method.as_str().as_bytes(),
@@ -35,7 +39,7 @@ impl<'r> Told<'r> {
             host: text(header::HOST),
             user_agent: text(header::USER_AGENT),
             request_id: text(REQUEST_ID),
-            bytes_out: session.body_bytes_sent() as u64,
+            bytes_out,
         }
     }
 }

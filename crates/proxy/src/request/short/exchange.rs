@@ -4,30 +4,27 @@
 //! what each of them counts. The request stays here until a response began: until then another instance can be asked, or
 //! the framework can answer. Never: decides.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf as _, BytesMut};
 use http::Method;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
-use pingora::server::ShutdownWatch;
 use pingora::upstreams::peer::Peer as _;
 use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::client;
-use super::head::PlainHead;
-use super::lines::{self, Connection, Told};
+use super::client::{self, Client};
 use super::passing::Passing;
-use super::response::{self, Asked, Framing, Head};
+use super::response::{self, Asked, Head};
 use super::rooms;
 use super::upstream::{self, Key};
-use crate::edge::{Apart, ClientStream, PlainRequest};
+use crate::edge::Apart;
 use crate::request::attempt::{self, Sent};
 use crate::request::context::Context;
 use crate::request::gate::{Decided, Gate};
 use crate::request::headers::{self, BodyKind, Sender};
-use crate::request::intake::{self, Verdict};
+use crate::request::intake::Verdict;
 use crate::request::{observed, peer, report};
 use graygate_rules::vocab::ErrorReason;
 
@@ -35,21 +32,18 @@ use graygate_rules::vocab::ErrorReason;
 const MOST_TRIES: usize = 32;
 /// What a connection without a request takes at once: no clock is read for it.
 const AT_ONCE: usize = 4 << 10;
-/// How long a connection that ends may take to say so.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What all exchanges have in common.
 #[derive(Clone, Copy)]
 pub struct Path<'e> {
     pub gate: &'e Gate,
     pub connector: &'e TransportConnector,
-    pub shutdown: &'e ShutdownWatch,
 }
 
 /// One request's way.
-pub struct Exchange<'e> {
+pub struct Exchange<'e, C> {
     path: Path<'e>,
-    client: &'e mut ClientStream,
+    client: &'e mut C,
     context: Context,
     /// When the last step that was waited for was over; a clock is read as seldom as can be.
     now: Instant,
@@ -63,10 +57,10 @@ pub struct Exchange<'e> {
 
 /// What became of a request.
 pub enum End {
-    /// It was answered, and the client's connection goes on.
-    Kept,
-    /// Nothing more is to be done with the connection.
-    Closed,
+    /// It was answered whole.
+    Answered,
+    /// There is nothing more to say, and what was said is not whole.
+    Broken,
     /// The framework answers it.
     Undone(Box<Decided>),
 }
@@ -91,28 +85,28 @@ enum Failed {
     Gone,
 }
 
-impl<'e> Exchange<'e> {
-    pub fn new(path: Path<'e>, client: &'e mut ClientStream, context: Context) -> Exchange<'e> {
+impl<'e, C: Client> Exchange<'e, C> {
+    pub fn new(path: Path<'e>, client: &'e mut C, context: Context) -> Exchange<'e, C> {
         let (out, input) = (rooms::take(), rooms::take());
         let now = context.begun.instant;
         Exchange { path, client, context, now, out, input, written: None, bytes_out: 0 }
     }
 
-    /// Serves the request, of which `head` is what was decided on.
-    pub async fn serve(mut self, request: &PlainRequest, head: PlainHead<'_>) -> End {
-        let mut head = Some(head);
+    /// Serves the request.
+    pub async fn serve(mut self) -> End {
         for _ in 0..MOST_TRIES {
-            let tried = self.attempt(request, &mut head).await;
+            let tried = self.attempt().await;
             self.now = Instant::now();
             match tried {
-                Ok((connection, kept)) => {
+                Ok(kept) => {
                     self.keep(kept);
-                    return self.end(request, connection).await;
+                    self.finish();
+                    return End::Answered;
                 }
                 Err(Failed::Again) => {}
                 Err(Failed::Answer(reason)) => return self.give_up(reason),
-                Err(Failed::Gone) => return self.leave(request, None).await,
-                Err(Failed::Broken(reason)) => return self.leave(request, Some(reason)).await,
+                Err(Failed::Gone) => return self.leave(None).await,
+                Err(Failed::Broken(reason)) => return self.leave(Some(reason)).await,
             }
         }
         self.give_up(ErrorReason::UpstreamError)
@@ -125,21 +119,17 @@ impl<'e> Exchange<'e> {
         }
     }
 
-    /// One try: how the client's connection goes on, and the upstream's if it may carry another request. `head` is what
-    /// was decided on; a later try reads it again.
-    async fn attempt(
-        &mut self,
-        request: &PlainRequest,
-        head: &mut Option<PlainHead<'_>>,
-    ) -> Result<(Connection, Option<Link>), Failed> {
+    /// One try: the upstream's connection, if it may carry another request.
+    async fn attempt(&mut self) -> Result<Option<Link>, Failed> {
         let mut link = self.link().await?;
+        let method = Method::from_bytes(self.client.method());
         let sent = Sent {
             is_held: true,
-            is_idempotent: Method::from_bytes(request.method()).is_ok_and(|method| method.is_idempotent()),
+            is_idempotent: method.is_ok_and(|method| method.is_idempotent()),
             reused: link.reused,
         };
-        match self.ask(request, head, &mut link).await {
-            Ok((connection, keeps)) => Ok((connection, keeps.then_some(link))),
+        match self.ask(&mut link).await {
+            Ok(keeps) => Ok(keeps.then_some(link)),
             Err(error) => Err(self.failed(error, sent)),
         }
     }
@@ -174,56 +164,40 @@ impl<'e> Exchange<'e> {
         }
     }
 
-    /// Sends the request and passes the response on: whether the client's connection goes on, and whether the
-    /// upstream's may carry another request.
-    async fn ask(
-        &mut self,
-        request: &PlainRequest,
-        head: &mut Option<PlainHead<'_>>,
-        link: &mut Link,
-    ) -> Result<(Connection, bool)> {
-        let unsent = self.send(request, head, link).await?;
-        let asked = if request.method() == b"HEAD" { Asked::Head } else { Asked::Other };
+    /// Sends the request and passes the response on: whether the upstream's connection may carry another request.
+    async fn ask(&mut self, link: &mut Link) -> Result<bool> {
+        let unsent = self.send(link).await?;
+        let asked = if self.client.method() == b"HEAD" { Asked::Head } else { Asked::Other };
         let head = match self.read_head(asked, link).await {
             Ok(head) => head,
             // An upstream that took no more of the body may still have said why.
             Err(error) => return Err(unsent.unwrap_or(error)),
         };
-        let connection = self.begin_response(&head, request)?;
+        self.begin_response(&head)?;
         self.input.advance(head.length);
         self.written = Some(head.status);
         let keeps = head.keeps && unsent.is_none();
-        let (pause, told) = (peer::longest_pause(self.context.routed()?), told(&head));
+        let pause = peer::longest_pause(self.context.routed()?);
         let passing = Passing {
-            client: self.client,
+            client: &mut *self.client,
             upstream: &mut link.stream,
             out: &mut self.out,
             input: &mut self.input,
-            told,
             pause,
         };
         passing.pass(head.framing, &mut self.bytes_out).await?;
         // Bytes behind the response would be taken for the next one.
-        Ok((connection, keeps && self.input.is_empty()))
+        Ok(keeps && self.input.is_empty())
     }
 
     /// Sends the whole request. An error that is returned as a value came while the body was sent: there may be an
     /// answer nevertheless.
-    async fn send(
-        &mut self,
-        request: &PlainRequest,
-        head: &mut Option<PlainHead<'_>>,
-        link: &mut Link,
-    ) -> Result<Option<Box<Error>>> {
-        let head = match head.take() {
-            Some(head) => head,
-            None => read_again(request, &self.context),
-        };
-        self.write_request(request, head)?;
+    async fn send(&mut self, link: &mut Link) -> Result<Option<Box<Error>>> {
+        let body = self.client.body_length();
+        self.write_request(body)?;
         let passage = self.context.routed()?;
-        let body = request.body();
         passage.body.begin_try();
-        passage.body.pass(body.len() as u64);
+        passage.body.pass(body as u64);
         let due = self.now + passage.timeouts.read;
         let (stream, out) = (&mut link.stream, &self.out);
         let sending = async {
@@ -238,7 +212,7 @@ impl<'e> Exchange<'e> {
             Ok(Ok(())) => Ok(None),
             Ok(Err(error)) => {
                 let error = Error::because(ErrorType::WriteError, "while sending a request", error).into_up();
-                if body.is_empty() { Err(error) } else { Ok(Some(error)) }
+                if body == 0 { Err(error) } else { Ok(Some(error)) }
             }
             Err(Apart::Due) => {
                 Err(Error::explain(ErrorType::WriteTimedout, "the request was not taken in time").into_up())
@@ -248,15 +222,15 @@ impl<'e> Exchange<'e> {
     }
 
     /// Makes of the client's head what the upstream gets.
-    fn write_request(&mut self, request: &PlainRequest, mut head: PlainHead<'_>) -> Result<()> {
-        let body = if request.body().is_empty() { BodyKind::None } else { BodyKind::Some };
-        let sender = Sender { peer: client::address(self.client), body };
+    fn write_request(&mut self, body: usize) -> Result<()> {
+        let mut head = self.client.head(&self.context);
+        let body = if body == 0 { BodyKind::None } else { BodyKind::Some };
+        let sender = Sender { peer: self.client.address(), body };
         let passage = self.context.routed()?;
-        head.strip();
         headers::edit_request(&self.path.gate.settings, &sender, &mut head, passage);
         self.out.clear();
         self.input.clear();
-        head.write(passage.rewritten.target.as_bytes(), &mut self.out);
+        self.client.write_request(head, passage.rewritten.target.as_bytes(), &mut self.out);
         Ok(())
     }
 
@@ -302,37 +276,27 @@ impl<'e> Exchange<'e> {
     }
 
     async fn pass_interim(&mut self, head: &Head) -> Result<()> {
-        let mut interim = head.header(&self.input)?;
+        let mut interim = C::fields(head, &self.input)?;
         headers::strip_interim(&mut interim);
-        self.out.clear();
-        lines::write_interim(&mut self.out, &interim);
         self.input.advance(head.length);
-        self.client.write_all(&self.out).await.map_err(client::failed)?;
-        self.client.flush().await.map_err(client::failed)
+        self.client.tell_interim(interim, &mut self.out).await
     }
 
-    /// Counts the response, and writes what the client gets of its head.
-    fn begin_response(&mut self, head: &Head, request: &PlainRequest) -> Result<Connection> {
-        let told = told(head);
-        let is_last = request.lines.is_last
-            || *self.path.shutdown.borrow()
-            || (matches!(head.framing, Framing::Close) && told == Told::AsItCame);
-        let connection = if is_last { Connection::Closed } else { Connection::Kept };
+    /// Counts the response, and begins it for the client.
+    fn begin_response(&mut self, head: &Head) -> Result<()> {
         let passage = self.context.routed()?;
         let now = self.now;
         attempt::answered(passage, head.status, now);
-        self.out.clear();
         let settings = &self.path.gate.settings;
         let is_edited = passage.observed.is_some() || headers::edits_response(settings, passage);
-        if !is_edited && !head.has.nominations && !head.has.folds {
-            lines::write_response(&mut self.out, head, &self.input, told, connection);
-            return Ok(connection);
+        let is_as_it_came = !is_edited && !head.has.nominations && !head.has.folds;
+        if is_as_it_came && self.client.begin_as_it_came(head, &self.input, &mut self.out) {
+            return Ok(());
         }
-        let mut header = head.header(&self.input)?;
-        observed::answered(passage, &header, now);
-        headers::edit_response(settings, &mut header, passage)?;
-        lines::write_edited(&mut self.out, &mut header, told, connection);
-        Ok(connection)
+        let mut fields = C::fields(head, &self.input)?;
+        observed::answered(passage, &fields, now);
+        headers::edit_response(settings, &mut fields, passage)?;
+        self.client.begin(head, fields, &mut self.out)
     }
 
     fn failed(&mut self, error: Box<Error>, sent: Sent) -> Failed {
@@ -354,18 +318,6 @@ impl<'e> Exchange<'e> {
         }
     }
 
-    /// The response was passed on whole.
-    async fn end(mut self, request: &PlainRequest, connection: Connection) -> End {
-        self.finish(request);
-        match connection {
-            Connection::Kept => End::Kept,
-            Connection::Closed => {
-                let _ = tokio::time::timeout(FAREWELL, self.client.shutdown()).await;
-                End::Closed
-            }
-        }
-    }
-
     /// The framework answers in an upstream's place.
     fn give_up(mut self, reason: ErrorReason) -> End {
         if let Some(passage) = self.context.passage_mut() {
@@ -375,51 +327,28 @@ impl<'e> Exchange<'e> {
         End::Undone(Box::new(Decided { context: self.context, verdict: Verdict::Error(reason) }))
     }
 
-    /// There is nothing more to say: only the connection's end says that what was said is not whole.
-    async fn leave(mut self, request: &PlainRequest, reason: Option<ErrorReason>) -> End {
+    /// There is nothing more to say: only the connection's end, or the stream's, says that what was said is not whole.
+    async fn leave(mut self, reason: Option<ErrorReason>) -> End {
         self.context.error = reason;
-        let _ = tokio::time::timeout(FAREWELL, self.client.flush()).await;
+        self.client.leave().await;
         self.now = Instant::now();
-        self.finish(request);
-        End::Closed
+        self.finish();
+        End::Broken
     }
 
     /// Counts and logs the request.
-    fn finish(&mut self, request: &PlainRequest) {
+    fn finish(&mut self) {
         let now = self.now;
         if let Some(passage) = self.context.passage_mut() {
             attempt::end(passage, now);
             observed::over(passage, now);
         }
         let gate = self.path.gate;
-        let told = || report::Told {
-            method: request.method(),
-            target: request.target(),
-            host: request.field("host"),
-            user_agent: request.field("user-agent"),
-            request_id: None,
-            bytes_out: self.bytes_out,
-        };
+        let told = || self.client.told(self.bytes_out);
         let ended = report::Ended { status: self.written, at: now };
         report::finish(&gate.metrics, gate.access_log.as_ref(), &mut self.context, ended, told);
         for room in [&mut self.out, &mut self.input] {
             rooms::give_back(std::mem::take(room));
         }
     }
-}
-
-/// How the client is told where the response ends.
-fn told(head: &Head) -> Told {
-    match head.framing {
-        _ if head.status == 204 => Told::Nothing,
-        Framing::Close if !head.has.transfer_encoding => Told::InChunks,
-        _ => Told::AsItCame,
-    }
-}
-
-/// The client's head once more, as it was decided on.
-fn read_again<'r>(request: &'r PlainRequest, context: &Context) -> PlainHead<'r> {
-    let mut head = PlainHead::of(request);
-    intake::admit_again(&mut head, context);
-    head
 }

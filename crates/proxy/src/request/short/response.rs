@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::{HeaderValue, Version};
+use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header};
 use pingora::http::{IntoCaseHeaderName as _, ResponseHeader};
 use pingora::{Error, ErrorType, Result};
 
@@ -191,9 +191,26 @@ impl Head {
             header.append_header(name, value).map_err(|error| error.into_up())?;
         }
         if self.has.transfer_encoding {
-            header.remove_header(&http::header::CONTENT_LENGTH);
+            header.remove_header(&header::CONTENT_LENGTH);
         }
         Ok(header)
+    }
+
+    /// The same for a client that is told every name in lower case, and no words beside the status.
+    pub fn lower_header(&self, bytes: &[u8]) -> Result<ResponseHeader> {
+        let malformed = || invalid("a field of the response is malformed");
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = StatusCode::from_u16(self.status).map_err(|_| malformed())?;
+        parts.headers.reserve(self.fields.len() + 4);
+        for line in &self.fields {
+            let name = HeaderName::from_bytes(line.name.within(bytes)).map_err(|_| malformed())?;
+            let value = one_line(line.value.within(bytes)).ok_or_else(malformed)?;
+            parts.headers.append(name, value);
+        }
+        if self.has.transfer_encoding {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
+        Ok(parts.into())
     }
 }
 
