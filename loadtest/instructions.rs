@@ -39,7 +39,7 @@ use pools::pools;
 const CALLS: usize = 1_000;
 
 /// What is measured, and at which sizes.
-const CASES: [(&str, &[usize]); 20] = [
+const CASES: [(&str, &[usize]); 21] = [
     ("decide, rules of texts", &[10, 100, 1_000, 10_000]),
     ("decide, half of the rules patterns", &[10, 100, 1_000, 10_000]),
     ("decide, rules of lists", &[10, 100, 1_000, 10_000]),
@@ -60,15 +60,18 @@ const CASES: [(&str, &[usize]); 20] = [
     (CHANGES[2], &[1_000, 10_000]),
     (CHANGES[3], &[1_000, 10_000]),
     (CHANGES[4], &[1_000, 10_000]),
+    (CHANGES[5], &[1_000, 10_000]),
 ];
 
 /// One rule of so many is another: the set with it, the compile, from the set to the snapshot in force with what was
-/// before let go, the same where only its share is another, and the compile by way of all documents.
-const CHANGES: [&str; 5] = [
+/// before let go, the same where only its share is another and where a list that one rule asks has a member more, and the
+/// compile by way of all documents.
+const CHANGES: [&str; 6] = [
     "change a rule, the set",
     "change a rule, compile",
     "change a rule, in force",
     "change a share, in force",
+    "join a list, in force",
     "change a rule, compile whole",
 ];
 /// Calls of each of these.
@@ -164,6 +167,7 @@ fn run(case: &str, size: usize) {
         "change a rule, compile whole" => compile(size, compile_whole),
         "change a rule, in force" => publish(size, Kind::Condition),
         "change a share, in force" => publish(size, Kind::Share),
+        "join a list, in force" => publish(size, Kind::Member),
         _ => panic!("`{case}` is no case"),
     }
 }

@@ -9,7 +9,9 @@ use graygate_rules::compile::{Compiled, Memory, compile_next, compile_whole, not
 use graygate_rules::decide::{RulePlan, reached};
 use graygate_rules::documents::DocumentSet;
 
-use crate::oracle::cases::{change, change_many_rules, change_rules, document_sets, many_rules};
+use crate::oracle::cases::{
+    change, change_lists, change_many_rules, change_rules, document_sets, many_rules,
+};
 use crate::oracle::dice::Dice;
 use crate::oracle::program::{decided, explained, no_file};
 use crate::oracle::requests::ask;
@@ -27,6 +29,8 @@ struct Met {
     held_back: usize,
     edited: usize,
     mirrored: usize,
+    /// Followed, with a list of another size.
+    listed: usize,
 }
 
 #[test]
@@ -60,15 +64,16 @@ fn a_difference_comes_to_what_the_whole_comes_to() {
             next(&mut set, &mut dice, seed);
         }
     }
-    let Met { followed, whole, held_back, edited, mirrored } = met;
-    let least = [followed, whole, held_back, edited, mirrored].into_iter().min();
+    let Met { followed, whole, held_back, edited, mirrored, listed } = met;
+    let least = [followed, whole, held_back, edited, mirrored, listed].into_iter().min();
     assert!(least > Some(10) && followed > 80, "{met:?}");
 }
 
-/// Mostly rules, sometimes everything.
+/// Mostly rules, often lists, sometimes everything.
 fn next(set: &mut DocumentSet, dice: &mut Dice, seed: u64) {
     match dice.below(12) {
         0 => change(set, dice),
+        2..5 => change_lists(set, dice),
         1 if seed.is_multiple_of(4) => change_many_rules(set, dice, MANY),
         _ => change_rules(set, dice),
     }
@@ -78,7 +83,10 @@ impl Met {
     fn meet(&mut self, before: Option<&Compiled>, now: &Compiled) {
         let Some(before) = before else { return };
         match Arc::ptr_eq(&before.services, &now.services) {
-            true => self.followed += 1,
+            true => {
+                self.followed += 1;
+                self.listed += usize::from(before.counts.list_members != now.counts.list_members);
+            }
             false => self.whole += 1,
         }
         self.held_back += usize::from(!now.problems.is_empty());

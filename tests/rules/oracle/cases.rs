@@ -181,6 +181,22 @@ pub fn change(set: &mut DocumentSet, dice: &mut Dice) {
     }
 }
 
+/// Writes or deletes parts of lists, and sometimes a rule beside.
+#[allow(dead_code, reason = "not every user of the oracle changes lists")]
+pub fn change_lists(set: &mut DocumentSet, dice: &mut Dice) {
+    match dice.below(4) {
+        0 => {
+            let list = dice.pick(&["lists/texts", "lists/texts/one", "lists/nets", "lists/mixed/b"]);
+            set.documents.remove(&DocumentId::parse(list).unwrap());
+        }
+        1 => {
+            lists(&mut set.documents, dice);
+            change_rules(set, dice);
+        }
+        _ => lists(&mut set.documents, dice),
+    }
+}
+
 /// Writes, moves, breaks, mends or deletes a few rules, and nothing else.
 #[allow(dead_code, reason = "not every user of the oracle changes documents")]
 pub fn change_rules(set: &mut DocumentSet, dice: &mut Dice) {

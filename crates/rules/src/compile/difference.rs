@@ -1,28 +1,28 @@
-//! The compile of a difference: where nothing but rules has changed, what they leave alone stays as it is.
+//! The compile of a difference: where nothing but rules and lists has changed, what they leave alone stays as it is.
 //!
 //! Answers: what does a change of few rules make of what the last compile came to, at the cost of these rules and not of
 //! all? Each is read and resolved as ever, taken out of its place among the rules of its services or put in there; their
-//! indexes, problems and counts are edited. Whatever is not certain goes the whole way, which this is held against.
-//! Start at [`follow`].
+//! indexes, problems and counts are edited. A list that changed changes the rules that ask it. Whatever is not certain
+//! goes the whole way, which this is held against. Start at [`follow`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::findings::Findings;
 use super::index::{Edited, EditedRules};
-use super::last::Last;
+use super::last::{Counts, Last};
 use super::lists::Lists;
 use super::memory::Memory;
 use super::parse;
 use super::plan::Planned;
-use super::resolve::{ResolvedRule, Resolver};
+use super::resolve::{self, ResolvedRule, Resolver};
 use super::tls::{ReadFile, TlsFiles};
 use crate::decide::{RuleEdit, RuleId, RulePlan, ServiceId, ServicePlan, Snapshot, VersionId};
-use crate::documents::{Difference, Document, DocumentId, DocumentSet, Kind, Rule};
-use crate::vocab::{Chunks, Name, Place, Problem};
+use crate::documents::{Condition, Difference, Document, DocumentId, DocumentSet, Kind, Rule};
+use crate::vocab::{Chunks, Label, Name, Place, Problem};
 
 /// With more changes than this at once, a walk through all rules costs little more than they do.
-const MOST_RULES: usize = 64;
+const MOST: usize = 64;
 
 /// Goes on from the last compile, and leaves what it comes to now in the memory. `None`: it has to go the whole way, for
 /// which nothing in the memory is wrong.
@@ -32,59 +32,60 @@ pub fn follow(set: &DocumentSet, memory: &mut Memory, read_file: ReadFile<'_>) -
     if memory.indexes.patterns.has_grown() {
         return None;
     }
-    let changed = changed_rules(&last.set, set)?;
-    let changed: Vec<Changed<'_>> =
+    let changed = differences(&last.set, set)?;
+    let mut changed: Vec<Changed> =
         changed.iter().map(|one| Changed::take(one, &mut memory.parsed)).collect();
     if !files_stay(&last, memory, read_file) {
         return None;
     }
+    let lists = lists(&mut changed, memory)?;
     let mut findings = Findings::default();
-    let drafts = drafts(&changed, &last.snapshot, memory, &mut findings)?;
-    let services = services(&last.snapshot, drafts, memory)?;
+    let drafts = drafts(&changed, (&last.snapshot, &lists), memory, &mut findings);
+    let counts = counts(last.counts, &changed, &lists);
+    memory.lists = lists.into_memory();
+    let services = services(&last.snapshot, drafts?, memory)?;
     let snapshot = Snapshot { routes: last.snapshot.routes.clone(), services };
     let problems = problems(last.problems, &changed, findings);
-    let mut counts = last.counts;
-    let rules = counts.documents.entry(Kind::Rule).or_default();
-    for one in &changed {
-        *rules = (*rules + usize::from(one.now.is_some())).saturating_sub(usize::from(one.before.is_some()));
-    }
     memory.last = Some(Last { set: set.clone(), snapshot, problems, counts, ..last });
     Some(())
 }
 
-/// What differs, if that is nothing but rules, and not many.
-fn changed_rules<'s>(last: &'s DocumentSet, set: &'s DocumentSet) -> Option<Vec<Difference<'s>>> {
+/// What differs, if that is nothing but rules and parts of lists, and not many.
+fn differences<'s>(last: &'s DocumentSet, set: &'s DocumentSet) -> Option<Vec<Difference<'s>>> {
     let is_of_document = |stray: &Problem| matches!(stray.place, Place::Document(_));
     if last.strays != set.strays || last.ambiguous != set.ambiguous || set.strays.iter().any(is_of_document) {
         return None;
     }
-    let (mut changed, mut are_rules) = (Vec::new(), true);
+    let (mut changed, mut are_few) = (Vec::new(), true);
     set.documents.differences(&last.documents, |found| {
-        are_rules = found.id.kind == Kind::Rule
+        are_few = matches!(found.id.kind, Kind::Rule | Kind::List)
             && !set.ambiguous.contains_key(found.id)
-            && changed.len() < MOST_RULES;
+            && changed.len() < MOST;
         changed.push(found);
-        are_rules
+        are_few
     });
-    are_rules.then_some(changed)
+    are_few.then_some(changed)
 }
 
-/// A rule's document before and after the change, as far as one is in force.
-struct Changed<'s> {
-    id: &'s DocumentId,
+/// A document before and after the change, as far as one is in force.
+struct Changed {
+    id: DocumentId,
     before: Option<Arc<Document>>,
     now: Option<Arc<Document>>,
+    /// A rule that asks a list which is another one now.
+    asks: bool,
 }
 
-impl<'s> Changed<'s> {
-    fn take(found: &Difference<'s>, parsed: &mut parse::Memory) -> Changed<'s> {
+impl Changed {
+    fn take(found: &Difference<'_>, parsed: &mut parse::Memory) -> Changed {
         let parse::Taken { before, now } = parsed.take(found.id, found.now);
-        Changed { id: found.id, before, now }
+        Changed { id: found.id.clone(), before, now, asks: false }
     }
 
-    /// Whether another text came into force, or none is any more.
+    /// Whether something else came into force, or nothing is any more.
     fn is_another(&self) -> bool {
         match (&self.before, &self.now) {
+            _ if self.asks => true,
             (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
             (before, now) => before.is_some() || now.is_some(),
         }
@@ -100,6 +101,71 @@ fn rule(document: &Document) -> Option<&Rule> {
 
 fn has_rule(service: &Name, services: Option<&[Name]>) -> bool {
     services.is_none_or(|services| services.contains(service))
+}
+
+/// The lists as they are now. Where some of them are others than before, the rules that ask them join what has changed.
+fn lists(changed: &mut Vec<Changed>, memory: &mut Memory) -> Option<Lists> {
+    let parts = changed.iter().filter(|one| one.id.kind == Kind::List);
+    let names: BTreeSet<Label> = parts.map(|part| part.id.head().into()).collect();
+    if names.is_empty() {
+        return Some(Lists::as_before(std::mem::take(&mut memory.lists)));
+    }
+    // What else asks a list is compiled on the whole way alone.
+    if asks_elsewhere(&memory.parsed, &names) {
+        return None;
+    }
+    let lists = Lists::unite(&memory.parsed, std::mem::take(&mut memory.lists));
+    let of_text = changed.len();
+    for (id, found) in memory.parsed.rules_mut() {
+        let is_asking = found.order.is_some_and(|order| order.names_lists)
+            && rule(&found.document)
+                .and_then(|rule| rule.when.as_ref())
+                .is_some_and(|when| asks(when, &names));
+        if !is_asking {
+            continue;
+        }
+        resolve::forget_if_outdated(found, &lists);
+        let of_text = changed.iter_mut().take(of_text).find(|one| one.id == *id);
+        match of_text {
+            Some(one) => one.asks = true,
+            None => {
+                let document = Some(found.document.clone());
+                changed.push(Changed { id: id.clone(), before: document.clone(), now: document, asks: true });
+            }
+        }
+    }
+    // Nothing outdated is left, so that the whole way may go on from here as well.
+    if changed.len() > of_text + MOST {
+        memory.lists = lists.into_memory();
+        return None;
+    }
+    Some(lists)
+}
+
+fn asks(when: &Condition, names: &BTreeSet<Label>) -> bool {
+    when.lists().into_iter().any(|list| names.contains(list.as_str()))
+}
+
+/// Whether a route or a plan asks one of these lists.
+fn asks_elsewhere(parsed: &parse::Memory, names: &BTreeSet<Label>) -> bool {
+    let documents = [Kind::Route, Kind::Plan].into_iter().flat_map(|kind| parsed.in_force(kind));
+    let mut documents = documents.map(|(_, found)| &*found.document);
+    documents.any(|document| match document {
+        Document::Route(route) => route.when.as_ref().is_some_and(|when| asks(when, names)),
+        Document::Plan(plan) => plan.conditions().any(|(_, when)| asks(when, names)),
+        _ => false,
+    })
+}
+
+fn counts(mut counts: Counts, changed: &[Changed], lists: &Lists) -> Counts {
+    let rules = counts.documents.entry(Kind::Rule).or_default();
+    for one in changed.iter().filter(|one| one.id.kind == Kind::Rule) {
+        *rules = (*rules + usize::from(one.now.is_some())).saturating_sub(usize::from(one.before.is_some()));
+    }
+    if let Some(sizes) = lists.sizes() {
+        counts.set_lists(sizes);
+    }
+    counts
 }
 
 /// Whether the files that services name say what they said. They are read at each compile, whatever has changed.
@@ -135,21 +201,20 @@ struct Draft {
 }
 
 fn drafts(
-    changed: &[Changed<'_>],
-    snapshot: &Snapshot,
+    changed: &[Changed],
+    (snapshot, lists): (&Snapshot, &Lists),
     memory: &mut Memory,
     findings: &mut Findings,
 ) -> Option<Drafts> {
-    let lists = Lists::as_before(std::mem::take(&mut memory.lists));
     let has_service = |name: &Name| service_id(snapshot, name.as_str()).is_some();
     for one in changed {
-        findings.extend(memory.parsed.problems_of(one.id).iter().cloned());
+        findings.extend(memory.parsed.problems_of(&one.id).iter().cloned());
     }
-    let mut resolver = Resolver { has_service: &has_service, lists: &lists, findings };
+    let mut resolver = Resolver { has_service: &has_service, lists, findings };
     let mut drafts = Drafts::new();
-    let mut edit = |one: &Changed<'_>| {
+    let mut edit = |one: &Changed| {
         // One that is held back is looked at all the same: what it refers to may be missing.
-        let resolved = memory.parsed.get(one.id).and_then(|found| resolver.rule(one.id, found));
+        let resolved = memory.parsed.get(&one.id).and_then(|found| resolver.rule(&one.id, found));
         if resolved.is_none() && one.now.is_some() {
             return None;
         }
@@ -169,9 +234,8 @@ fn drafts(
         }
         Some(())
     };
-    let all = changed.iter().try_for_each(&mut edit);
-    memory.lists = lists.into_memory();
-    all.map(|()| drafts)
+    let mut rules = changed.iter().filter(|one| one.id.kind == Kind::Rule);
+    rules.try_for_each(&mut edit).map(|()| drafts)
 }
 
 impl Draft {
@@ -258,8 +322,8 @@ fn services(snapshot: &Snapshot, drafts: Drafts, memory: &mut Memory) -> Option<
 }
 
 /// The problems of before, with those of these documents as they are now.
-fn problems(mut problems: Vec<Problem>, changed: &[Changed<'_>], findings: Findings) -> Vec<Problem> {
-    let is_of_changed = |problem: &Problem| matches!(&problem.place, Place::Document(id) if changed.iter().any(|one| one.id == id));
+fn problems(mut problems: Vec<Problem>, changed: &[Changed], findings: Findings) -> Vec<Problem> {
+    let is_of_changed = |problem: &Problem| matches!(&problem.place, Place::Document(id) if changed.iter().any(|one| one.id == *id));
     problems.retain(|problem| !is_of_changed(problem));
     let mut all = Findings::default();
     all.extend(problems);

@@ -28,3 +28,11 @@ pub struct Counts {
     pub documents: BTreeMap<Kind, usize>,
     pub list_members: Vec<(Label, u64)>,
 }
+
+impl Counts {
+    /// A list is one thing to its operator, however many parts it has.
+    pub(super) fn set_lists(&mut self, members: Vec<(Label, u64)>) {
+        self.documents.insert(Kind::List, members.len());
+        self.list_members = members;
+    }
+}

@@ -30,7 +30,8 @@ pub struct Memory(BTreeMap<Label, Built>);
 /// The lists of one compile.
 pub struct Lists {
     built: RefCell<BTreeMap<Label, Built>>,
-    sizes: Vec<(Label, u64)>,
+    /// `None`: none has changed.
+    sizes: Option<Vec<(Label, u64)>>,
     are_as_before: bool,
 }
 
@@ -48,12 +49,12 @@ impl Lists {
         }
         are_as_before &= previous.is_empty();
         let sizes = built.iter().map(|(name, built)| (name.clone(), built.values.len() as u64)).collect();
-        Lists { built: RefCell::new(built), sizes, are_as_before }
+        Lists { built: RefCell::new(built), sizes: Some(sizes), are_as_before }
     }
 
     /// The lists of the last compile, where none of their parts has changed.
     pub fn as_before(Memory(built): Memory) -> Lists {
-        Lists { built: RefCell::new(built), sizes: Vec::new(), are_as_before: true }
+        Lists { built: RefCell::new(built), sizes: None, are_as_before: true }
     }
 
     /// The list's texts; `None` when there is no such list.
@@ -80,8 +81,8 @@ impl Lists {
         self.are_as_before
     }
 
-    /// Distinct members of each list.
-    pub fn sizes(&self) -> Vec<(Label, u64)> {
+    /// Distinct members of each list, where they were counted.
+    pub fn sizes(&self) -> Option<Vec<(Label, u64)>> {
         self.sizes.clone()
     }
 

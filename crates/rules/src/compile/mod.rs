@@ -135,9 +135,8 @@ pub fn compile_whole(set: &DocumentSet, previous: Memory, read_file: ReadFile<'_
 }
 
 fn count(documents: BTreeMap<Kind, usize>, lists: &Lists) -> Counts {
-    let mut counts = Counts { documents, list_members: lists.sizes() };
-    // A list is one thing to its operator, however many parts it has.
-    counts.documents.insert(Kind::List, counts.list_members.len());
+    let mut counts = Counts { documents, list_members: Vec::new() };
+    counts.set_lists(lists.sizes().unwrap_or_default());
     counts
 }
 

@@ -56,6 +56,7 @@ pub struct Order {
     pub priority: i32,
     pub names_services: bool,
     pub has_mirror: bool,
+    pub names_lists: bool,
 }
 
 impl Memory {
@@ -79,10 +80,10 @@ impl Memory {
     }
 
     /// The rules in force.
-    pub fn rules_mut(&mut self) -> impl Iterator<Item = &mut Parsed> {
+    pub fn rules_mut(&mut self) -> impl Iterator<Item = (&DocumentId, &mut Parsed)> {
         let first = DocumentId { kind: Kind::Rule, name: "".into() };
         let rules = self.documents.range_mut(first..).take_while(|(id, _)| id.kind == Kind::Rule);
-        rules.filter_map(|(_, entry)| entry.in_force.as_mut())
+        rules.filter_map(|(id, entry)| Some((id, entry.in_force.as_mut()?)))
     }
 
     /// A document in force.
@@ -178,6 +179,7 @@ impl Parsed {
                 priority: rule.priority,
                 names_services: rule.services.is_some(),
                 has_mirror: rule.mirror.is_some(),
+                names_lists: rule.when.as_ref().is_some_and(|when| !when.lists().is_empty()),
             }),
             _ => None,
         };

@@ -57,12 +57,15 @@ pub fn forget_outdated(parsed: &mut parse::Memory, lists: &Lists) {
     if lists.are_as_before() {
         return;
     }
-    for found in parsed.rules_mut() {
-        if found.resolved.get().is_some_and(|resolved| !is_current(resolved, lists)) {
-            found.resolved.take();
-        }
-        found.before = found.before.take().filter(|before| is_current(before, lists));
+    parsed.rules_mut().for_each(|(_, found)| forget_if_outdated(found, lists));
+}
+
+/// The same of one rule.
+pub fn forget_if_outdated(found: &mut Parsed, lists: &Lists) {
+    if found.resolved.get().is_some_and(|resolved| !is_current(resolved, lists)) {
+        found.resolved.take();
     }
+    found.before = found.before.take().filter(|before| is_current(before, lists));
 }
 
 /// Whether every list it asks is still the same set. A list's networks are made from it and stay as long as it does.
@@ -80,7 +83,7 @@ pub struct Resolver<'a> {
 
 impl Resolver<'_> {
     pub fn rule<'m>(&mut self, id: &DocumentId, parsed: &'m Parsed) -> Option<ResolvedRule<'m>> {
-        let Order { priority, names_services, has_mirror } = parsed.order?;
+        let Order { priority, names_services, has_mirror, .. } = parsed.order?;
         let services = if names_services { rule(parsed)?.services.as_deref() } else { None };
         let mut dangling = self.missing_services(services);
         let (resolved, is_new) = match parsed.resolved.get() {

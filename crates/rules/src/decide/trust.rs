@@ -26,12 +26,12 @@ pub static MIRROR_HEADER: HeaderName = HeaderName::from_static("x-graygate-mirro
 const BAGGAGE_MEMBER: &str = "gray.version";
 
 /// What applications would believe of a request's way, beside `X-Forwarded-*`.
-const OF_THE_WAY: [&str; 4] = ["forwarded", "x-real-ip", "x-original-url", "x-rewrite-url"];
-const FORWARDED: &str = "x-forwarded-";
+const OF_THE_WAY: [&[u8]; 4] = [b"forwarded", b"x-real-ip", b"x-original-url", b"x-rewrite-url"];
+const FORWARDED: &[u8] = b"x-forwarded-";
 /// Longest name that is looked at without room of its own.
 const SHORT: usize = 64;
 /// Of these the proxy says itself what is true.
-const SET_ANYWAY: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+const SET_ANYWAY: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"];
 
 /// Who is believed what.
 #[derive(Clone, Debug)]
@@ -123,8 +123,7 @@ impl Trust {
         let mut edits = Vec::new();
         for name in fields.names().filter(|name| may_mislead(name)) {
             let lower: SmallVec<[u8; SHORT]> = name.iter().map(u8::to_ascii_lowercase).collect();
-            let is_lie = std::str::from_utf8(&lower)
-                .is_ok_and(|name| self.misleads(name, forwarded_trusted, version_trusted));
+            let is_lie = self.misleads(&lower, forwarded_trusted, version_trusted);
             if let Some(Ok(name)) = is_lie.then(|| HeaderName::from_bytes(&lower)) {
                 edits.push(Edit::Remove(name));
             }
@@ -134,19 +133,22 @@ impl Trust {
 
     /// Whether an application behind would believe what an untrusted peer says in the header of this name, in lower case.
     /// Many read `_` as `-`: what is another spelling to us is the same header to them.
-    fn misleads(&self, name: &str, forwarded_trusted: bool, version_trusted: bool) -> bool {
-        let is_of_the_way = |name: &str| name.starts_with(FORWARDED) || OF_THE_WAY.contains(&name);
-        let version = self.version_header.as_str();
-        if name == MIRROR_HEADER {
+    fn misleads(&self, name: &[u8], forwarded_trusted: bool, version_trusted: bool) -> bool {
+        let is_of_the_way = |name: &[u8]| name.starts_with(FORWARDED) || OF_THE_WAY.contains(&name);
+        let version = self.version_header.as_str().as_bytes();
+        if name == MIRROR_HEADER.as_str().as_bytes() {
             return !version_trusted;
         }
-        if has_one_spelling(name.as_bytes()) && has_one_spelling(version.as_bytes()) {
+        if has_one_spelling(name) && has_one_spelling(version) {
             return !forwarded_trusted && is_of_the_way(name) && !SET_ANYWAY.contains(&name);
         }
-        let read = name.replace('_', "-");
+        let read_as = |name: &[u8]| -> Vec<u8> {
+            name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect()
+        };
+        let read = read_as(name);
         let is_respelled = read != name;
         let says_way = is_of_the_way(&read) && (is_respelled || !SET_ANYWAY.contains(&name));
-        let says_version = name != version && read == version.replace('_', "-");
+        let says_version = name != version && read == read_as(version);
         (!forwarded_trusted && says_way) || (!version_trusted && says_version)
     }
 
