@@ -58,6 +58,7 @@ pub struct Line {
 
 impl Line {
     /// The line as it came, its end included, where it is written as we would.
+    #[inline]
     pub fn whole(self, head: &[u8]) -> Option<&[u8]> {
         let behind_name = self.name.end as usize;
         let is_usual =
@@ -82,6 +83,7 @@ impl Span {
         Span { start: start as u32, end: (start + part.len()) as u32 }
     }
 
+    #[inline]
     pub fn within(self, whole: &[u8]) -> &[u8] {
         whole.get(self.range()).unwrap_or_default()
     }
@@ -90,6 +92,7 @@ impl Span {
         self.range().len()
     }
 
+    #[inline]
     pub fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
