@@ -32,7 +32,8 @@ const REQUESTS: u64 = 100;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_wakes_the_thread_of_its_connection_and_no_other() {
     let upstream = Upstream::named("up").await;
-    let proxy = in_front_of("", &upstream).await;
+    // The pipeline's connections to upstreams are kept for all threads together.
+    let proxy = in_front_of("short_path: on\n", &upstream).await;
     let mut served = BTreeMap::<String, u32>::new();
     let mut open = Vec::new();
     for _ in 0..4 {

@@ -94,7 +94,8 @@ async fn a_start_without_etcd_serves_from_the_cache() {
     // What was broken last is held back to its good version, also over a restart without etcd.
     etcd.put("rules/all", "version: [").await;
     until(async || proxy.status().await["problems"][0]["document"] == "rules/all").await;
-    until(async || std::fs::read_dir(kept.path()).unwrap().count() > 0).await;
+    // What is being written stands under another name.
+    until(async || kept.path().join("documents.cache").exists()).await;
     etcd.kill();
     let proxy = proxy.restart(&config).await;
     proxy.ready().await;
@@ -115,7 +116,8 @@ async fn a_torn_cache_is_put_aside_and_never_believed() {
     let kept = tempfile::tempdir().unwrap();
     let config = documents_from(&etcd) + &format!("cache: {}\n", kept.path().display());
     let proxy = Proxy::start(&config, &[]).await;
-    until(async || std::fs::read_dir(kept.path()).unwrap().count() > 0).await;
+    // What is being written stands under another name.
+    until(async || kept.path().join("documents.cache").exists()).await;
     etcd.kill();
     let torn = |path: std::path::PathBuf| {
         let bytes = std::fs::read(&path).unwrap();
