@@ -4,22 +4,24 @@
 //! against a deadline, so that a slow or ambiguous client is answered by us and counted. Never: routing.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pingora::apps::HttpServerApp;
-use pingora::protocols::GetSocketDigest as _;
 use pingora::protocols::http::ServerSession;
+use pingora::Result;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
 use super::chunks::ChunkScanner;
 use super::client_stream::ClientStream;
-use super::connection_state::Rest;
-use super::head::{self, Body, Complete, Head, Lines};
+use super::h1_stream::{After, H1Stream, Request};
+use super::head::{self, Body, Complete, Head};
+use super::rest::Rest;
 use super::serving::{Serving, ending};
 use super::settings::Limits;
 use super::short::{PlainRequest, Served, ShortPath, WHOLE_BODY, WHOLE_WAIT};
@@ -45,69 +47,61 @@ pub async fn serve<A: HttpServerApp, S: ShortPath>(
     let ended = pin!(ended(shutdown));
     let mut arrivals = Arrivals {
         limits,
-        has_short_path: serving.short.is_some(),
+        short: serving.short.as_deref(),
         idle: limits.header_timeout,
         alarm: Alarm::default(),
         ended,
     };
     loop {
-        match arrivals.next(&mut stream, room).await {
+        let (request, known) = match arrivals.next(&mut stream, room).await {
             Arrived::Closed => return,
-            Arrived::Refused(reason) => {
-                serving.refused.report(stream.get_socket_digest().as_deref(), reason);
-                return farewell(&mut stream, reason).await;
-            }
-            Arrived::Request { mut bytes, rest, mut ahead, lines } => {
-                let short = serving.short.as_deref().zip(lines).filter(|_| rest.is_over());
-                if let Some((short, lines)) = short {
-                    stream.begin_plain(std::mem::take(&mut ahead));
-                    match short.serve(&mut stream, PlainRequest::new(bytes, lines), shutdown).await {
-                        Served::Kept(again) => {
-                            stream.end_plain();
-                            room = emptied(again);
-                            arrivals.idle = limits.keepalive;
-                            continue;
-                        }
-                        Served::Closed => return,
-                        Served::HandedOver(unserved, known) => {
-                            bytes = unserved;
-                            known.into_iter().for_each(|known| stream.state().hand(known));
-                        }
-                    }
+            Arrived::Refused(reason) => return refuse(serving, &mut stream, reason).await,
+            Arrived::Whole(short, request) => match short.serve(&mut stream, request, shutdown).await {
+                Served::Kept(again) => {
+                    room = emptied(again);
+                    arrivals.idle = limits.keepalive;
+                    continue;
                 }
-                // What came behind the request stays with the connection: it may be the next request, or the first
-                // bytes of another protocol. Where there is nothing, the room it would have taken is used again.
-                room = match ahead.is_empty() && ahead.capacity() > 0 {
-                    true => std::mem::take(&mut ahead),
-                    false => BytesMut::with_capacity(HEAD_ROOM),
-                };
-                let (lent, way_back) = stream.begin(rest, ahead, limits.body_rate.0);
-                let mut session = ServerSession::new_http1(lent);
-                session.set_pipelined_prefix(bytes);
-                session.set_keepalive(Some(limits.keepalive.as_secs().max(1)));
-                let reusable = serving.app.process_new_http(session, shutdown).await;
-                let Some(back) = way_back.take(reusable.map(|reusable| reusable.consume().0)) else {
-                    return;
-                };
-                stream = back;
-            }
+                Served::Closed => return,
+                Served::HandedOver(request, known) => {
+                    let (request, body) = request.into_parts();
+                    stream.put_back(body);
+                    (request, Some(known))
+                }
+            },
+            Arrived::Other(request) => (request, None),
+        };
+        let Ok(request) = request else {
+            return refuse(serving, &mut stream, ErrorReason::BadRequest).await;
+        };
+        let (mut session, way_back) = H1Stream::new(stream, request, limits.body_rate.0, shutdown);
+        if let Some(known) = known {
+            session.hand(known);
         }
+        serving.app.process_new_http(ServerSession::new_custom(Box::new(session)), shutdown).await;
+        stream = match way_back.take() {
+            Some((back, After::Next)) => back,
+            Some((mut back, After::Last)) => {
+                let _ = timeout(FAREWELL, back.shutdown()).await;
+                return;
+            }
+            Some((mut back, After::Unread)) => {
+                let _ = timeout(FAREWELL, linger(&mut back)).await;
+                return;
+            }
+            Some((_, After::Broken)) | None => return,
+        };
+        room = BytesMut::with_capacity(HEAD_ROOM);
         arrivals.idle = limits.keepalive;
     }
 }
 
 /// What came of waiting for a head.
-enum Arrived {
-    Request {
-        /// The head, and what is here of its body.
-        bytes: BytesMut,
-        /// What is still to come of its body.
-        rest: Rest,
-        /// What came behind it.
-        ahead: BytesMut,
-        /// Of a plain one.
-        lines: Option<Lines>,
-    },
+enum Arrived<'s, S> {
+    /// A plain request that is here whole, and who serves it.
+    Whole(&'s S, PlainRequest),
+    /// Any other; an error where its head cannot be one of ours.
+    Other(Result<Request>),
     Refused(ErrorReason),
     /// Nothing more comes.
     Closed,
@@ -122,10 +116,10 @@ async fn ended(shutdown: &ShutdownWatch) {
 
 /// Waits for one head after another. It lives as long as the connection: its timers, made again for each request, would
 /// cost more than the request's decision.
-struct Arrivals<'c, F> {
+struct Arrivals<'c, F, S> {
     limits: &'c Limits,
-    /// A request that is here whole may be served without the framework.
-    has_short_path: bool,
+    /// Who serves plain requests that are here whole.
+    short: Option<&'c S>,
     /// Longest wait for a first byte.
     idle: Duration,
     alarm: Alarm,
@@ -133,16 +127,16 @@ struct Arrivals<'c, F> {
     ended: Pin<&'c mut F>,
 }
 
-impl<F: Future<Output = ()>> Arrivals<'_, F> {
+impl<'c, F: Future<Output = ()>, S> Arrivals<'c, F, S> {
     /// Waits for a first byte, and from then on for the whole head: a request that has begun is served, however the
     /// process goes on.
-    async fn next(&mut self, stream: &mut ClientStream, bytes: BytesMut) -> Arrived {
+    async fn next(&mut self, stream: &mut ClientStream, bytes: BytesMut) -> Arrived<'c, S> {
         match self.head(stream, bytes).await {
             Ok((mut bytes, found)) => {
-                if self.has_short_path {
+                if self.short.is_some() && found.is_plain {
                     self.rest(stream, &mut bytes, &found).await;
                 }
-                split(bytes, found)
+                self.split(stream, bytes, found)
             }
             Err(other) => other,
         }
@@ -153,7 +147,7 @@ impl<F: Future<Output = ()>> Arrivals<'_, F> {
         &mut self,
         stream: &mut ClientStream,
         mut bytes: BytesMut,
-    ) -> Result<(BytesMut, Complete), Arrived> {
+    ) -> std::result::Result<(BytesMut, Complete), Arrived<'c, S>> {
         let limits = self.limits;
         let mut deadline = Instant::now() + self.idle;
         let (mut seen, mut has_begun) = (0, false);
@@ -185,7 +179,7 @@ impl<F: Future<Output = ()>> Arrivals<'_, F> {
 
     /// Waits a moment for the rest of a plain request. That it did not come is for the reader of its body to say.
     async fn rest(&mut self, stream: &mut ClientStream, bytes: &mut BytesMut, found: &Complete) {
-        let (Some(_), Body::Bytes(count @ 1..=WHOLE_BODY)) = (&found.lines, found.body) else { return };
+        let Body::Bytes(count @ 1..=WHOLE_BODY) = found.body else { return };
         let whole = found.length + usize::try_from(count).unwrap_or_default();
         if bytes.len() >= whole {
             return;
@@ -203,6 +197,31 @@ impl<F: Future<Output = ()>> Arrivals<'_, F> {
             }
         }
     }
+
+    /// Parts a request from what follows it. A body that is framed wrong in what is here is refused before anything of it
+    /// goes anywhere.
+    fn split(&self, stream: &mut ClientStream, mut bytes: BytesMut, found: Complete) -> Arrived<'c, S> {
+        let length = found.length;
+        if let (Some(short), true, Body::Bytes(count @ 0..=WHOLE_BODY)) =
+            (self.short, found.is_plain, found.body)
+        {
+            let whole = length + usize::try_from(count).unwrap_or(usize::MAX);
+            if whole <= bytes.len() {
+                // Parting what need not be parted costs an allocation.
+                if whole < bytes.len() {
+                    stream.put_back(bytes.split_off(whole));
+                }
+                return Arrived::Whole(short, PlainRequest::new(bytes, found.lines));
+            }
+        }
+        let beyond = bytes.split_off(length);
+        if found.body == Body::Chunked && ChunkScanner::default().scan(&beyond).is_err() {
+            return Arrived::Refused(ErrorReason::BadRequest);
+        }
+        stream.put_back(beyond);
+        let head = found.rewritten.map_or_else(|| bytes.freeze(), Bytes::from);
+        Arrived::Other(Request::new(&head, &found.lines, Rest::of(found.body)))
+    }
 }
 
 /// Room for the next head: an idle connection does not keep what a body took.
@@ -215,41 +234,28 @@ fn emptied(mut room: BytesMut) -> BytesMut {
     room
 }
 
-/// Parts a request from what follows it. A body that is framed wrong in what is here is refused before anything of it
-/// goes anywhere.
-fn split(mut bytes: BytesMut, head: Complete) -> Arrived {
-    let Complete { length, body, rewritten, lines } = head;
-    let mut rest = match body {
-        Body::Bytes(count) => Rest::Bytes(count),
-        Body::Chunked => Rest::Chunks(ChunkScanner::default()),
-    };
-    let Ok(own) = rest.take(bytes.get(length..).unwrap_or_default()) else {
-        return Arrived::Refused(ErrorReason::BadRequest);
-    };
-    let has_more = bytes.len() > length + own;
-    // Parting what need not be parted costs an allocation.
-    let ahead = if lines.is_none() || has_more { bytes.split_off(length + own) } else { BytesMut::new() };
-    if let Some(head) = rewritten {
-        let body = bytes.split_off(length);
-        bytes = BytesMut::from(head.as_slice());
-        bytes.extend_from_slice(&body);
-    }
-    Arrived::Request { bytes, rest, ahead, lines }
-}
-
 /// Sends the answer and closes; who does not listen is not waited for.
 pub async fn farewell(stream: &mut ClientStream, reason: ErrorReason) {
     let answer = error_bytes(reason);
     let farewell = async {
         stream.write_all(&answer).await?;
         stream.flush().await?;
-        stream.shutdown().await?;
-        // Closing on unread bytes would reset the connection, and the answer with it.
-        let mut ignored = [0; 4096];
-        while stream.read(&mut ignored).await? > 0 {}
-        std::io::Result::Ok(())
+        linger(stream).await
     };
     let _ = timeout(FAREWELL, farewell).await;
+}
+
+/// Ends a connection whose client may still send: to close it on unread bytes would reset it, and the answer with it.
+async fn linger(stream: &mut ClientStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut ignored = [0; 4096];
+    while stream.read(&mut ignored).await? > 0 {}
+    Ok(())
+}
+
+async fn refuse<A, S>(serving: &Serving<A, S>, stream: &mut ClientStream, reason: ErrorReason) {
+    serving.refused.report(stream.socket().as_deref(), reason);
+    farewell(stream, reason).await;
 }
 
 #[cfg(test)]

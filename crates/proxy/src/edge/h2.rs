@@ -18,7 +18,7 @@ use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::authority::validate_request_authority;
 use pingora::protocols::http::custom::server::Session as _;
-use pingora::protocols::{Digest, GetSocketDigest as _, GetTimingDigest as _, Ssl as _};
+use pingora::protocols::Digest;
 use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -108,12 +108,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, S: ShortPath>(
     shutdown: &ShutdownWatch,
 ) {
     let limits = &serving.limits;
-    let digest = Arc::new(Digest {
-        ssl_digest: stream.get_ssl_digest(),
-        timing_digest: stream.get_timing_digest(),
-        proxy_digest: None,
-        socket_digest: stream.get_socket_digest(),
-    });
+    let digest = Arc::new(stream.digest());
     let stream = stream.look_at_frames(list_bytes(limits) as usize);
     let shaken = timeout(limits.header_timeout, options(limits).handshake(stream)).await;
     let Ok(Ok(mut connection)) = shaken else { return };

@@ -17,7 +17,6 @@ use futures_core::Stream;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, Response, header};
-use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::HttpTask;
@@ -29,7 +28,7 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::{Error, ErrorType, OrErr as _, Result};
 use tokio::time::timeout;
 
-use super::connection_state::Handed;
+use super::handed::{self, Handed};
 use super::waits::{Waits, Watch};
 
 /// Bytes of a request's body that are held for another try, as over HTTP/1.
@@ -68,17 +67,6 @@ pub struct H2Stream {
 pub struct Client {
     pub digest: Arc<Digest>,
     pub respond: SendResponse<Bytes>,
-}
-
-/// What is known already of a request that the framework gets; an extension of its head.
-#[derive(Clone)]
-pub struct Known(Arc<Mutex<Option<Handed>>>);
-
-impl Known {
-    /// Once.
-    pub fn take(&self) -> Option<Handed> {
-        self.0.lock().take()
-    }
 }
 
 impl H2Stream {
@@ -130,7 +118,7 @@ impl H2Stream {
 
     /// Lets the framework's hooks have what is known of the request.
     pub fn hand(&mut self, known: Handed) {
-        self.request.extensions_mut().insert(Known(Arc::new(Mutex::new(Some(known)))));
+        handed::hand(self.request.extensions_mut(), known);
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
@@ -523,15 +511,6 @@ mod tests {
         let begun = Instant::now();
         let error = stream.write_body(Bytes::from_static(&[0; 50]), true).await.unwrap_err();
         assert_eq!((error.etype(), begun.elapsed()), (&ErrorType::WriteTimedout, LIMIT));
-    }
-
-    #[tokio::test]
-    async fn what_is_known_of_a_request_is_told_once() {
-        let (mut stream, _response) = asked_over_h2(10).await;
-        stream.hand(Box::new(7));
-        let known = stream.request.clone().extensions.get::<Known>().unwrap().clone();
-        assert_eq!(known.take().unwrap().downcast_ref(), Some(&7));
-        assert!(stream.request.extensions.get::<Known>().unwrap().take().is_none());
     }
 
     #[tokio::test(start_paused = true)]

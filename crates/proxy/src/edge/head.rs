@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use http::Version;
 use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 
 use super::settings::Limits;
@@ -28,20 +29,23 @@ pub struct Complete {
     /// Bytes of the head, its blank line included.
     pub length: usize,
     pub body: Body,
-    /// The same head as the framework can read it, where it differs.
+    /// The same head as upstreams can read it, where it differs.
     pub rewritten: Option<Vec<u8>>,
-    /// Where its parts are, if nothing in it asks for more than an answer.
-    pub lines: Option<Lines>,
+    /// Where its parts are; in what was written again, if anything was.
+    pub lines: Lines,
+    /// Whether nothing in it asks for more than an answer: HTTP/1.1, a body of known length or none, and no word that
+    /// changes how the connection goes on but whether it does.
+    pub is_plain: bool,
 }
 
-/// Where the parts of a plain head are: HTTP/1.1, a body of known length or none, and no word that changes how the
-/// connection goes on but whether it does.
+/// Where the parts of a head are.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lines {
     /// Bytes of the head, its blank line included.
     pub length: usize,
     pub method: Span,
     pub target: Span,
+    pub version: Version,
     pub fields: Vec<Line>,
     /// Whether a field concerns this connection alone.
     pub has_hop_by_hop: bool,
@@ -131,7 +135,7 @@ pub fn find(bytes: &[u8], seen: usize, limits: &Limits) -> Head {
                 Head::Complete(found) => Head::Complete(Complete {
                     length: head.len(),
                     rewritten: found.rewritten.or(Some(escaped)),
-                    lines: None,
+                    is_plain: false,
                     ..found
                 }),
                 refused => refused,
@@ -167,8 +171,13 @@ fn read(head: &[u8], most_headers: usize) -> Head {
     match (host_is_clear(&request, new), body(request.headers, new)) {
         (true, Some(body)) => {
             let rewritten = origin_form(head);
-            let lines = if rewritten.is_none() { lines(head, &request, body) } else { None };
-            Head::Complete(Complete { length: head.len(), body, rewritten, lines })
+            let (lines, is_plain) = match &rewritten {
+                None => lines(head, &request),
+                Some(head) => (read_again(head), false),
+            };
+            let Some(lines) = lines else { return REFUSED };
+            let is_plain = is_plain && body != Body::Chunked;
+            Head::Complete(Complete { length: head.len(), body, rewritten, lines, is_plain })
         }
         _ => REFUSED,
     }
@@ -263,13 +272,20 @@ fn concern(name: &str) -> Concern {
     }
 }
 
-/// Where the parts of a plain head are; `None` for one that is not.
-fn lines(head: &[u8], request: &httparse::Request<'_, '_>, body: Body) -> Option<Lines> {
-    let is_path = request.path.is_some_and(|target| target.starts_with('/'));
-    if request.version != Some(1) || body == Body::Chunked || !is_path {
-        return None;
-    }
-    let (mut has_hop_by_hop, mut is_last) = (false, false);
+/// Where the parts of a head are that we wrote.
+fn read_again(head: &[u8]) -> Option<Lines> {
+    let mut room = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
+    let mut request = httparse::Request::new(&mut room);
+    request.parse(head).ok()?;
+    lines(head, &request).0
+}
+
+/// Where the parts of a head are, and whether it is plain but for its body.
+fn lines(head: &[u8], request: &httparse::Request<'_, '_>) -> (Option<Lines>, bool) {
+    let is_new = request.version == Some(1);
+    let mut is_plain = is_new && request.path.is_some_and(|target| target.starts_with('/'));
+    let mut has_hop_by_hop = false;
+    let mut options = Options::default();
     let mut fields = Vec::with_capacity(request.headers.len());
     for field in request.headers.iter() {
         match concern(field.name) {
@@ -277,29 +293,45 @@ fn lines(head: &[u8], request: &httparse::Request<'_, '_>, body: Body) -> Option
             Concern::Hop => has_hop_by_hop = true,
             Concern::Options => {
                 has_hop_by_hop = true;
-                is_last |= ends_connection(field.value)?;
+                options.read(field.value);
             }
-            Concern::Change => return None,
+            Concern::Change => is_plain = false,
         }
         fields.push(Line { name: Span::of(field.name.as_bytes(), head), value: Span::of(field.value, head) });
     }
-    let (method, target) = (request.method?.as_bytes(), request.path?.as_bytes());
-    let (method, target) = (Span::of(method, head), Span::of(target, head));
-    Some(Lines { length: head.len(), method, target, fields, has_hop_by_hop, is_last })
+    let parts = request.method.zip(request.path);
+    let lines = parts.map(|(method, target)| Lines {
+        length: head.len(),
+        method: Span::of(method.as_bytes(), head),
+        target: Span::of(target.as_bytes(), head),
+        version: if is_new { Version::HTTP_11 } else { Version::HTTP_10 },
+        fields,
+        has_hop_by_hop,
+        is_last: options.closes || !(is_new || options.keeps),
+    });
+    (lines, is_plain && !options.has_more)
 }
 
-/// Whether a `Connection` says that it ends; `None` where it says anything else but that it stays.
-fn ends_connection(options: &[u8]) -> Option<bool> {
-    let mut ends = false;
-    for option in options.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-        match option {
-            [] => {}
-            _ if option.eq_ignore_ascii_case(b"close") => ends = true,
-            _ if option.eq_ignore_ascii_case(b"keep-alive") => {}
-            _ => return None,
+/// What a head's `Connection` says.
+#[derive(Default)]
+struct Options {
+    closes: bool,
+    keeps: bool,
+    /// It says more than that.
+    has_more: bool,
+}
+
+impl Options {
+    fn read(&mut self, line: &[u8]) {
+        for option in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            match option {
+                [] => {}
+                _ if option.eq_ignore_ascii_case(b"close") => self.closes = true,
+                _ if option.eq_ignore_ascii_case(b"keep-alive") => self.keeps = true,
+                _ => self.has_more = true,
+            }
         }
     }
-    Some(ends)
 }
 
 /// How the body is framed; `None` where it can be read in two ways.
@@ -331,15 +363,14 @@ mod tests {
         Limits { header_bytes: ByteSize(bytes), headers, ..Limits::default() }
     }
 
-    fn complete(length: usize, body: Body) -> Head {
-        Head::Complete(Complete { length, body, rewritten: None, lines: None })
-    }
+    type Found = Result<Option<(usize, Body)>, ErrorReason>;
 
-    /// Without where its parts are.
-    fn found(head: &[u8], limits: &Limits) -> Head {
+    /// Where a head ends, and how its body is framed.
+    fn found(head: &[u8], limits: &Limits) -> Found {
         match find(head, 0, limits) {
-            Head::Complete(found) => Head::Complete(Complete { lines: None, ..found }),
-            other => other,
+            Head::Partial => Ok(None),
+            Head::Complete(found) => Ok(Some((found.length, found.body))),
+            Head::Refused(reason) => Err(reason),
         }
     }
 
@@ -350,7 +381,7 @@ mod tests {
         }
     }
 
-    fn check(head: &str, expected: Head) {
+    fn check(head: &str, expected: Found) {
         assert_eq!(found(head.as_bytes(), &limits(1000, 5)), expected, "{head:?}");
     }
 
@@ -363,12 +394,12 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Body::Chunked),
             ("GET /用 HTTP/1.1\r\nHost: a\r\n\r\n", Body::Bytes(0)),
         ] {
-            check(head, complete(head.len(), body));
+            check(head, Ok(Some((head.len(), body))));
         }
         let two = "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\n";
-        check(two, complete(27, Body::Bytes(0)));
-        check("GET / HTTP/1.1\r\nHost: a\r\n", Head::Partial);
-        check("", Head::Partial);
+        check(two, Ok(Some((27, Body::Bytes(0)))));
+        check("GET / HTTP/1.1\r\nHost: a\r\n", Ok(None));
+        check("", Ok(None));
     }
 
     #[test]
@@ -399,7 +430,7 @@ mod tests {
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
             "\x16\x03\x01\r\n\r\n",
         ] {
-            check(head, Head::Refused(ErrorReason::BadRequest));
+            check(head, Err(ErrorReason::BadRequest));
         }
     }
 
@@ -432,25 +463,25 @@ mod tests {
             rewritten("GET /\u{7528}?{\"}' HTTP/1.1\r\nHost: a\r\n\r\n".replace('"', "|").as_bytes()),
             None
         );
-        check("GET http://a<b/ HTTP/1.1\r\nHost: a\r\n\r\n", Head::Refused(ErrorReason::BadRequest));
+        check("GET http://a<b/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(ErrorReason::BadRequest));
     }
 
     #[test]
-    fn only_plain_heads_say_where_their_parts_are() {
-        let lines = |rest: &str| {
+    fn heads_say_where_their_parts_are_and_whether_they_are_plain() {
+        let read = |rest: &str| {
             let head = format!("{rest}\r\n\r\nmore");
             match find(head.as_bytes(), 0, &limits(1000, 9)) {
-                Head::Complete(found) => found.lines.map(|lines| (lines, head)),
+                Head::Complete(found) => (found, head),
                 other => panic!("{other:?}"),
             }
         };
-        let (plain, head) =
-            lines("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Name:  v w \r\nConnection: Close").unwrap();
+        let (found, head) = read("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Name:  v w \r\nConnection: Close");
+        let lines = found.lines;
         let told = |span: Span| std::str::from_utf8(span.within(head.as_bytes())).unwrap();
-        assert_eq!((told(plain.method), told(plain.target)), ("GET", "/a?b"));
-        let fields: Vec<_> = plain.fields.iter().map(|line| (told(line.name), told(line.value))).collect();
+        assert_eq!((told(lines.method), told(lines.target)), ("GET", "/a?b"));
+        let fields: Vec<_> = lines.fields.iter().map(|line| (told(line.name), told(line.value))).collect();
         assert_eq!(fields, [("Host", "h"), ("X-Name", "v w"), ("Connection", "Close")]);
-        assert!(plain.is_last && plain.has_hop_by_hop && plain.length == head.len() - 4);
+        assert!(found.is_plain && lines.is_last && lines.has_hop_by_hop && lines.length == head.len() - 4);
         for (field, is_last, has_hop_by_hop) in [
             ("Accept: */*", false, false),
             ("Connection: keep-alive", false, true),
@@ -459,32 +490,54 @@ mod tests {
             ("proxy-authorization: x", false, true),
             ("Content-Length: 3", false, false),
         ] {
-            let (plain, _) = lines(&format!("PUT / HTTP/1.1\r\nHost: h\r\n{field}")).unwrap();
-            assert_eq!((plain.is_last, plain.has_hop_by_hop), (is_last, has_hop_by_hop), "{field}");
+            let (found, _) = read(&format!("PUT / HTTP/1.1\r\nHost: h\r\n{field}"));
+            let lines = found.lines;
+            assert!(found.is_plain, "{field}");
+            assert_eq!((lines.is_last, lines.has_hop_by_hop), (is_last, has_hop_by_hop), "{field}");
         }
-        for head in [
-            "GET / HTTP/1.0\r\nHost: h",
-            "GET http://h/ HTTP/1.1\r\nHost: h",
-            "OPTIONS * HTTP/1.1\r\nHost: h",
-            "GET /< HTTP/1.1\r\nHost: h",
-            "GET / HTTP/1.1\r\nHost: h\r\nConnection: x-own",
-            "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket",
-            "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c",
-            "GET / HTTP/1.1\r\nHost: h\r\nHTTP2-Settings: AA",
-            "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue",
-            "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked",
+        for (head, is_last) in [
+            ("GET / HTTP/1.0\r\nHost: h", true),
+            ("GET / HTTP/1.0\r\nConnection: keep-alive", false),
+            ("GET / HTTP/1.0\r\nConnection: keep-alive, close", true),
+            ("GET http://h/ HTTP/1.1\r\nHost: h", false),
+            ("OPTIONS * HTTP/1.1\r\nHost: h", false),
+            ("GET /< HTTP/1.1\r\nHost: h", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\nConnection: x-own", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\nConnection: x-own, close", true),
+            ("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c", false),
+            ("GET / HTTP/1.1\r\nHost: h\r\nHTTP2-Settings: AA", false),
+            ("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue", false),
+            ("PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked", false),
         ] {
-            assert!(lines(head).is_none(), "{head}");
+            let (found, _) = read(head);
+            assert_eq!((found.is_plain, found.lines.is_last), (false, is_last), "{head}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_head_that_is_written_again_are_in_what_was_written() {
+        for (head, target) in [
+            ("GET http://h/a HTTP/1.1\r\nHost: x\r\n\r\n", "/a"),
+            ("GET /< HTTP/1.1\r\nHost: h\r\n\r\n", "/%3C"),
+            ("GET http://h/< HTTP/1.1\r\nHost: x\r\n\r\n", "/%3C"),
+        ] {
+            let Head::Complete(found) = find(head.as_bytes(), 0, &limits(1000, 9)) else { panic!("{head}") };
+            let written = found.rewritten.unwrap();
+            let [host] = &found.lines.fields[..] else { panic!("{head}") };
+            assert_eq!(found.lines.target.within(&written), target.as_bytes());
+            assert_eq!(host.value.within(&written), b"h");
+            assert_eq!((found.length, found.lines.length), (head.len(), written.len()));
         }
     }
 
     #[test]
     fn large_heads_are_refused() {
-        let large = Head::Refused(ErrorReason::HeadersTooLarge);
-        assert_eq!(find(&[b'a'; 1001], 0, &limits(1000, 5)), large);
+        let large = Err(ErrorReason::HeadersTooLarge);
+        assert_eq!(found(&[b'a'; 1001], &limits(1000, 5)), large);
         let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(5));
-        assert_eq!(find(many.as_bytes(), 0, &limits(1000, 5)), large);
+        assert_eq!(found(many.as_bytes(), &limits(1000, 5)), large);
         let far = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(300));
-        assert_eq!(find(far.as_bytes(), 0, &limits(10_000, 256)), large);
+        assert_eq!(found(far.as_bytes(), &limits(10_000, 256)), large);
     }
 }

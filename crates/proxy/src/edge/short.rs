@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
+use pingora::Result;
 use pingora::server::ShutdownWatch;
 
 use super::client_stream::ClientStream;
-use super::connection_state::Handed;
 use super::h2_stream::H2Stream;
+use super::h1_stream::Request;
+use super::handed::Handed;
+use super::rest::Rest;
 use super::head::{Lines, Span};
 
 /// Longest body that a plain request is waited for with, and for how long: most follow their heads at once. One that does
@@ -39,8 +42,8 @@ pub enum Served {
     Kept(BytesMut),
     /// Nothing more is to be done with the connection.
     Closed,
-    /// The framework serves the request, whose bytes these are, with what is known of it.
-    HandedOver(BytesMut, Option<Handed>),
+    /// The framework serves the request, with what is known of it.
+    HandedOver(PlainRequest, Handed),
 }
 
 /// A plain request, every byte of which is here.
@@ -58,6 +61,13 @@ impl PlainRequest {
     /// The bytes again; a copy while fields made of them are in use.
     pub fn into_bytes(self) -> BytesMut {
         self.bytes.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]))
+    }
+
+    /// The request as the framework gets it, and its body; an error where its head cannot be one of ours.
+    pub fn into_parts(self) -> (Result<Request>, BytesMut) {
+        let body = BytesMut::from(self.body());
+        let rest = Rest::Bytes(body.len() as u64);
+        (Request::new(&self.bytes, &self.lines, rest), body)
     }
 
     /// Head and body.
@@ -108,7 +118,7 @@ impl ShortPath for NoShortPath {
 pub fn plain_request(bytes: &[u8]) -> PlainRequest {
     use super::head::{Head, find};
     match find(bytes, 0, &super::settings::Limits::default()) {
-        Head::Complete(found) => PlainRequest::new(BytesMut::from(bytes), found.lines.unwrap()),
+        Head::Complete(found) => PlainRequest::new(BytesMut::from(bytes), found.lines),
         other => panic!("{other:?}"),
     }
 }

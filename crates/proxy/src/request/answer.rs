@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, Version, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
@@ -24,20 +24,15 @@ pub fn is_interim(response: &ResponseHeader) -> bool {
     response.status.is_informational() && response.status != 101
 }
 
-/// Whether nothing of the request is left on its connection.
-pub fn is_read_whole(session: &mut Session) -> bool {
-    session.as_mut().is_body_done()
-}
-
 /// Whether the client has seen more than interim answers.
 pub fn has_begun(session: &Session) -> bool {
     session.response_written().is_some_and(|written| !is_interim(written))
 }
 
-/// Answers with an error. A response that has begun cannot be taken back; then the connection ends.
+/// Answers with an error. A response that has begun cannot be taken back: only its connection's end, or its stream's, says
+/// that it is not whole.
 pub async fn error(session: &mut Session, reason: ErrorReason) -> Result<()> {
     if has_begun(session) {
-        session.set_keepalive(None);
         return Ok(());
     }
     if is_grpc(session.req_header()) {
@@ -83,7 +78,9 @@ pub async fn change_override(session: &mut Session, change: &CookieChange) -> Re
 }
 
 async fn send(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
-    keep_only_if_cheap(session).await;
+    if session.req_header().version != Version::HTTP_2 {
+        read_if_cheap(session).await;
+    }
     let bodiless = body.is_empty() || session.req_header().method == Method::HEAD;
     if bodiless && let ServerSession::Custom(stream) = session.as_downstream_mut() {
         // The framework ends such a response later, and not at all behind a failed upstream.
@@ -96,9 +93,8 @@ async fn send(session: &mut Session, header: ResponseHeader, body: Bytes) -> Res
     Ok(())
 }
 
-/// A connection is kept only if what is left of the request's body is small. It is read before the answer, because the
-/// framework closes a connection whose answer overtakes the body.
-async fn keep_only_if_cheap(session: &mut Session) {
+/// Reads what is left of the request's body, if it is small: a connection ends whose answer overtakes the body.
+async fn read_if_cheap(session: &mut Session) {
     let headers = &session.req_header().headers;
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -108,11 +104,8 @@ async fn keep_only_if_cheap(session: &mut Session) {
     };
     // Who waits for `100 Continue` will not send it any more.
     let sent = !headers.contains_key(header::EXPECT);
-    if session.get_keepalive().is_none() {
-        return;
-    }
-    let drained = async { small && sent && session.as_downstream_mut().drain_request_body().await.is_ok() };
-    if !tokio::time::timeout(DRAIN_WAIT, drained).await.unwrap_or(false) {
-        session.set_keepalive(None);
+    if small && sent {
+        // That it did not come, the session knows itself.
+        let _ = tokio::time::timeout(DRAIN_WAIT, session.as_downstream_mut().drain_request_body()).await;
     }
 }

@@ -12,7 +12,7 @@ use super::answer::has_begun;
 use super::context::{Attempt, AttemptState, Passage};
 use super::observed;
 use super::rescue;
-use crate::edge::{ConnectionState, Waits, connection, waits};
+use crate::edge::{Waits, waits};
 use crate::pools::Retry;
 use graygate_rules::vocab::{ErrorReason, StatusClass, TryOutcome};
 
@@ -152,10 +152,6 @@ pub fn failed_after_sending(
     tracing::debug!(%error, "a try failed");
     if waits(session).is_some_and(Waits::take_late) {
         error = Error::explain(ErrorType::ReadTimedout, "no response header in time").into_up();
-    }
-    if connection(session).is_some_and(ConnectionState::take_malformed) {
-        error =
-            Error::explain(ErrorType::InvalidHTTPHeader, "the chunks of the body are malformed").into_down();
     }
     if is_client_slow(session, &error) || waits(session).is_some_and(Waits::take_slow) {
         error = Error::explain(ErrorType::ReadTimedout, "the request's body stopped").into_down();

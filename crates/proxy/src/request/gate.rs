@@ -22,7 +22,7 @@ use super::intake::{Intake, Verdict};
 use super::report::Told;
 use super::settings::Settings;
 use super::{answer, attempt, headers, intake, observed, peer, report, rescue};
-use crate::edge::{WRITE_STALL, connection, take_handed, waits};
+use crate::edge::{WRITE_STALL, take_handed, waits};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::observe::Observer;
@@ -79,18 +79,10 @@ impl ProxyHttp for Gate {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _context: &mut Context) -> Result<()> {
-        // 0 is the framework's "for ever"; its "off", which shutdown and `Connection: close` set, has to stay.
-        if session.get_keepalive() == Some(0) {
-            session.set_keepalive(Some(self.settings.limits.keepalive.as_secs().max(1)));
-        }
         session.set_read_timeout(Some(BODY_PAUSE));
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        // `headers::settle_framing` does it for final responses: an interim one, as every upload with `Expect` gets, is
-        // no reason to close.
-        session.set_close_on_response_before_downstream_finish(false);
         if session.req_header().version == Version::HTTP_10 {
-            // Its clients know no interim responses, and must not be believed to wait for one (RFC 9110, 10.1.1, 15.2).
-            session.set_ignore_info_resp(true);
+            // Its clients must not be believed to wait for an interim response (RFC 9110, 10.1.1).
             session.req_header_mut().remove_header(&header::EXPECT);
         }
         if session.req_header().version == Version::HTTP_2 {
@@ -230,9 +222,6 @@ impl ProxyHttp for Gate {
         if response.status == 101 {
             // What follows is no longer a request with an end: silence is allowed, and every byte is passed on.
             session.set_read_timeout(None);
-            if let Some(connection) = connection(session) {
-                connection.pass_everything();
-            }
         }
         Ok(())
     }
@@ -277,20 +266,8 @@ impl ProxyHttp for Gate {
             // The client is gone: there is no one to answer.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        if answer::has_begun(session) {
-            // What has begun cannot be taken back: only the connection's end says that it is not whole.
-            session.set_keepalive(None);
-        }
-        match answer::error(session, reason).await {
-            // The framework gives the connection up after every failed upstream; a client whose request was read
-            // whole need not pay for that with a new one.
-            Ok(()) if session.get_keepalive().is_some() && answer::is_read_whole(session) => {
-                if let Some(connection) = connection(session) {
-                    connection.keep();
-                }
-            }
-            Ok(()) => {}
-            Err(_) => tracing::debug!(%reason, "the client left before the error was sent"),
+        if answer::error(session, reason).await.is_err() {
+            tracing::debug!(%reason, "the client left before the error was sent");
         }
         FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
     }

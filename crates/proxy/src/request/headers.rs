@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -14,7 +14,6 @@ use super::context::Passage;
 use super::head::{RequestHead, Room};
 use super::settings::{RespondVersion, Settings};
 use super::trace;
-use crate::edge::connection;
 use graygate_rules::decide::{Admitted, Edit, MIRROR_HEADER, remove_attribute, set_baggage};
 
 const REASON_HEADER: HeaderName = HeaderName::from_static("x-gray-reason");
@@ -238,25 +237,14 @@ pub fn strip_interim(response: &mut ResponseHeader) {
     }
 }
 
-/// Says how the response's body ends, as its client can understand it, and whether its connection goes on.
-pub fn settle_framing(session: &mut Session, response: &mut ResponseHeader) {
+/// Says how the response's body ends, as its client can understand it.
+pub fn settle_framing(session: &Session, response: &mut ResponseHeader) {
     if response.status == 204 {
         response.remove_header(&header::TRANSFER_ENCODING);
         response.remove_header(&header::CONTENT_LENGTH);
     }
-    let is_old = session.req_header().version == Version::HTTP_10;
-    if is_old {
+    if session.req_header().version == Version::HTTP_10 {
         response.remove_header(&header::TRANSFER_ENCODING);
-    }
-    let has_body =
-        session.req_header().method != Method::HEAD && !matches!(response.status.as_u16(), 204 | 304);
-    let ends_with_connection = is_old && has_body && !response.headers.contains_key(header::CONTENT_LENGTH);
-    // An answer that overtakes the body is the last one: the rest of the body may be long.
-    if ends_with_connection || !session.as_mut().is_body_done() {
-        session.set_keepalive(None);
-    }
-    if let (Some(date), Some(connection)) = (response.headers.get(header::DATE), connection(session)) {
-        connection.date_response(date.clone());
     }
 }
 

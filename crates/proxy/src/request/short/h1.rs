@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
 use pingora::http::ResponseHeader;
-use pingora::protocols::{GetSocketDigest as _, Ssl as _};
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, Result};
 use tokio::io::AsyncWriteExt as _;
@@ -20,7 +19,7 @@ use super::client::Client;
 use super::head::PlainHead;
 use super::lines::{self, Connection, Told};
 use super::response::{Framing, Head};
-use crate::edge::{Apart, ClientStream, PlainRequest};
+use crate::edge::{Apart, ClientStream, PlainRequest, write_head};
 use crate::request::context::Context;
 use crate::request::{intake, report};
 use graygate_rules::decide::Peer;
@@ -99,11 +98,11 @@ impl<'c> Http1<'c> {
 
 /// Who asks.
 pub fn peer(client: &ClientStream) -> Peer {
-    intake::peer(address(client), client.get_ssl_digest().is_some())
+    intake::peer(address(client), client.is_encrypted())
 }
 
 fn address(client: &ClientStream) -> Option<IpAddr> {
-    let socket = client.get_socket_digest()?;
+    let socket = client.socket()?;
     Some(socket.peer_addr()?.as_inet()?.ip())
 }
 
@@ -163,7 +162,7 @@ impl<'c> Client for Http1<'c> {
 
     async fn tell_interim(&mut self, fields: ResponseHeader, out: &mut BytesMut) -> Result<()> {
         out.clear();
-        lines::write_interim(out, &fields);
+        write_head(out, &fields);
         self.write_out(out).await.map_err(failed)
     }
 
@@ -234,7 +233,6 @@ mod tests {
         let (own, mut client_end) = duplex(1 << 20);
         let (upstream, mut upstream_end) = duplex(1 << 20);
         let mut stream = ClientStream::open(Box::new(own), PAUSE);
-        stream.begin_plain(BytesMut::new());
         let request = plain_request(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
         let (_running, shutdown) = watch::channel(false);
         let head = PlainHead::of(&request);

@@ -8,7 +8,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::date::get_cached_date;
 
 use super::response::Head;
-use crate::edge::Line;
+use crate::edge::{Line, write_head, write_status};
 
 /// Whether the client's connection goes on behind the response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,27 +68,10 @@ pub fn write_edited(out: &mut BytesMut, head: &mut ResponseHeader, told: Told, c
     head.remove_header(&header::CONNECTION);
     let date = head.headers.get(header::DATE).cloned().unwrap_or_else(get_cached_date);
     let _ = head.insert_header(header::DATE, date);
-    write_interim(out, head);
+    write_head(out, head);
     // The blank line is written behind the last field.
     out.truncate(out.len() - b"\r\n".len());
     end_head(out, connection);
-}
-
-/// A head that is not the last one of its request, as it is.
-pub fn write_interim(out: &mut BytesMut, head: &ResponseHeader) {
-    let phrase = head.get_reason_phrase().unwrap_or_default();
-    write_status(out, head.version, head.status.as_u16(), phrase.as_bytes());
-    head.header_to_h1_wire(out);
-    out.put_slice(b"\r\n");
-}
-
-fn write_status(out: &mut BytesMut, version: Version, status: u16, phrase: &[u8]) {
-    out.put_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    let digits = [status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + (digit % 10) as u8);
-    out.put_slice(&digits);
-    out.put_u8(b' ');
-    out.put_slice(phrase);
-    out.put_slice(b"\r\n");
 }
 
 /// Writes a line that came: at once where it can stay as it is.

@@ -67,9 +67,8 @@ impl ShortPath for Short {
         let mut head = PlainHead::of(&request);
         let verdict = self.gate.intake().take_in(&mut head, h1::peer(client), &mut context);
         if !is_short(&verdict, &context) {
-            // Nothing else holds the request's bytes.
             drop(head);
-            return Served::HandedOver(request.into_bytes(), Some(Box::new(Decided { context, verdict })));
+            return Served::HandedOver(request, Box::new(Decided { context, verdict }));
         }
         let mut client = Http1::new(client, &request, head, shutdown);
         match self.exchange(&mut client, context).await {
@@ -80,7 +79,7 @@ impl ShortPath for Short {
             End::Broken => Served::Closed,
             End::Undone(decided) => {
                 drop(client);
-                Served::HandedOver(request.into_bytes(), Some(decided))
+                Served::HandedOver(request, decided)
             }
         }
     }
