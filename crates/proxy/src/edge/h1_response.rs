@@ -78,7 +78,10 @@ impl Told {
             self.out.put_slice(&piece);
         } else {
             self.send(client).await?;
-            client.write_all(&piece).await.or_err(ErrorType::WriteError, "while writing the response's body")?;
+            client
+                .write_all(&piece)
+                .await
+                .or_err(ErrorType::WriteError, "while writing the response's body")?;
         }
         if is_chunk {
             self.out.put_slice(b"\r\n");
@@ -176,7 +179,9 @@ mod tests {
 
     fn head(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
         let mut head = ResponseHeader::build(status, None).unwrap();
-        fields.iter().for_each(|(name, value)| head.append_header(*name, *value).unwrap());
+        for (name, value) in fields {
+            head.append_header(*name, *value).unwrap();
+        }
         head
     }
 
@@ -219,7 +224,11 @@ mod tests {
             for piece in pieces {
                 told.piece(&mut stream, Bytes::copy_from_slice(piece.as_bytes())).await.unwrap();
             }
-            assert_eq!((told.end().is_ok(), told.has_ended()), (is_whole, is_whole), "{framing:?} {pieces:?}");
+            assert_eq!(
+                (told.end().is_ok(), told.has_ended()),
+                (is_whole, is_whole),
+                "{framing:?} {pieces:?}"
+            );
             told.flush(&mut stream).await.unwrap();
             drop(stream);
             let mut read = String::new();

@@ -190,11 +190,7 @@ impl H1Stream {
         }
     }
 
-    fn poll_overdue(
-        &mut self,
-        due: Option<Instant>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Bytes>>> {
+    fn poll_overdue(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let client = client(&mut self.client)?;
         if let Poll::Ready(overdue) = client.poll_overdue(cx) {
             return Poll::Ready(Error::e_explain(ErrorType::ReadTimedout, overdue.as_str()));
@@ -343,13 +339,14 @@ impl Session for H1Stream {
     }
 
     async fn write_response_header(&mut self, response: Box<ResponseHeader>, end: bool) -> Result<()> {
-        let is_awaited = end || response.status.is_informational();
+        let is_interim = response.status.is_informational();
         self.write_header(response)?;
-        if end {
-            self.end()?;
+        match (end, is_interim) {
+            (true, _) => self.finish().await,
+            (false, true) => self.flush().await,
+            // A body follows at once, and goes with the head.
+            (false, false) => Ok(()),
         }
-        // A body follows at once, and goes with the head.
-        if is_awaited { self.flush().await } else { Ok(()) }
     }
 
     async fn write_response_header_ref(&mut self, response: &ResponseHeader, end: bool) -> Result<()> {
@@ -358,10 +355,7 @@ impl Session for H1Stream {
 
     async fn write_body(&mut self, piece: Bytes, end: bool) -> Result<()> {
         self.write_piece(piece).await?;
-        if end {
-            self.end()?;
-        }
-        self.flush().await
+        if end { self.finish().await } else { self.flush().await }
     }
 
     async fn write_trailers(&mut self, _trailers: HeaderMap) -> Result<()> {
@@ -373,16 +367,18 @@ impl Session for H1Stream {
         for task in tasks {
             has_ended |= self.run(task).await?;
         }
-        if has_ended {
-            self.end().map_err(Error::into_down)?;
+        match has_ended {
+            true => self.finish().await.map_err(Error::into_down)?,
+            false => self.flush().await.map_err(Error::into_down)?,
         }
-        self.flush().await.map_err(Error::into_down)?;
         Ok(has_ended || self.told.has_ended())
     }
 
     async fn finish(&mut self) -> Result<()> {
-        self.end()?;
-        self.flush().await
+        // What was said is sent even where it is not whole.
+        let ended = self.end();
+        self.flush().await?;
+        ended
     }
 
     async fn shutdown(&mut self, _code: u32, _why: &str) {
@@ -537,7 +533,9 @@ mod tests {
     fn header(status: u16, fields: &[(&'static str, &'static str)]) -> Box<ResponseHeader> {
         let mut header = ResponseHeader::build(status, None).unwrap();
         header.insert_header("Date", "now").unwrap();
-        fields.iter().for_each(|(name, value)| header.append_header(*name, *value).unwrap());
+        for (name, value) in fields {
+            header.append_header(*name, *value).unwrap();
+        }
         Box::new(header)
     }
 
@@ -558,7 +556,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_late_response_ends_the_wait_once() {
-        let (mut stream, ..) = get();
+        let (mut stream, _back, _client) = get();
         let waits = stream.client.as_ref().unwrap().waits().clone();
         for seconds in [5, 60, 3] {
             let due = Instant::now() + seconds * SECOND;
@@ -608,7 +606,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_is_left() {
-        let (mut stream, ..) = asked("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n", "");
+        let (mut stream, _back, _client) =
+            asked("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n", "");
         stream.client.as_ref().unwrap().waits().body_ended();
         let begun = Instant::now();
         let error = stream.read_body_bytes().await.unwrap_err();

@@ -11,11 +11,11 @@ use pingora::Result;
 use pingora::server::ShutdownWatch;
 
 use super::client_stream::ClientStream;
-use super::h2_stream::H2Stream;
 use super::h1_stream::Request;
+use super::h2_stream::H2Stream;
 use super::handed::Handed;
-use super::rest::Rest;
 use super::head::{Lines, Span};
+use super::rest::Rest;
 
 /// Longest body that a plain request is waited for with, and for how long: most follow their heads at once. One that does
 /// not is passed on as it comes, without the short path.

@@ -3,6 +3,7 @@
 //! Answers: where does the next try of this request go? Never: what became of it.
 
 use std::hash::BuildHasher as _;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
@@ -87,6 +88,10 @@ pub fn peer(passage: &Passage, attempt: &Attempt, left: Duration) -> HttpPeer {
     let mut peer = peers.peer(attempt.instance.address());
     // Two versions at one address never share a connection: one of them may be on its way out.
     peer.group_key = group_key(passage, attempt);
+    if peers.wire() == Wire::Http1 {
+        // Nor do two threads: the one that opened it would be woken for every response.
+        peer.group_key = FixedState::default().hash_one((peer.group_key, thread::current().id()));
+    }
     let options = &mut peer.options;
     let connect = passage.timeouts.connect.min(left);
     options.connection_timeout = Some(connect);
