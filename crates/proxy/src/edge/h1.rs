@@ -10,7 +10,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use pingora::Result;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
@@ -20,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use super::chunks::ChunkScanner;
 use super::client_stream::ClientStream;
 use super::h1_stream::{After, H1Stream, Request};
-use super::head::{self, Body, Complete, Head};
+use super::head::{self, Body, Complete, Head, Lines};
 use super::rest::Rest;
 use super::serving::{Serving, ending};
 use super::settings::Limits;
@@ -69,7 +68,7 @@ pub async fn serve<A: HttpServerApp, S: ShortPath>(
                     (request, Some(known))
                 }
             },
-            Arrived::Other(request) => (request, None),
+            Arrived::Other(head, lines, rest) => (Request::new(&head, &lines, rest), None),
         };
         let Ok(request) = request else {
             return refuse(serving, &mut stream, ErrorReason::BadRequest).await;
@@ -100,8 +99,8 @@ pub async fn serve<A: HttpServerApp, S: ShortPath>(
 enum Arrived<'s, S> {
     /// A plain request that is here whole, and who serves it.
     Whole(&'s S, PlainRequest),
-    /// Any other; an error where its head cannot be one of ours.
-    Other(Result<Request>),
+    /// The head of any other, where its parts are, and what is to come of it.
+    Other(Bytes, Lines, Rest),
     Refused(ErrorReason),
     /// Nothing more comes.
     Closed,
@@ -147,7 +146,7 @@ impl<'c, F: Future<Output = ()>, S> Arrivals<'c, F, S> {
         &mut self,
         stream: &mut ClientStream,
         mut bytes: BytesMut,
-    ) -> std::result::Result<(BytesMut, Complete), Arrived<'c, S>> {
+    ) -> Result<(BytesMut, Complete), Arrived<'c, S>> {
         let limits = self.limits;
         let mut deadline = Instant::now() + self.idle;
         let (mut seen, mut has_begun) = (0, false);
@@ -220,7 +219,7 @@ impl<'c, F: Future<Output = ()>, S> Arrivals<'c, F, S> {
         }
         stream.put_back(beyond);
         let head = found.rewritten.map_or_else(|| bytes.freeze(), Bytes::from);
-        Arrived::Other(Request::new(&head, &found.lines, Rest::of(found.body)))
+        Arrived::Other(head, found.lines, Rest::of(found.body))
     }
 }
 

@@ -54,12 +54,15 @@ pub enum After {
     Broken,
 }
 
+/// A connection whose request is over.
+type Back = (Box<ClientStream>, After);
+
 /// Gets a connection back once its request is over.
 #[derive(Clone, Default)]
-pub struct WayBack(Arc<Mutex<Option<(Box<ClientStream>, After)>>>);
+pub struct WayBack(Arc<Mutex<Option<Back>>>);
 
 impl WayBack {
-    pub fn take(self) -> Option<(Box<ClientStream>, After)> {
+    pub fn take(self) -> Option<Back> {
         self.0.lock().take()
     }
 }

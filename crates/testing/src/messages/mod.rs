@@ -14,6 +14,9 @@ use tempfile::NamedTempFile;
 
 pub use broker::{Group, Layout, RocketMq, Topic};
 
+/// A client gives up that a busy broker keeps waiting for ten seconds, and may not even end: it is started again.
+const STARTS: usize = 3;
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// A client that ends by itself.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -59,6 +62,22 @@ impl Drop for Client {
 impl Client {
     /// Of a kind of `client.py`, or with `node-` before it of `client.cjs`, with `java-` of `Client.java`, once it is ready.
     pub fn start(kind: &str, arguments: &[&str]) -> Client {
+        for _ in 1..STARTS {
+            let client = Client::begin(kind, arguments);
+            if client.tells(START_LIMIT, Client::is_ready) {
+                return client;
+            }
+        }
+        let client = Client::begin(kind, arguments);
+        client.wait(START_LIMIT, Client::is_ready);
+        client
+    }
+
+    fn is_ready(told: &[Told]) -> bool {
+        told.iter().any(|told| told.word == "ready")
+    }
+
+    fn begin(kind: &str, arguments: &[&str]) -> Client {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/messages");
         let (program, script, kind) = match kind.split_once('-') {
             Some(("node", kind)) => ("node", "client.cjs", kind),
@@ -94,9 +113,7 @@ impl Client {
             }
         });
         let what = format!("{program} {kind} {}", arguments.join(" "));
-        let client = Client { what, errors, child, commands, heard, reader: Some(reader) };
-        client.wait(Duration::from_secs(120), |told| told.iter().any(|told| told.word == "ready"));
-        client
+        Client { what, errors, child, commands, heard, reader: Some(reader) }
     }
 
     pub fn told(&self) -> Vec<Told> {
@@ -105,10 +122,16 @@ impl Client {
 
     /// Waits until what it told is enough.
     pub fn wait(&self, limit: Duration, enough: impl Fn(&[Told]) -> bool) {
+        let is_enough = self.tells(limit, enough);
+        let errors = || std::fs::read_to_string(self.errors.path()).unwrap_or_default();
+        assert!(is_enough, "`{}` told only {:?}\n{}", self.what, summary(&self.told()), errors());
+    }
+
+    /// Whether it tells enough in time.
+    fn tells(&self, limit: Duration, enough: impl Fn(&[Told]) -> bool) -> bool {
         let told = self.heard.told.lock().unwrap();
         let waited = self.heard.more.wait_timeout_while(told, limit, |told| !enough(told)).unwrap();
-        let errors = || std::fs::read_to_string(self.errors.path()).unwrap_or_default();
-        assert!(!waited.1.timed_out(), "`{}` told only {:?}\n{}", self.what, summary(&waited.0), errors());
+        !waited.1.timed_out()
     }
 
     /// Sends messages, and waits until the broker has them. `how`: what a line may say behind an id.
