@@ -390,11 +390,7 @@ fn request(chance: &mut Chance) -> Request {
                 "Accept-Encoding: gzip, br",
             ],
         );
-        // Of two such lines the pipeline reads the first alone.
-        let is_second = |one: &String| one.to_lowercase().starts_with("connection");
-        if !(field.to_lowercase().starts_with("connection") && fields.iter().any(is_second)) {
-            fields.push(field.to_owned());
-        }
+        fields.push(field.to_owned());
     }
     let body = match method {
         "POST" | "PUT" | "QUERY" if chance.below(4) > 0 => {
