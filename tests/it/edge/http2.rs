@@ -64,6 +64,7 @@ async fn requests_reach_the_upstream_as_http1_would_have_sent_them() {
     assert_eq!(seen.target(), "/a?b");
     assert_eq!(seen.header("cookie"), Some("a=1; b=2"));
     assert_eq!(seen.header("host"), Some("app.test"));
+    assert_eq!(seen.header("via"), Some("2 graygate"));
     assert_eq!(
         seen.header("x-gray-version"),
         Some("release"),
@@ -71,10 +72,14 @@ async fn requests_reach_the_upstream_as_http1_would_have_sent_them() {
     );
     let post = Request::post("http://app.test/p").body(()).unwrap();
     ask(&client, post, "a body").await;
-    assert_eq!(upstream.last().text(), "a body");
+    assert_eq!(
+        (upstream.last().text(), upstream.last().header("via")),
+        ("a body".to_owned(), Some("2 graygate"))
+    );
     // The same listener speaks HTTP/1.1.
     let mut old = crate::harness::wire::Connection::open(proxy.second).await;
     assert_eq!(old.get("/", &[]).await.text(), "up");
+    assert_eq!(upstream.last().header("via"), Some("1.1 graygate"));
     let log = proxy.logged(3).await;
     assert_eq!(log[0]["host"], "app.test");
 }

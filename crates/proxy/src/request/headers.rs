@@ -20,12 +20,15 @@ const REASON_HEADER: HeaderName = HeaderName::from_static("x-gray-reason");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const VIA_OLD: HeaderValue = HeaderValue::from_static("1.0 graygate");
 const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 graygate");
 const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2 graygate");
 
 /// Whom a request comes from, as its upstream is told.
 pub struct Sender {
     pub peer: Option<IpAddr>,
+    /// What it speaks.
+    pub version: Version,
     pub body: BodyKind,
 }
 
@@ -40,7 +43,7 @@ impl Sender {
     pub fn of(session: &mut Session) -> Sender {
         let body = if session.as_mut().is_body_empty() { BodyKind::None } else { BodyKind::Some };
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-        Sender { peer, body }
+        Sender { peer, version: session.req_header().version, body }
     }
 }
 
@@ -54,7 +57,7 @@ pub fn edit_request(settings: &Settings, sender: &Sender, request: &mut impl Req
     for edit in &passage.request_edits {
         run(edit, request);
     }
-    forward(sender.peer, request, &passage.admission.admitted, client_host);
+    forward(sender, request, &passage.admission.admitted, client_host);
     if let Some(host) = &passage.rewritten.host {
         request.set(header::HOST, host.clone());
     }
@@ -124,14 +127,14 @@ fn wants_length(request: &impl RequestHead) -> bool {
 }
 
 /// Says who asked and how: appended behind a trusted proxy, set otherwise.
-fn forward(
-    peer: Option<IpAddr>,
-    request: &mut impl RequestHead,
-    admitted: &Admitted,
-    host: Option<HeaderValue>,
-) {
-    let own_for = peer.map_or_else(|| Some(HeaderValue::from_static("")), written);
-    let own_via = if request.version() == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 };
+fn forward(sender: &Sender, request: &mut impl RequestHead, admitted: &Admitted, host: Option<HeaderValue>) {
+    let own_for = sender.peer.map_or_else(|| Some(HeaderValue::from_static("")), written);
+    // What was received counts, and not what the upstream speaks (RFC 9110, 7.6.3).
+    let own_via = match sender.version {
+        Version::HTTP_2 => VIA_HTTP2,
+        Version::HTTP_10 => VIA_OLD,
+        _ => VIA_HTTP1,
+    };
     let kept_host = admitted.forwarded_trusted.then(|| request.shared(&FORWARDED_HOST)).flatten();
     let lines = [
         (FORWARDED_FOR, own_for.and_then(|own| joined(request, admitted, &FORWARDED_FOR, own))),

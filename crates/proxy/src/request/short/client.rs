@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::task::{Context as Task, Poll};
 
 use bytes::BytesMut;
+use http::Version;
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::Instant;
@@ -23,6 +24,9 @@ use crate::request::report::Told;
 pub trait Client: Send {
     /// Its request's head, to be edited for an upstream.
     type Head: RequestHead;
+
+    /// What it speaks.
+    const VERSION: Version;
 
     /// Its address, where its connection has one.
     fn address(&self) -> Option<IpAddr>;

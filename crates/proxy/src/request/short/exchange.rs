@@ -225,7 +225,7 @@ impl<'e, C: Client> Exchange<'e, C> {
     fn write_request(&mut self, body: usize) -> Result<()> {
         let mut head = self.client.head(&self.context);
         let body = if body == 0 { BodyKind::None } else { BodyKind::Some };
-        let sender = Sender { peer: self.client.address(), body };
+        let sender = Sender { peer: self.client.address(), version: C::VERSION, body };
         let passage = self.context.routed()?;
         headers::edit_request(&self.path.gate.settings, &sender, &mut head, passage);
         self.out.clear();

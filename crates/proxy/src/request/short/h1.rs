@@ -9,6 +9,7 @@ use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
+use http::Version;
 use pingora::http::ResponseHeader;
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, Result};
@@ -129,6 +130,8 @@ fn read_again<'c>(request: &'c PlainRequest, context: &Context) -> PlainHead<'c>
 
 impl<'c> Client for Http1<'c> {
     type Head = PlainHead<'c>;
+
+    const VERSION: Version = Version::HTTP_11;
 
     fn address(&self) -> Option<IpAddr> {
         address(self.stream)

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::task::{Context as Task, Poll};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderName, Request, header};
+use http::{HeaderName, Request, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::custom::server::Session as _;
 use pingora::{Error, Result};
@@ -53,6 +53,8 @@ fn address(stream: &H2Stream) -> Option<IpAddr> {
 
 impl Client for Http2<'_> {
     type Head = RequestHeader;
+
+    const VERSION: Version = Version::HTTP_2;
 
     fn address(&self) -> Option<IpAddr> {
         address(self.stream)
