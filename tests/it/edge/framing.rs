@@ -304,6 +304,19 @@ async fn an_answer_that_overtakes_the_body_is_the_last_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_still_sends_reads_its_answer_to_the_end() {
+    let upstream = Recorder::answering(OK).await;
+    let proxy = upstream.proxy("limits: {body: 1KiB}").await;
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    let head = request("PUT", "/", &[("Content-Length", "5000000")]);
+    client.write_all(&head).await.unwrap();
+    client.write_all(&vec![b'x'; 200_000]).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("no reset");
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_switches_protocols_unasked_has_failed() {
     const SWITCHED: &[u8] =
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nsecret";
