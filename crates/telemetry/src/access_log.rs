@@ -108,10 +108,10 @@ impl AccessLog {
         }
         let mut line = SCRATCH.take();
         line.clear();
-        // Serialising happens outside of the lock; writing into a vector cannot fail.
-        let serialised = serde_json::to_writer(&mut line, entry).is_ok();
+        // Writing happens outside of the lock.
+        entry.write(&mut line);
         line.push(b'\n');
-        if !serialised || !self.0.shared.push(&line) {
+        if !self.0.shared.push(&line) {
             self.0.dropped.increment();
         }
         line.shrink_to(SCRATCH_KEPT);

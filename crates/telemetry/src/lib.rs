@@ -8,6 +8,7 @@ mod access_log;
 mod entry;
 mod family;
 mod instrument;
+mod line;
 mod process_log;
 mod registry;
 mod sharded;

@@ -24,6 +24,8 @@ pub struct Instance {
     pub(super) ejection_group: Arc<EjectionGroup>,
     /// What hashing knows it by: made from the address alone, so that every proxy hashes alike.
     pub(super) key: u64,
+    /// Its address as it is written.
+    address: Box<str>,
 }
 
 /// The instances of one version of a service, as far as ejection goes: a group that must not be emptied.
@@ -48,11 +50,17 @@ impl Instance {
         vitals: Arc<Vitals>,
         ejection_group: Arc<EjectionGroup>,
     ) -> Instance {
-        Instance { key: address_key(spec.address), spec, vitals, ejection_group }
+        let address = spec.address.to_string().into();
+        Instance { key: address_key(spec.address), spec, vitals, ejection_group, address }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.spec.address
+    }
+
+    /// The same, written: each of its requests that is logged says it.
+    pub fn written_address(&self) -> &str {
+        &self.address
     }
 
     /// Its version label.

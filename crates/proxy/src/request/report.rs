@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::context::{Context, Passage};
-use super::trace::REQUEST_ID;
+use super::trace::{REQUEST_ID, draw};
 use crate::metrics::Metrics;
 use graygate_rules::vocab::{ErrorReason, Reason, StatusClass};
 use graygate_telemetry::{AccessLog, ClientText, Entry, ServedBy};
@@ -102,7 +102,6 @@ fn write(log: &AccessLog, told: &Told<'_>, context: &Context, ending: Ending) {
     let plan = passage.and_then(Passage::plan);
     let rule = plan.zip(passage).and_then(|(plan, passage)| plan.rules.get(passage.choice.rule?));
     let instance = passage.and_then(|passage| passage.attempt.as_ref()).map(|attempt| &attempt.instance);
-    let address = instance.map(|instance| instance.address().to_string());
     let path = told.target.split(|b| *b == b'?').next().unwrap_or_default();
     let entry = Entry {
         time: context.begun.time,
@@ -121,9 +120,10 @@ fn write(log: &AccessLog, told: &Told<'_>, context: &Context, ending: Ending) {
         reason: context.reason(),
         rule: rule.map(|rule| rule.name.as_str()),
         bucket: passage.and_then(|passage| passage.choice.bucket),
-        served_by: instance
-            .zip(address.as_deref())
-            .map(|(instance, address)| ServedBy { version: instance.version().as_str(), address }),
+        served_by: instance.map(|instance| ServedBy {
+            version: instance.version().as_str(),
+            address: instance.written_address(),
+        }),
         fallback: passage.and_then(|passage| passage.fallback),
         tries: passage.map_or(0, Passage::tries),
         error: context.error.map(ErrorReason::as_str),
@@ -133,5 +133,5 @@ fn write(log: &AccessLog, told: &Told<'_>, context: &Context, ending: Ending) {
             .map(ClientText),
         user_agent: told.user_agent.map(ClientText),
     };
-    log.write(&entry, rand::random());
+    log.write(&entry, draw() as u64);
 }
