@@ -198,6 +198,9 @@ pub enum Edit {
 
 /// The edits in the order they run. One that names a group which took no part in the match is left out.
 pub fn edits(edits: &HeaderEdits, groups: &Groups<'_>) -> Vec<Edit> {
+    if edits.is_empty() {
+        return Vec::new();
+    }
     type Make = fn(HeaderName, HeaderValue) -> Edit;
     let texts: [(&Vec<(HeaderName, Template)>, Make); 3] =
         [(&edits.set, Edit::Set), (&edits.set_if_absent, Edit::SetIfAbsent), (&edits.add, Edit::Add)];

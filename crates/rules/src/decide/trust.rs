@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
-use smallvec::SmallVec;
 
 use super::fields::{Fields, text};
 use super::list::NetworkSet;
@@ -28,8 +27,6 @@ const BAGGAGE_MEMBER: &str = "gray.version";
 /// What applications would believe of a request's way, beside `X-Forwarded-*`.
 const OF_THE_WAY: [&[u8]; 4] = [b"forwarded", b"x-real-ip", b"x-original-url", b"x-rewrite-url"];
 const FORWARDED: &[u8] = b"x-forwarded-";
-/// Longest name that is looked at without room of its own.
-const SHORT: usize = 64;
 /// Of these the proxy says itself what is true.
 const SET_ANYWAY: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"];
 
@@ -105,7 +102,9 @@ impl Trust {
                 if fields.contains(&self.version_header) {
                     edits.push(Edit::Remove(self.version_header.clone()));
                 }
-                edits.extend(set_baggage(fields, None));
+                if fields.contains(&BAGGAGE) {
+                    edits.extend(set_baggage(fields, None));
+                }
                 None
             }
         };
@@ -121,34 +120,32 @@ impl Trust {
             !has_one || matches!(name, [b'x' | b'X' | b'f' | b'F', ..]) || !has_one_spelling(name)
         };
         let mut edits = Vec::new();
-        for name in fields.names().filter(|name| may_mislead(name)) {
-            let lower: SmallVec<[u8; SHORT]> = name.iter().map(u8::to_ascii_lowercase).collect();
-            let is_lie = self.misleads(&lower, forwarded_trusted, version_trusted);
-            if let Some(Ok(name)) = is_lie.then(|| HeaderName::from_bytes(&lower)) {
+        fields.names().filter(|name| may_mislead(name)).for_each(|name| {
+            let is_lie = self.misleads(name, forwarded_trusted, version_trusted);
+            if let Some(Ok(name)) = is_lie.then(|| HeaderName::from_bytes(name)) {
                 edits.push(Edit::Remove(name));
             }
-        }
+        });
         edits
     }
 
-    /// Whether an application behind would believe what an untrusted peer says in the header of this name, in lower case.
+    /// Whether an application behind would believe what an untrusted peer says in the header of this name, in any case.
     /// Many read `_` as `-`: what is another spelling to us is the same header to them.
     fn misleads(&self, name: &[u8], forwarded_trusted: bool, version_trusted: bool) -> bool {
-        let is_of_the_way = |name: &[u8]| name.starts_with(FORWARDED) || OF_THE_WAY.contains(&name);
         let version = self.version_header.as_str().as_bytes();
-        if name == MIRROR_HEADER.as_str().as_bytes() {
+        if name.eq_ignore_ascii_case(MIRROR_HEADER.as_str().as_bytes()) {
             return !version_trusted;
         }
         if has_one_spelling(name) && has_one_spelling(version) {
-            return !forwarded_trusted && is_of_the_way(name) && !SET_ANYWAY.contains(&name);
+            return !forwarded_trusted && is_of_the_way(name) && !is_one_of(&SET_ANYWAY, name);
         }
         let read_as = |name: &[u8]| -> Vec<u8> {
-            name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect()
+            name.iter().map(|byte| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }).collect()
         };
         let read = read_as(name);
-        let is_respelled = read != name;
-        let says_way = is_of_the_way(&read) && (is_respelled || !SET_ANYWAY.contains(&name));
-        let says_version = name != version && read == read_as(version);
+        let is_respelled = !has_one_spelling(name);
+        let says_way = is_of_the_way(&read) && (is_respelled || !is_one_of(&SET_ANYWAY, name));
+        let says_version = !name.eq_ignore_ascii_case(version) && read == read_as(version);
         (!forwarded_trusted && says_way) || (!version_trusted && says_version)
     }
 
@@ -237,6 +234,16 @@ pub fn set_baggage(fields: Fields<'_>, version: Option<&str>) -> Option<Edit> {
     let kept = baggage_members(fields).filter(|member| !is_version_member(member));
     let line = kept.chain(own.as_deref()).collect::<Vec<_>>().join(",");
     Some(set_or_remove(BAGGAGE.clone(), line.as_bytes()))
+}
+
+/// Whether a name, in any case, is that of a field that says something of a request's way.
+fn is_of_the_way(name: &[u8]) -> bool {
+    name.get(..FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
+        || is_one_of(&OF_THE_WAY, name)
+}
+
+fn is_one_of(names: &[&[u8]], name: &[u8]) -> bool {
+    names.iter().any(|one| one.eq_ignore_ascii_case(name))
 }
 
 /// Whether a name has nothing in it that many read in two ways.
