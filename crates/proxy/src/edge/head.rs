@@ -61,14 +61,15 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line as it came, its end included, where it is written as we would.
+    /// Where the line is, its end included, if it is written as we would.
     #[inline]
-    pub fn whole(self, head: &[u8]) -> Option<&[u8]> {
+    pub fn whole(self, head: &[u8]) -> Option<Range<usize>> {
         let behind_name = self.name.end as usize;
         let is_usual =
             self.value.start as usize == behind_name + 2 && head.get(behind_name + 1) == Some(&b' ');
-        let whole = head.get(self.name.start as usize..self.value.end as usize + 2)?;
-        (is_usual && whole.ends_with(b"\r\n")).then_some(whole)
+        let end = self.value.end as usize;
+        let is_usual = is_usual && head.get(end..end + 2) == Some(b"\r\n");
+        is_usual.then_some(self.name.start as usize..end + 2)
     }
 }
 
@@ -120,6 +121,10 @@ static ENDS: LazyLock<memchr::memmem::Finder<'static>> = LazyLock::new(|| memchr
 
 /// Looks for a head in `bytes`, of which `seen` were looked at before.
 pub fn find(bytes: &[u8], seen: usize, limits: &Limits) -> Head {
+    // As every wait for a head begins.
+    if bytes.is_empty() {
+        return Head::Partial;
+    }
     // An empty line or two before a request is allowed; an endless row of them is not a request.
     let from = seen.saturating_sub(END.len() - 1);
     let found = bytes.get(from..).and_then(|rest| ENDS.find(rest));
@@ -168,9 +173,12 @@ fn read(head: &[u8], most_headers: usize) -> Head {
         return REFUSED;
     }
     let new = request.version == Some(1);
-    match (host_is_clear(&request, new), body(request.headers, new)) {
+    let said = Said::of(request.headers);
+    match (said.host_is_clear(new) && target_is_clear(request.path.unwrap_or_default()), said.body(new)) {
         (true, Some(body)) => {
-            let rewritten = origin_form(head);
+            // Nearly every request says a path.
+            let is_path = request.path.is_some_and(|target| target.starts_with('/'));
+            let rewritten = if is_path { None } else { origin_form(head) };
             let (lines, is_plain) = match &rewritten {
                 None => lines(head, &request),
                 Some(head) => (read_again(head), false),
@@ -184,25 +192,83 @@ fn read(head: &[u8], most_headers: usize) -> Head {
 }
 
 fn has_bare_line_feed(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).any(|at| at.checked_sub(1).and_then(|i| head.get(i)) != Some(&b'\r'))
+    let behind = head.get(1..).unwrap_or_default();
+    let is_bare = |(before, byte): (&u8, &u8)| (*byte == b'\n') & (*before != b'\r');
+    // Without a way out in between, so that many bytes are looked at at a time.
+    let has_bare = head.iter().zip(behind).fold(false, |has, pair| has | is_bare(pair));
+    has_bare || head.first() == Some(&b'\n')
 }
 
-fn named<'h>(headers: &'h [httparse::Header<'h>], name: &'static str) -> impl Iterator<Item = &'h [u8]> {
-    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+/// What fields say that may be said once: of the message's end, and of whom it is for.
+#[derive(Default)]
+struct Said<'h> {
+    host: Once<'h>,
+    coding: Once<'h>,
+    length: Once<'h>,
 }
 
-/// One `Host`, which HTTP/1.1 has to send, and nothing else that could be taken for another authority.
-fn host_is_clear(request: &httparse::Request<'_, '_>, new: bool) -> bool {
-    let mut hosts = named(request.headers, "host");
-    let host = hosts.next();
-    let one = hosts.next().is_none() && (host.is_some() || !new);
-    one && !host.is_some_and(|host| host.contains(&b'@')) && target_is_clear(request.path.unwrap_or_default())
+/// A field that may be there once.
+#[derive(Default)]
+enum Once<'h> {
+    #[default]
+    Absent,
+    Said(&'h [u8]),
+    Again,
+}
+
+impl<'h> Once<'h> {
+    fn say(&mut self, value: &'h [u8]) {
+        *self = if let Once::Absent = self { Once::Said(value) } else { Once::Again };
+    }
+}
+
+impl<'h> Said<'h> {
+    fn of(fields: &[httparse::Header<'h>]) -> Said<'h> {
+        let mut said = Said::default();
+        for field in fields {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            match field.name.len() {
+                4 if is("host") => said.host.say(field.value),
+                14 if is("content-length") => said.length.say(field.value),
+                17 if is("transfer-encoding") => said.coding.say(field.value),
+                _ => {}
+            }
+        }
+        said
+    }
+
+    /// One `Host`, which HTTP/1.1 has to send, and nothing in it that could be taken for another authority.
+    fn host_is_clear(&self, new: bool) -> bool {
+        match self.host {
+            Once::Absent => !new,
+            Once::Said(host) => !host.contains(&b'@'),
+            Once::Again => false,
+        }
+    }
+
+    /// How the body is framed; `None` where it can be read in two ways.
+    fn body(&self, new: bool) -> Option<Body> {
+        match (&self.coding, &self.length) {
+            (Once::Absent, Once::Absent) => Some(Body::Bytes(0)),
+            (Once::Absent, Once::Said(length)) => {
+                let length = length.trim_ascii();
+                let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+                let length = std::str::from_utf8(length).ok().filter(|_| digits)?.parse().ok()?;
+                Some(Body::Bytes(length))
+            }
+            (Once::Said(coding), Once::Absent) => {
+                let is_chunked = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                (is_chunked && new).then_some(Body::Chunked)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The framework refuses the same targets, and would answer in its own words, uncounted.
 fn target_is_clear(target: &str) -> bool {
     // The framework would cut it there in silence.
-    if target.contains('#') {
+    if target.as_bytes().contains(&b'#') {
         return false;
     }
     match raw_target_authority(target.as_bytes()) {
@@ -218,11 +284,6 @@ fn target_is_clear(target: &str) -> bool {
 /// The head with a path instead of a whole URL, whose authority takes the place of `Host` (RFC 9112, 3.2.2); `None`
 /// for a head that has a path already. Written again, so that no upstream can choose the other host.
 fn origin_form(head: &[u8]) -> Option<Vec<u8>> {
-    // Nearly every request says a path, and that shows without reading the rest.
-    let target = memchr::memchr(b' ', head)? + 1;
-    if head.get(target) == Some(&b'/') {
-        return None;
-    }
     let mut room = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
     let mut request = httparse::Request::new(&mut room);
     request.parse(head).ok()?;
@@ -331,26 +392,6 @@ impl Options {
                 _ => self.has_more = true,
             }
         }
-    }
-}
-
-/// How the body is framed; `None` where it can be read in two ways.
-fn body(headers: &[httparse::Header<'_>], new: bool) -> Option<Body> {
-    let mut codings = named(headers, "transfer-encoding");
-    let mut lengths = named(headers, "content-length");
-    match (codings.next(), lengths.next()) {
-        (None, None) => Some(Body::Bytes(0)),
-        (None, Some(length)) => {
-            let length = length.trim_ascii();
-            let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
-            let length: u64 = std::str::from_utf8(length).ok().filter(|_| digits)?.parse().ok()?;
-            lengths.next().is_none().then_some(Body::Bytes(length))
-        }
-        (Some(coding), None) => {
-            let plain = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
-            (plain && new && codings.next().is_none()).then_some(Body::Chunked)
-        }
-        (Some(_), Some(_)) => None,
     }
 }
 

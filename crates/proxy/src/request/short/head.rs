@@ -3,10 +3,12 @@
 //! Answers: what do rules read, and what is written for the upstream? Edits are noted and not made: most of them are the
 //! same few fields, which only have to be written. Never: which edits are made.
 
+use std::cell::RefCell;
+
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderName, HeaderValue, Version, header};
 
-use super::lines::{write_field, write_line};
+use super::lines::{Staying, write_field};
 use crate::edge::{Line, PlainRequest};
 use crate::request::head::{RequestHead, Room};
 use graygate_rules::decide::{Field, Fields};
@@ -30,6 +32,43 @@ pub struct PlainHead<'r> {
     /// In the order of their making. No field is both set and removed, or either of them twice; nothing was added to one
     /// before it was set.
     changes: Vec<Change>,
+    /// How long the changed names are: nearly every other name is told from all of them by its own length.
+    lengths: Lengths,
+}
+
+/// Lengths of names, a bit each.
+#[derive(Clone, Copy, Default)]
+struct Lengths(u64);
+
+impl Lengths {
+    fn add(&mut self, length: usize) {
+        self.0 |= 1 << (length % 64);
+    }
+
+    /// False where no name is so long.
+    fn may_have(self, length: usize) -> bool {
+        self.0 & 1 << (length % 64) != 0
+    }
+}
+
+/// Rooms for changes that a thread keeps: no head is in use for longer than it takes to decide and to write it, so that
+/// one of them is used again and again.
+const MOST_KEPT: usize = 4;
+
+thread_local! {
+    static KEPT: RefCell<Vec<Vec<Change>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for PlainHead<'_> {
+    fn drop(&mut self) {
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.clear();
+        KEPT.with_borrow_mut(|kept| {
+            if kept.len() < MOST_KEPT {
+                kept.push(changes);
+            }
+        });
+    }
 }
 
 struct Change {
@@ -56,7 +95,9 @@ impl Edit {
 
 impl<'r> PlainHead<'r> {
     pub fn of(request: &'r PlainRequest) -> PlainHead<'r> {
-        PlainHead { request, changes: Vec::with_capacity(USUAL_CHANGES) }
+        let changes = KEPT.with_borrow_mut(Vec::pop);
+        let changes = changes.unwrap_or_else(|| Vec::with_capacity(USUAL_CHANGES));
+        PlainHead { request, changes, lengths: Lengths::default() }
     }
 
     /// Takes away what concerns the client's connection.
@@ -74,18 +115,25 @@ impl<'r> PlainHead<'r> {
         out.put_u8(b' ');
         out.put_slice(target);
         out.put_slice(b" HTTP/1.1\r\n");
+        let mut staying = Staying::of(request.bytes());
         for line in &request.lines.fields {
             let name = line.name.within(request.bytes());
-            match self.changes.iter_mut().find(|change| change.replaces(name)) {
-                None => write_line(out, line, request.bytes()),
+            let change = match self.lengths.may_have(name.len()) {
+                true => self.changes.iter_mut().find(|change| change.replaces(name)),
+                false => None,
+            };
+            match change {
+                None => staying.take(line, out),
                 // In the place of the first one of several.
                 Some(Change { edit: Edit::Set(own), is_written, .. }) if !*is_written => {
                     *is_written = true;
+                    staying.write(out);
                     write_field(out, name, own.as_bytes());
                 }
                 Some(_) => {}
             }
         }
+        staying.write(out);
         for change in &self.changes {
             match &change.edit {
                 Edit::Set(value) | Edit::Add(value) if !change.is_written => {
@@ -113,19 +161,30 @@ impl<'r> PlainHead<'r> {
         })
     }
 
+    /// Whether anything is noted under a name.
+    fn is_changed(&self, name: &HeaderName) -> bool {
+        self.lengths.may_have(name.as_str().len()) && self.changes.iter().any(|change| change.name == *name)
+    }
+
+    /// Whether something counts in place of what came under a name, in any case.
+    fn is_replaced(&self, name: &[u8]) -> bool {
+        self.lengths.may_have(name.len()) && self.changes.iter().any(|change| change.replaces(name))
+    }
+
     fn replace(&mut self, name: HeaderName, edit: Edit) {
-        if self.changes.iter().any(|change| change.name == name) {
+        if self.is_changed(&name) {
             self.changes.retain(|change| change.name != name);
         }
-        self.changes.push(Change::new(name, edit));
+        self.note(name, edit);
+    }
+
+    fn note(&mut self, name: HeaderName, edit: Edit) {
+        self.lengths.add(name.as_str().len());
+        self.changes.push(Change { name, edit, is_written: false });
     }
 }
 
 impl Change {
-    fn new(name: HeaderName, edit: Edit) -> Change {
-        Change { name, edit, is_written: false }
-    }
-
     fn is_replacement(&self) -> bool {
         !matches!(self.edit, Edit::Add(_))
     }
@@ -156,12 +215,16 @@ impl RequestHead for PlainHead<'_> {
     }
 
     fn fields<'h: 'b, 'b>(&'h self, room: &'b mut Room<'h>) -> Fields<'b> {
-        let came = self.came().filter(|field| !self.changes.iter().any(|change| change.replaces(field.name)));
-        room.extend(came);
-        let own = self.changes.iter().filter_map(|change| {
-            Some(Field { name: change.name.as_str().as_bytes(), value: change.edit.value()?.as_bytes() })
-        });
-        room.extend(own);
+        for field in self.came() {
+            if !self.is_replaced(field.name) {
+                room.push(field);
+            }
+        }
+        for Change { name, edit, .. } in &self.changes {
+            if let Some(value) = edit.value() {
+                room.push(Field { name: name.as_str().as_bytes(), value: value.as_bytes() });
+            }
+        }
         Fields::Lines(room)
     }
 
@@ -174,14 +237,14 @@ impl RequestHead for PlainHead<'_> {
     }
 
     fn value(&self, name: &HeaderName) -> Option<&[u8]> {
-        if self.changes.iter().any(|change| change.name == *name) {
+        if self.is_changed(name) {
             return self.values(name).next();
         }
         self.lines(name).next().map(|line| line.value.within(self.request.bytes()))
     }
 
     fn shared(&self, name: &HeaderName) -> Option<HeaderValue> {
-        if self.changes.iter().any(|change| change.name == *name) {
+        if self.is_changed(name) {
             return self.values(name).next().and_then(|value| HeaderValue::from_bytes(value).ok());
         }
         self.lines(name).next().and_then(|line| self.request.share(line.value))
@@ -192,11 +255,11 @@ impl RequestHead for PlainHead<'_> {
     }
 
     fn add(&mut self, name: HeaderName, value: HeaderValue) {
-        self.changes.push(Change::new(name, Edit::Add(value)));
+        self.note(name, Edit::Add(value));
     }
 
     fn remove(&mut self, name: &HeaderName) {
-        if self.lines(name).next().is_some() || self.changes.iter().any(|change| change.name == *name) {
+        if self.lines(name).next().is_some() || self.is_changed(name) {
             self.replace(name.clone(), Edit::Remove);
         }
     }

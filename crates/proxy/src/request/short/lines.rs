@@ -2,6 +2,8 @@
 //!
 //! Answers: what exactly is written? Owns what of a response's head concerns the upstream's connection alone. Never: IO.
 
+use std::ops::Range;
+
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderValue, Version, header};
 use pingora::http::ResponseHeader;
@@ -33,15 +35,17 @@ pub fn write_response(out: &mut BytesMut, head: &Head, bytes: &[u8], told: Told,
     let version = if told == Told::InChunks { Version::HTTP_11 } else { head.version };
     write_status(out, version, head.status, head.phrase.within(bytes));
     let mut has_date = false;
+    let mut staying = Staying::of(bytes);
     for line in &head.fields {
         let name = line.name.within(bytes);
         // A response was made once.
         let is_date = name.eq_ignore_ascii_case(b"date");
         if !(is_dropped(name, head, told) || is_date && has_date) {
-            write_line(out, line, bytes);
+            staying.take(line, out);
         }
         has_date |= is_date;
     }
+    staying.write(out);
     if told == Told::InChunks {
         out.put_slice(b"Transfer-Encoding: chunked\r\n");
     }
@@ -74,11 +78,38 @@ pub fn write_edited(out: &mut BytesMut, head: &mut ResponseHeader, told: Told, c
     end_head(out, connection);
 }
 
-/// Writes a line that came: at once where it can stay as it is.
-pub fn write_line(out: &mut BytesMut, line: &Line, bytes: &[u8]) {
-    match line.whole(bytes) {
-        Some(whole) => out.put_slice(whole),
-        None => write_field(out, line.name.within(bytes), line.value.within(bytes)),
+/// Writes lines that came: as they are where they can stay so, those that stand together all at once.
+pub struct Staying<'b> {
+    bytes: &'b [u8],
+    /// Those that are still to be written.
+    together: Range<usize>,
+}
+
+impl<'b> Staying<'b> {
+    /// Of lines in these bytes.
+    pub fn of(bytes: &'b [u8]) -> Staying<'b> {
+        Staying { bytes, together: 0..0 }
+    }
+
+    /// Takes the next line.
+    pub fn take(&mut self, line: &Line, out: &mut BytesMut) {
+        match line.whole(self.bytes) {
+            Some(whole) if whole.start == self.together.end => self.together.end = whole.end,
+            Some(whole) => {
+                self.write(out);
+                self.together = whole;
+            }
+            None => {
+                self.write(out);
+                write_field(out, line.name.within(self.bytes), line.value.within(self.bytes));
+            }
+        }
+    }
+
+    /// Writes what was taken: to be called before anything else is written.
+    pub fn write(&mut self, out: &mut BytesMut) {
+        let together = std::mem::take(&mut self.together);
+        out.put_slice(self.bytes.get(together).unwrap_or_default());
     }
 }
 
