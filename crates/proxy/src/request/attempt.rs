@@ -127,8 +127,7 @@ fn may_retry(passage: &mut Passage, now: Instant) -> bool {
     if passage.remaining(now).is_zero() {
         return false;
     }
-    let pools = passage.runtime.pools.clone();
-    match pools.may_retry(&mut passage.walk, now) {
+    match passage.runtime.pools.may_retry(&mut passage.walk, now) {
         Retry::Granted => true,
         Retry::Exhausted => false,
         Retry::Suppressed => {

@@ -37,7 +37,7 @@ pub enum Stage {
     /// Nothing is known of it.
     Fresh,
     /// It is known who asks; there were no rules to decide it by.
-    Admitted(AdmittedRequest),
+    Admitted(Arc<AdmittedRequest>),
     /// No upstream was found for it: a redirect, or an error.
     Answered(Answered),
     /// It is on its way to an upstream, or would be if there were an instance.
@@ -45,7 +45,6 @@ pub enum Stage {
 }
 
 /// Who asks, and what the request is called.
-#[derive(Clone)]
 pub struct AdmittedRequest {
     pub admitted: Admitted,
     pub request_id: HeaderValue,
@@ -55,7 +54,7 @@ pub struct AdmittedRequest {
 
 /// A decided request that the proxy answers.
 pub struct Answered {
-    pub admission: AdmittedRequest,
+    pub admission: Arc<AdmittedRequest>,
     pub generation: Arc<Generation>,
     pub route: Option<RouteId>,
     pub reason: Reason,
@@ -63,7 +62,7 @@ pub struct Answered {
 
 /// The way of a decided request to its upstream.
 pub struct Passage {
-    pub admission: AdmittedRequest,
+    pub admission: Arc<AdmittedRequest>,
     /// Taken once and kept, so that retries and the log see the same rules.
     pub generation: Arc<Generation>,
     pub route: RouteId,

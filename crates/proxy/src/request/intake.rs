@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, header};
 use pingora::proxy::Session;
@@ -102,13 +102,13 @@ impl Intake<'_> {
             fields,
             peer,
             version: head.version(),
-            now: time::OffsetDateTime::from(begun.time).unix_timestamp_nanos(),
+            now: since_1970(begun.time),
             fresh_identity: fresh.as_deref(),
         };
         let believed = generation.as_ref().and_then(|generation| generation.trust.as_deref());
         let trust = believed.unwrap_or(&self.settings.trust);
         let Admission { admitted, request } = arrival.admit(trust, &mut buffers.arrival);
-        let admission = AdmittedRequest { admitted, request_id, trace };
+        let admission = Arc::new(AdmittedRequest { admitted, request_id, trace });
         *stage = Stage::Admitted(admission.clone());
         let Some(generation) = &generation else { return Verdict::Error(ErrorReason::NoService) };
         let undecided = Undecided {
@@ -137,6 +137,15 @@ struct Asked<'r, H> {
     request_id: HeaderValue,
     trace: Option<HeaderValue>,
     begun: Begun,
+}
+
+/// Nanoseconds since 1970.
+fn since_1970(time: SystemTime) -> i128 {
+    let nanos = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => nanos(since),
+        Err(before) => -nanos(before.duration()),
+    }
 }
 
 /// The declared length of the body; the framing was checked before.
@@ -202,7 +211,7 @@ fn target(raw: &[u8]) -> TargetParts<'_> {
 
 /// A request that was let in, with the rules that decide it.
 struct Undecided<'r> {
-    admission: AdmittedRequest,
+    admission: Arc<AdmittedRequest>,
     generation: &'r Arc<Generation>,
     /// Of a target that is a whole URL.
     authority: Option<&'r [u8]>,
@@ -385,7 +394,10 @@ impl Found<'_> {
     /// Path and query for the upstream.
     fn target(&self, hidden: Option<&Attribute>, rewritten: Option<&str>) -> String {
         let Path { upstream, .. } = self.request.path;
-        let mut target = rewritten.unwrap_or(upstream).to_string();
+        let path = rewritten.unwrap_or(upstream);
+        let query = self.request.query.map_or(0, |query| "?".len() + query.len());
+        let mut target = String::with_capacity(path.len() + query);
+        target.push_str(path);
         if let Some(query) = self.request.query {
             let query = String::from_utf8_lossy(query);
             let without = match hidden {

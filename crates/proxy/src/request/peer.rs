@@ -35,8 +35,7 @@ pub fn pick(passage: &mut Passage, now: Instant) -> Result<(), ErrorReason> {
         passage.attempt = Some(attempt);
         return Ok(());
     }
-    let pools = passage.runtime.pools.clone();
-    let picked = pools.pick(&mut passage.walk, now).map_err(|none| match none {
+    let picked = passage.runtime.pools.pick(&mut passage.walk, now).map_err(|none| match none {
         NoInstance::None => ErrorReason::NoInstance,
         NoInstance::Overloaded => ErrorReason::Overloaded,
     })?;

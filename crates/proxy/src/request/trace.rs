@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, make_rng};
@@ -33,7 +34,8 @@ pub fn fresh(head: &impl RequestHead, draw: impl Fn() -> u128) -> Option<HeaderV
     }
     // All zeros would be no context.
     let (trace, parent) = (hex::<32>(draw().max(1)), hex::<16>((draw() >> 64).max(1)));
-    HeaderValue::from_bytes(&[b"00-", &trace[..], b"-", &parent[..], b"-00"].concat()).ok()
+    let text = [b"00-", &trace[..], b"-", &parent[..], b"-00"].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
 /// Gives the upstream's request its context. The `tracestate` belongs to its `traceparent`, and goes with a bad one.
