@@ -139,9 +139,9 @@ impl ClientStream {
     /// Ready once the client has gone. Until then its bytes are kept, and no more are read than are kept for a next
     /// request.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut piece = [0; 1024];
+        let mut piece = [const { MaybeUninit::uninit() }; 1024];
         while self.ahead.len() < AHEAD_LIMIT {
-            let mut buf = ReadBuf::new(&mut piece);
+            let mut buf = ReadBuf::uninit(&mut piece);
             ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));

@@ -47,6 +47,8 @@ pub struct Exchange<'e, C> {
     context: Context,
     /// When the last step that was waited for was over; a clock is read as seldom as can be.
     now: Instant,
+    /// What is to be sent. Of all the requests that wait for their responses none keeps room for it: so it is the same
+    /// room nearly always, and still in the processor's cache.
     out: BytesMut,
     input: BytesMut,
     /// The status the client was told.
@@ -87,8 +89,8 @@ enum Failed {
 
 impl<'e, C: Client> Exchange<'e, C> {
     pub fn new(path: Path<'e>, client: &'e mut C, context: Context) -> Exchange<'e, C> {
-        let (out, input) = (rooms::take(), rooms::take());
         let now = context.begun.instant;
+        let (out, input) = (BytesMut::new(), rooms::take());
         Exchange { path, client, context, now, out, input, written: None, bytes_out: 0 }
     }
 
@@ -122,15 +124,9 @@ impl<'e, C: Client> Exchange<'e, C> {
     /// One try: the upstream's connection, if it may carry another request.
     async fn attempt(&mut self) -> Result<Option<Link>, Failed> {
         let mut link = self.link().await?;
-        let method = Method::from_bytes(self.client.method());
-        let sent = Sent {
-            is_held: true,
-            is_idempotent: method.is_ok_and(|method| method.is_idempotent()),
-            reused: link.reused,
-        };
         match self.ask(&mut link).await {
             Ok(keeps) => Ok(keeps.then_some(link)),
-            Err(error) => Err(self.failed(error, sent)),
+            Err(error) => Err(self.failed(error, link.reused)),
         }
     }
 
@@ -208,6 +204,7 @@ impl<'e, C: Client> Exchange<'e, C> {
         if self.out.len() > AT_ONCE {
             self.now = Instant::now();
         }
+        rooms::give_back(std::mem::take(&mut self.out));
         match sent {
             Ok(Ok(())) => Ok(None),
             Ok(Err(error)) => {
@@ -228,7 +225,7 @@ impl<'e, C: Client> Exchange<'e, C> {
         let sender = Sender { peer: self.client.address(), version: C::VERSION, body };
         let passage = self.context.routed()?;
         headers::edit_request(&self.path.gate.settings, &sender, &mut head, passage);
-        self.out.clear();
+        self.out = rooms::take();
         self.input.clear();
         self.client.write_request(head, passage.rewritten.target.as_bytes(), &mut self.out);
         Ok(())
@@ -284,6 +281,7 @@ impl<'e, C: Client> Exchange<'e, C> {
 
     /// Counts the response, and begins it for the client.
     fn begin_response(&mut self, head: &Head) -> Result<()> {
+        self.out = rooms::take();
         let passage = self.context.routed()?;
         let now = self.now;
         attempt::answered(passage, head.status, now);
@@ -299,10 +297,15 @@ impl<'e, C: Client> Exchange<'e, C> {
         self.client.begin(head, fields, &mut self.out)
     }
 
-    fn failed(&mut self, error: Box<Error>, sent: Sent) -> Failed {
-        let is_held = self.written.is_none();
+    fn failed(&mut self, error: Box<Error>, reused: bool) -> Failed {
+        let method = Method::from_bytes(self.client.method());
+        let sent = Sent {
+            is_held: self.written.is_none(),
+            is_idempotent: method.is_ok_and(|method| method.is_idempotent()),
+            reused,
+        };
         let Ok(passage) = self.context.routed() else { return Failed::Gone };
-        let error = attempt::failed(passage, error, Sent { is_held, ..sent }, Instant::now());
+        let error = attempt::failed(passage, error, sent, Instant::now());
         self.outcome(&error)
     }
 

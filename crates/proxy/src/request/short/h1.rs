@@ -33,6 +33,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// One request's client.
 pub struct Http1<'c> {
     stream: &'c mut ClientStream,
+    address: Option<IpAddr>,
     request: &'c PlainRequest,
     /// What was decided on; a later try reads it again.
     head: Option<PlainHead<'c>>,
@@ -52,7 +53,8 @@ impl<'c> Http1<'c> {
         shutdown: &'c ShutdownWatch,
     ) -> Http1<'c> {
         let (told, connection) = (Told::AsItCame, Connection::Closed);
-        Http1 { stream, request, head: Some(head), shutdown, told, connection }
+        let address = address(stream);
+        Http1 { stream, address, request, head: Some(head), shutdown, told, connection }
     }
 
     /// Ends the connection behind a whole response where it is to end.
@@ -134,7 +136,7 @@ impl<'c> Client for Http1<'c> {
     const VERSION: Version = Version::HTTP_11;
 
     fn address(&self) -> Option<IpAddr> {
-        address(self.stream)
+        self.address
     }
 
     fn method(&self) -> &[u8] {
@@ -258,6 +260,7 @@ mod tests {
             pause: PAUSE,
         };
         let (result, ()) = tokio::join!(passing.pass(framing, &mut sent), feed);
+        drop(client);
         drop(stream);
         let mut read = Vec::new();
         client_end.read_to_end(&mut read).await.unwrap();

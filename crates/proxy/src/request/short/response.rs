@@ -86,8 +86,10 @@ pub fn find(bytes: &[u8], asked: Asked) -> Result<Option<Head>> {
     said.has.folds = memchr::memchr_iter(b'\n', head).count() != response.headers.len() + 2;
     let framing = said.framing(status, asked);
     let span = |part: &[u8]| Span::of(part, bytes);
-    let line =
-        |field: &httparse::Header<'_>| Line { name: span(field.name.as_bytes()), value: span(field.value) };
+    let mut fields = Vec::with_capacity(response.headers.len());
+    for field in response.headers.iter() {
+        fields.push(Line { name: span(field.name.as_bytes()), value: span(field.value) });
+    }
     let keeps = match (&framing, version) {
         (Framing::Close, _) => false,
         (_, Version::HTTP_10) => said.keep_alive && !said.close && !said.has.transfer_encoding,
@@ -98,7 +100,7 @@ pub fn find(bytes: &[u8], asked: Asked) -> Result<Option<Head>> {
         status,
         version,
         phrase: span(response.reason.unwrap_or_default().as_bytes()),
-        fields: response.headers.iter().map(line).collect(),
+        fields,
         framing,
         has: said.has,
         keeps,

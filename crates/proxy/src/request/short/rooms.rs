@@ -9,8 +9,8 @@ use bytes::BytesMut;
 
 /// What most heads fit in, with a small body.
 pub const ROOM: usize = 4 << 10;
-/// Rooms that a thread keeps; as many requests as are under way on a busy one.
-const MOST_KEPT: usize = 64;
+/// Rooms that a thread keeps; as many requests as are under way on a busy one, half a mebibyte.
+const MOST_KEPT: usize = 128;
 /// A room that has grown beyond this is given up.
 const LARGEST_KEPT: usize = 4 * ROOM;
 
