@@ -120,6 +120,17 @@ impl Log {
         self.straight.iter().filter(|one| one.acknowledged && one.begin < last[one.id.as_str()]).collect()
     }
 
+    /// Whether RocketMQ has a message twice, as it has one whose commit is repeated before the first is noted: the group that
+    /// is connected to it had acknowledged the message, and got it again at that time as well.
+    fn is_there_twice(&self, id: &str, at: Time) -> bool {
+        let own = || self.straight.iter().filter(|one| one.id == id);
+        let mut again = own().filter(|one| (one.begin - at).abs() < ON_ITS_WAY);
+        let had = |again: &Delivery| {
+            own().any(|one| one.acknowledged && one.end.is_some_and(|end| end < again.begin))
+        };
+        again.any(had)
+    }
+
     /// How long each broker that was killed, once it was back, forgot acknowledgements that it had confirmed: until the last
     /// one of which the group connected to RocketMQ itself knows. Nothing is forgiven that this group did not see as well.
     fn forgetful(&self) -> Vec<Cut> {
@@ -214,7 +225,10 @@ fn one_at_a_time(log: &Log) -> Vec<String> {
             for second in &all[at + 1..] {
                 let is_over = first.end.is_some_and(|end| end <= second.begin);
                 let is_again = !is_over || (first.acknowledged && !was_unheard(first));
-                if is_again && !was_cut(log, first, second.begin) && !was_forgotten(log, &all, second.begin) {
+                let is_excused = was_cut(log, first, second.begin)
+                    || was_forgotten(log, &all, second.begin)
+                    || (is_over && log.is_there_twice(id, second.begin));
+                if is_again && !is_excused {
                     found.push(format!("{id}: {first:?} and {second:?}"));
                 }
             }
@@ -408,4 +422,23 @@ fn what_rocketmq_forgets_by_itself_is_forgiven_where_the_group_connected_to_it_s
     assert_eq!(letters(&log), "d", "it was not acknowledged there");
     log.straight[0] = delivery("plain-2", Via::Base, None, 5.0);
     assert_eq!(letters(&log), "d", "the broker was not back yet");
+}
+
+#[test]
+fn what_rocketmq_has_twice_may_come_twice_where_the_group_connected_to_it_saw_both() {
+    let letters = |log: &Log| broken(log).keys().collect::<String>();
+    let mut log = sound();
+    log.deliveries.push(delivery("plain-1", Via::Base, None, 30.0));
+    log.straight = [10.0, 30.5].map(|begin| delivery("plain-1", Via::Base, None, begin)).into();
+    assert_eq!(letters(&log), "");
+    log.straight[1].begin = 20.0;
+    assert_eq!(letters(&log), "d", "the other group got it at another time");
+    log.straight[1] = delivery("plain-2", Via::Base, None, 30.5);
+    assert_eq!(letters(&log), "d", "the other group got another one");
+    log.straight = [10.0, 30.5].map(|begin| delivery("plain-1", Via::Base, None, begin)).into();
+    log.straight[0].acknowledged = false;
+    assert_eq!(letters(&log), "d", "it was not acknowledged there");
+    log.straight[0].acknowledged = true;
+    log.deliveries[0].end = Some(40.0);
+    assert_eq!(letters(&log), "d", "two at a time are never forgiven");
 }
